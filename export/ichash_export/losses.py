@@ -1,0 +1,29 @@
+"""Similarities and loss terms that more than one method uses. Each is a mean, so that weights do not depend on the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def shared_label(a: Tensor, b: Tensor) -> Tensor:
+    """S01 (A, B): 1 where two items share a label, else 0 (CICH). Labels are float (A, C) and (B, C)."""
+    return (a @ b.T > 0).to(a.dtype)
+
+
+def squashed_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """S = 2 / (1 + exp(-l_i . l_j)) - 1, (A, B) in [0, 1) (PMCH eq. 8, JCPMH eq. 4, NCH)."""
+    return 2 * torch.sigmoid(a @ b.T) - 1
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines between the rows of a (A, K) and of b (B, K)."""
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+
+
+def quantisation(h: Tensor) -> Tensor:
+    """Mean squared distance of relaxed codes (B, K) from their signs (PMCH eq. 9)."""
+    # sign(0) = 0 in torch, while the bit rule makes it a 0 bit, that is -1.
+    signs = torch.where(h > 0, 1.0, -1.0).detach()
+    return F.mse_loss(h, signs)

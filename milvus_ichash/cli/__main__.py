@@ -1,0 +1,5 @@
+"""`python -m milvus_ichash.cli` is the program too."""
+
+from milvus_ichash.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""The program and its commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from milvus_ichash import __version__
+from milvus_ichash.cli.doctor import doctor
+from milvus_ichash.cli.evaluate import evaluate
+from milvus_ichash.cli.export import export
+from milvus_ichash.cli.ingest import ingest
+from milvus_ichash.cli.inspect import inspect
+from milvus_ichash.cli.methods import methods
+from milvus_ichash.cli.query import query
+from milvus_ichash.cli.train import train
+
+app = typer.Typer(
+    name="milvus-ichash",
+    help="Hash codes for items with missing modalities, kept and searched in Milvus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"milvus-ichash {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    """Hash codes for items with missing modalities, kept and searched in Milvus."""
+
+
+for command in (methods, train, export, ingest, query, evaluate, inspect, doctor):
+    app.command()(command)

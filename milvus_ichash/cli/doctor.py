@@ -1,0 +1,5 @@
+"""`milvus-ichash doctor`."""
+
+
+def doctor() -> None:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""`milvus-ichash evaluate`."""
+
+
+def evaluate() -> None:
+    """To be written."""

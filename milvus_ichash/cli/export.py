@@ -1,0 +1,5 @@
+"""`milvus-ichash export`."""
+
+
+def export() -> None:
+    """To be written."""

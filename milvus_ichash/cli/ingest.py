@@ -1,0 +1,5 @@
+"""`milvus-ichash ingest`."""
+
+
+def ingest() -> None:
+    """To be written."""

@@ -1,0 +1,5 @@
+"""`milvus-ichash inspect`."""
+
+
+def inspect() -> None:
+    """To be written."""

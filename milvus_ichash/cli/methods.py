@@ -1,0 +1,5 @@
+"""`milvus-ichash methods`."""
+
+
+def methods() -> None:
+    """To be written."""

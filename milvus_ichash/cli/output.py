@@ -1,0 +1,120 @@
+"""What commands write: data to stdout, in the format asked for; progress, notes and errors to stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from milvus_ichash.cli.options import Format
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = dict[str, Any]
+Advance = Callable[[int], None]
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """An error, on stderr."""
+    console = _stderr()
+    console.print("[bold red]Error:[/] ", end="")
+    console.print(message, markup=False)
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """A remark for people, on stderr."""
+    if not quiet:
+        _stderr().print(message, markup=False)
+
+
+def emit(rows: Sequence[Row], style: Format, *, title: str | None = None) -> None:
+    """Write rows to stdout: a table for people, or JSON (one array), JSON lines or CSV for programs."""
+    out = sys.stdout
+    if style is Format.json:
+        json.dump(list(rows), out, ensure_ascii=False, indent=2, default=_plain)
+        out.write("\n")
+    elif style is Format.jsonl:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+    elif style is Format.csv:
+        writer = csv.DictWriter(out, fieldnames=columns_of(rows), restval="")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    else:
+        _table(rows, title)
+
+
+def emit_document(document: Row, style: Format) -> None:
+    """Write one record: as two columns for people, as one JSON object for programs."""
+    if style is Format.json:
+        json.dump(document, sys.stdout, ensure_ascii=False, indent=2, default=_plain)
+        sys.stdout.write("\n")
+    elif style is Format.jsonl:
+        emit([document], style)
+    else:
+        emit([{"name": name, "value": value} for name, value in document.items()], style)
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Names of all columns, in the order in which they first appear."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _table(rows: Sequence[Row], title: str | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    names = columns_of(rows)
+    numeric = {n for n in names if all(isinstance(r.get(n), int | float) or r.get(n) is None for r in rows)}
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+    console = Console(highlight=False)
+    # Piped into a file, a table is not cut to 80 columns.
+    Console(highlight=False, width=None if console.is_terminal else 200).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(v) for v in value)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and arrays, paths: what json does not know."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+@contextmanager
+def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on stderr; nothing where stderr is no terminal or `quiet`. Yields `advance(steps)`."""
+    console = _stderr()
+    if quiet or not console.is_terminal:
+        yield lambda steps: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)

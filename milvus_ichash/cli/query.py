@@ -1,0 +1,5 @@
+"""`milvus-ichash query`."""
+
+
+def query() -> None:
+    """To be written."""

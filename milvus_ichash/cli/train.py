@@ -1,0 +1,5 @@
+"""`milvus-ichash train`."""
+
+
+def train() -> None:
+    """To be written."""

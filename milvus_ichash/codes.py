@@ -1,0 +1,59 @@
+"""The bit rule, in one place: how relaxed codes become bits, bytes and Hamming distances.
+
+A bit is 1 where the relaxed value is greater than zero. Eight bits make a byte, the first bit the most significant one
+(`numpy.packbits`, the order in which Milvus reads a BINARY_VECTOR). The same rule is built into every exported graph.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+
+BIT_RULE = "relaxed > 0, most significant bit first"
+
+Codes = npt.NDArray[np.uint8]
+
+
+def check_bits(bits: int) -> int:
+    """Return `bits` where it is a usable code length: a positive multiple of 8.
+
+    Raises:
+        InputError: for any other number.
+    """
+    if bits <= 0 or bits % 8:
+        raise InputError(f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128.")
+    return bits
+
+
+def pack(relaxed: npt.NDArray[np.floating]) -> Codes:
+    """Pack relaxed codes, float (B, bits), into uint8 (B, bits / 8)."""
+    check_bits(relaxed.shape[-1])
+    return np.packbits(relaxed > 0, axis=-1)
+
+
+def unpack(codes: Codes) -> Codes:
+    """Unpack uint8 (B, bits / 8) into 0/1 uint8 (B, bits)."""
+    return np.unpackbits(codes, axis=-1)
+
+
+def hamming_distance(a: Codes, b: Codes) -> npt.NDArray[np.uint16]:
+    """Hamming distances between every row of `a`, uint8 (A, bytes), and of `b`, uint8 (B, bytes): uint16 (A, B).
+
+    Raises:
+        InputError: where the two differ in code length.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"codes of {a.shape[1] * 8} and {b.shape[1] * 8} bits have no Hamming distance.")
+    distances = np.zeros((len(a), len(b)), np.uint16)
+    for left, right in zip(_words(a).T, _words(b).T, strict=True):
+        distances += np.bitwise_count(left[:, None] ^ right[None, :])
+    return distances
+
+
+def _words(codes: Codes) -> npt.NDArray[np.unsignedinteger]:
+    """The same bytes seen as the widest unsigned integers that divide a row, for fewer passes."""
+    width = next(size for size in (8, 4, 2, 1) if codes.shape[1] % size == 0)
+    words: npt.NDArray[np.unsignedinteger] = np.ascontiguousarray(codes).view(f"u{width}")
+    return words

@@ -1,0 +1,43 @@
+"""Every way to fail that a user can do something about, each with the exit code of the command line.
+
+A message is one sentence or two that say what is wrong, where (file, row, column), and what to do next. The command line
+prints it without a traceback; in Python code it is an ordinary exception.
+"""
+
+from __future__ import annotations
+
+
+class IchashError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(IchashError, ValueError):
+    """A file, a column, a value or a setting that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class MilvusError(IchashError):
+    """Milvus was not reached in time, or refused."""
+
+    exit_code = 3
+
+
+class MismatchError(IchashError):
+    """The bundle and the collection do not belong together."""
+
+    exit_code = 4
+
+
+class PartialIngestError(IchashError):
+    """Some rows were written and some were not; the message has the command that goes on."""
+
+    exit_code = 5
+
+
+class BackendMissingError(IchashError, ImportError):
+    """An optional backend (onnxruntime, CUDA, torch, Milvus Lite) is needed and is not there."""
+
+    exit_code = 6
