@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from milvus_ichash.codes import BIT_RULE, check_bits
 from milvus_ichash.errors import InputError
@@ -26,6 +27,10 @@ from milvus_ichash.errors import InputError
 MANIFEST = "ichash.json"
 ENCODER = "encoder.onnx"
 FORMAT = 1
+PRESENT = "present"
+"""Name of the graph's bool (batch, M) input."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class _Strict(BaseModel):
@@ -33,10 +38,17 @@ class _Strict(BaseModel):
 
 
 class Modality(_Strict):
-    """One input of the graph: float32 (batch, dim)."""
+    """One input of the graph: float32 (batch, dim). Its name is also part of a field name in Milvus and a Python argument."""
 
     name: str
-    dim: int
+    dim: int = Field(ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _usable(cls, name: str) -> str:
+        if not _NAME.fullmatch(name) or name == PRESENT:
+            raise ValueError(f"'{name}' cannot name a modality: use letters, digits and underscores, a letter first, and not '{PRESENT}'")
+        return name
 
 
 class CodeOutput(_Strict):
@@ -58,6 +70,15 @@ class BagOfWords(_Strict):
     token_pattern: str = r"[a-z0-9]+"
     binary: bool = True
 
+    @field_validator("token_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"'{pattern}' is not a regular expression: {error}") from error
+        return pattern
+
 
 class PictureTower(_Strict):
     """Pictures into features: resized to a square, scaled, normalised, through an ONNX tower (N, 3, size, size)."""
@@ -65,11 +86,13 @@ class PictureTower(_Strict):
     kind: Literal["picture_tower"] = "picture_tower"
     tower: str
     """File name of the ONNX graph."""
-    size: int
+    size: int = Field(ge=1)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fit: Literal["stretch", "pad"] = "stretch"
+    """How a picture becomes a square: stretched, or padded with the background (proportions kept)."""
     background: tuple[int, int, int] = (255, 255, 255)
-    """Colour put behind transparent pictures."""
+    """Colour put behind transparent pictures, and around padded ones."""
 
 
 class Manifest(_Strict):
@@ -83,7 +106,8 @@ class Manifest(_Strict):
     raw: dict[str, BagOfWords | PictureTower] = Field(default_factory=dict)
     """Preprocessing of raw input by modality, where the bundle has it."""
     weights_sha256: str
-    """Digest of the names, shapes and values of the weights (not of the ONNX file, which also holds version strings)."""
+    """Digest of the names, shapes and values of the weights, and of the method's settings (not of the ONNX file, which also holds
+    version strings)."""
     precision: Literal["float32", "float16"] = "float32"
     completion: str = ""
     """How the graph completes what is missing, in words."""
@@ -93,6 +117,22 @@ class Manifest(_Strict):
     training: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     """sha256 of every other file of the bundle, by name."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        known = self.dims
+        if not known or len(known) < len(self.modalities):
+            raise ValueError("modalities must be one or more, with different names")
+        if not self.codes or len({code.name for code in self.codes}) < len(self.codes):
+            raise ValueError("codes must be one or more, with different names")
+        named = [code.modality for code in self.codes if code.modality is not None]
+        for name in (*named, *self.raw):
+            if name not in known:
+                raise ValueError(f"'{name}' is none of the modalities {', '.join(known)}")
+        for name in self.files:
+            if Path(name).name != name:
+                raise ValueError(f"'{name}' is no plain file name")
+        return self
 
     @property
     def dims(self) -> dict[str, int]:
@@ -107,10 +147,7 @@ class Manifest(_Strict):
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the codes this bundle makes."""
-        raw = {
-            name: {**step.model_dump(), "sha256": self.files.get(step.vocabulary if isinstance(step, BagOfWords) else step.tower)}
-            for name, step in sorted(self.raw.items())
-        }
+        raw = {name: {**step.model_dump(), "sha256": self.files.get(_file_of(step))} for name, step in sorted(self.raw.items())}
         decides = {
             "bit_rule": BIT_RULE,
             "bits": self.bits,
@@ -121,6 +158,18 @@ class Manifest(_Strict):
             "precision": self.precision,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def modalities_of(dims: Mapping[str, int]) -> tuple[Modality, ...]:
+    """The modalities of a bundle from their feature sizes: worth a call before training, since it checks the names.
+
+    Raises:
+        InputError: where a name cannot be a modality's.
+    """
+    try:
+        return tuple(Modality(name=name, dim=dim) for name, dim in dims.items())
+    except ValidationError as error:
+        raise InputError(f"{_first_problem(error)}. Rename it, for example with --modality NAME=COLUMN.") from error
 
 
 def read_manifest(bundle: str | Path) -> Manifest:
@@ -142,9 +191,9 @@ def read_manifest(bundle: str | Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' is not JSON ({error}): export the bundle again.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"'{path}' does not describe a bundle: {where}: {first['msg']}. Export the bundle again.") from error
+        raise InputError(f"'{path}' does not describe a bundle: {_first_problem(error)}. Export the bundle again.") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
     check_bits(manifest.bits)
     return manifest
 
@@ -157,19 +206,27 @@ def verify(bundle: str | Path) -> Manifest:
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
+    for name in (ENCODER, *(_file_of(step) for step in manifest.raw.values())):
+        if name not in manifest.files:
+            raise InputError(f"'{folder / MANIFEST}' has no sha256 of {name}: export the bundle again.")
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise InputError(f"bundle '{folder}' lacks its file '{name}': export the bundle again.")
         found = sha256_of(path)
         if found != expected:
-            raise InputError(
-                f"'{path}' is damaged or was changed: its sha256 is {found[:12]}..., the manifest says {expected[:12]}.... "
-                "Export the bundle again."
-            )
-    if ENCODER not in manifest.files:
-        raise InputError(f"'{folder / MANIFEST}' names no {ENCODER}: export the bundle again.")
+            digests = f"sha256 {found[:12]}..., {expected[:12]}... in the manifest"
+            raise InputError(f"'{path}' is damaged or was changed ({digests}): export the bundle again.")
     return manifest
+
+
+def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Raise InputError where a bundle may not be written here: worth a call before hours of training."""
+    target = Path(folder)
+    is_bundle = (target / MANIFEST).is_file()
+    if target.exists() and not (overwrite and is_bundle):
+        hint = "use --overwrite to replace it" if is_bundle else "it is not a bundle, so it is left alone; choose another"
+        raise InputError(f"'{target}' exists already: {hint}.")
 
 
 def save(folder: str | Path, manifest: Manifest, files: Mapping[str, Path | bytes], *, overwrite: bool = False) -> Manifest:
@@ -185,29 +242,33 @@ def save(folder: str | Path, manifest: Manifest, files: Mapping[str, Path | byte
         The manifest as written.
 
     Raises:
-        InputError: where the place is taken.
+        InputError: where the place is taken, or cannot be written to.
     """
     target = Path(folder)
-    if target.exists() and not (overwrite and (target / MANIFEST).is_file()):
-        hint = (
-            "use --overwrite to replace it" if (target / MANIFEST).is_file() else "it is not a bundle, so it is left alone; choose another"
-        )
-        raise InputError(f"'{target}' exists already: {hint}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    check_free(target, overwrite=overwrite)
     try:
-        for name, content in files.items():
-            if isinstance(content, bytes):
-                (staging / name).write_bytes(content)
-            else:
-                shutil.copyfile(content, staging / name)
-        written = manifest.model_copy(update={"files": {name: sha256_of(staging / name) for name in sorted(files)}})
-        (staging / MANIFEST).write_text(written.model_dump_json(indent=2) + "\n", "utf-8")
-        staging.chmod(0o755)
-        _replace(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            written = _fill(staging, manifest, files)
+            _replace(staging, target)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise InputError(f"bundle '{target}' cannot be written: {error.strerror} ('{error.filename}').") from error
+    return written
+
+
+def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Manifest:
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            shutil.copyfile(content, folder / name)
+    written = manifest.model_copy(update={"files": {name: sha256_of(folder / name) for name in sorted(files)}})
+    (folder / MANIFEST).write_text(written.model_dump_json(indent=2) + "\n", "utf-8")
+    folder.chmod(0o755)  # mkdtemp's folders are for their owner only
     return written
 
 
@@ -217,19 +278,29 @@ def _replace(staging: Path, target: Path) -> None:
         return
     old = staging.with_name(staging.name + ".old")
     target.rename(old)
-    staging.rename(target)
-    shutil.rmtree(old)
+    try:
+        staging.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _file_of(step: BagOfWords | PictureTower) -> str:
+    return step.vocabulary if isinstance(step, BagOfWords) else step.tower
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def sha256_of(path: Path) -> str:
     """sha256 of a file's content, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    # Python 3.10 has no hashlib.file_digest.
     digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()

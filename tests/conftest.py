@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for `support`, which is no package of the project
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the data sets are not at {folder}; set ICHASH_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`make_bundle(**options) -> Path`: a fresh small bundle, without torch. Options: `support.bundles.build_bundle`."""
+
+    from support.bundles import build_bundle
+
+    def make(**options: Any) -> Path:
+        return build_bundle(tmp_path_factory.mktemp("bundles") / "bundle", **options)
+
+    return make

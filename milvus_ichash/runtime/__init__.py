@@ -1,0 +1,1 @@
+"""From features, words or pictures to hash codes: onnxruntime and numpy, never torch."""

@@ -1,0 +1,212 @@
+"""HashEncoder: a bundle, opened; features in, packed hash codes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.bundle import ENCODER, PRESENT, Manifest, verify
+from milvus_ichash.codes import Codes, pack
+from milvus_ichash.errors import InputError, MismatchError
+from milvus_ichash.features import Features, FeatureTable
+from milvus_ichash.runtime.inputs import Inputs, RowName
+from milvus_ichash.runtime.raw import RawInput
+from milvus_ichash.runtime.session import Device, device_of, open_session, run
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "bool": "tensor(bool)"}
+
+
+class HashEncoder:
+    """Turns items into hash codes, whatever modalities they lack. Open one with `HashEncoder.load`.
+
+    An encoder may be used from several threads at once, and can be pickled: the copy opens the same bundle again.
+
+    Attributes:
+        manifest: what the bundle says of itself.
+        device: "cpu" or "cuda", where the graph really runs.
+        raw: words and pictures into features (`runtime.raw.RawInput`).
+    """
+
+    manifest: Manifest
+    device: Literal["cpu", "cuda"]
+    raw: RawInput
+
+    def __init__(self, bundle: Path, manifest: Manifest, session: InferenceSession, raw: RawInput, batch_size: int) -> None:
+        self.manifest = manifest
+        self.device = device_of(session)
+        self.raw = raw
+        self.batch_size = batch_size
+        self._bundle = bundle
+        self._session = session
+        # What stands in for a modality that is not given; the graph masks it.
+        self._blank = {name: np.zeros((0, dim), np.float32) for name, dim in manifest.dims.items()}
+
+    @classmethod
+    def load(cls, bundle: str | Path, *, device: Device = "auto", batch_size: int = 1024, threads: int | None = None) -> HashEncoder:
+        """Open a bundle: hold its files against their sha256, and its graph against the manifest.
+
+        Args:
+            bundle: the folder.
+            device: "cpu", "cuda" (an error where it cannot be had), or "auto" (CUDA where it works, else the CPU).
+            batch_size: rows that go through the graph at once; larger inputs are cut.
+            threads: threads of onnxruntime on the CPU; None: all cores.
+
+        Raises:
+            InputError: no bundle, a damaged one, or a graph that does not fit its manifest.
+            BackendMissingError: onnxruntime or CUDA is needed and not there.
+        """
+        if batch_size < 1:
+            raise InputError(f"a batch size of {batch_size} cannot encode anything: take 1 or more.")
+        manifest = verify(bundle)
+        folder = Path(bundle).resolve()
+        session = open_session(folder / ENCODER, device=device, threads=threads)
+        _check_graph(folder / ENCODER, session, manifest)
+        raw = RawInput(folder, manifest, device=device, threads=threads)
+        return cls(folder, manifest, session, raw, batch_size)
+
+    def encode(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Codes]:
+        """Hash codes of B items.
+
+        Args:
+            present: bool (B, M), columns in the manifest's order of modalities; False = missing, whatever the row holds.
+            features: one (B, D_m) array of numbers per modality, by its name. A modality that is not given (or None) is missing
+                in all rows, a row that is all NaN is missing in that item. A vector (D_m,) is refused: it may be one item or many.
+
+        Returns:
+            uint8 (B, bits / 8) for each code of the bundle, by its name.
+
+        Raises:
+            InputError: an unknown modality, a wrong shape, NaN or infinity in part of a row, a row without any modality.
+        """
+        return self._encode(features, present, _row)
+
+    def relaxed(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Features]:
+        """The relaxed codes, float32 (B, bits) by the code's name, whose signs are the bits. Input and errors as `encode`."""
+        return self._run(Inputs(self.manifest.dims, features, present, _row), "_relaxed", self.manifest.bits, np.float32)
+
+    def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
+        """Hash codes of a table's items, uint8 (N, bits / 8) by the code's name.
+
+        The table may lack modalities of the bundle; one that the bundle does not know is refused, since it is most likely
+        a known one under another name.
+
+        Raises:
+            InputError: as `encode`; rows are named by their number in the file and their id.
+        """
+        dims = self.manifest.dims
+        for name in table.modalities:
+            if name not in dims:
+                raise InputError(
+                    f"the data has a modality '{name}' that this bundle does not know; it takes {', '.join(dims)}: "
+                    f"say which column is which with --modality NAME=COLUMN."
+                )
+        present = np.zeros((len(table), len(dims)), np.bool_)
+        for column, name in enumerate(dims):
+            if name in table.features:
+                present[:, column] = table.present[:, table.modalities.index(name)]
+        return self._encode(table.features, present, lambda row: _row_of(table, row))
+
+    def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
+        """Texts into features: the modality's name and float32 (B, D). See `RawInput.words`."""
+        return self.raw.words(texts, modality)
+
+    def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
+        """Picture files into features: the modality's name and float32 (B, D). See `RawInput.pictures`."""
+        return self.raw.pictures(paths, modality)
+
+    def _encode(self, features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName) -> dict[str, Codes]:
+        return self._run(Inputs(self.manifest.dims, features, present, row_name), "", self.manifest.bits // 8, np.uint8)
+
+    def _run(self, inputs: Inputs, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
+        names = [code.name for code in self.manifest.codes]
+        outputs = [name + suffix for name in names]
+        if not inputs.rows:
+            return {name: np.empty((0, width), dtype) for name in names}
+        parts = []
+        for start in range(0, inputs.rows, self.batch_size):
+            given, present = inputs.batch(start, start + self.batch_size)
+            feeds = {name: given[name] if name in given else self._blanks(name, len(present)) for name in self.manifest.dims}
+            parts.append(run(self._session, outputs, {**feeds, PRESENT: present}))
+        if len(parts) == 1:
+            return dict(zip(names, parts[0], strict=True))
+        return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+
+    def _blanks(self, name: str, rows: int) -> Features:
+        blank = self._blank[name]
+        if len(blank) < rows:
+            self._blank[name] = blank = np.zeros((rows, blank.shape[1]), np.float32)
+        return blank[:rows]
+
+    def __reduce__(self) -> tuple[Callable[..., HashEncoder], tuple[Any, ...]]:
+        return _reopen, (str(self._bundle), self.raw.device, self.batch_size, self.raw.threads, self.manifest.fingerprint)
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return f"HashEncoder({str(self._bundle)!r}, method={m.method!r}, bits={m.bits}, modalities={m.dims}, device={self.device!r})"
+
+
+def _row(row: int) -> str:
+    return f"row {row}"
+
+
+def _row_of(table: FeatureTable, row: int) -> str:
+    # tolist() makes Python's integers of numpy's, whose repr is np.int64(7).
+    return f"row {table.first_row + row} (id {table.ids[row : row + 1].tolist()[0]!r})"
+
+
+def _reopen(bundle: str, device: Device, batch_size: int, threads: int | None, fingerprint: str) -> HashEncoder:
+    encoder = HashEncoder.load(bundle, device=device, batch_size=batch_size, threads=threads)
+    if encoder.manifest.fingerprint != fingerprint:
+        raise MismatchError(
+            f"bundle '{bundle}' is now {encoder.manifest.fingerprint}; the encoder that was pickled came from {fingerprint}: load it anew."
+        )
+    return encoder
+
+
+def _check_graph(path: Path, session: InferenceSession, manifest: Manifest) -> None:
+    """Hold the graph against the manifest, by its declarations and by encoding three rows.
+
+    Raises:
+        InputError: names what differs.
+    """
+    inputs = {**dict.fromkeys(manifest.dims, "float32"), PRESENT: "bool"}
+    widths = {**manifest.dims, PRESENT: len(manifest.dims)}
+    outputs = {code.name: "uint8" for code in manifest.codes} | {f"{code.name}_relaxed": "float32" for code in manifest.codes}
+    found_in, found_out = ({node.name: node for node in nodes} for nodes in (session.get_inputs(), session.get_outputs()))
+    if set(found_in) != set(inputs) or not set(outputs) <= set(found_out):
+        raise InputError(
+            f"'{path}' does not fit its manifest: it takes {', '.join(found_in)} and gives {', '.join(found_out)}, "
+            f"the manifest says {', '.join(inputs)} and {', '.join(outputs)}. Export the bundle again."
+        )
+    widths |= {name: manifest.bits // 8 if kind == "uint8" else manifest.bits for name, kind in outputs.items()}
+    for name, kind in (inputs | outputs).items():
+        node = found_in.get(name) or found_out[name]
+        if node.type != _ONNX_TYPES[kind] or not _fits(node.shape, widths[name]):
+            raise InputError(
+                f"'{path}' does not fit its manifest: '{name}' is {node.type} {node.shape}, "
+                f"the manifest says {kind} (batch, {widths[name]}). Export the bundle again."
+            )
+    _try_rows(path, session, manifest)
+
+
+def _fits(shape: Sequence[int | str | None], width: int) -> bool:
+    # A size that the graph leaves open is a string or None.
+    return len(shape) == 2 and not isinstance(shape[0], int) and (shape[1] == width or not isinstance(shape[1], int))
+
+
+def _try_rows(path: Path, session: InferenceSession, manifest: Manifest) -> None:
+    # A graph exported from a batch of 1 may promise any batch and fail at the next size.
+    rng = np.random.default_rng(0)
+    feeds: dict[str, npt.NDArray[Any]] = {name: rng.standard_normal((3, dim), np.float32) for name, dim in manifest.dims.items()}
+    feeds[PRESENT] = np.ones((3, len(manifest.dims)), np.bool_)
+    for code in manifest.codes:
+        bits, relaxed = run(session, [code.name, f"{code.name}_relaxed"], feeds)
+        if relaxed.shape != (3, manifest.bits) or not np.array_equal(bits, pack(relaxed)):
+            raise InputError(f"'{path}' packs '{code.name}' by another size or bit rule than its manifest: export the bundle again.")

@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from onnx import helper, numpy_helper
+
+from milvus_ichash import HashEncoder
+from milvus_ichash.bundle import ENCODER, CodeOutput, Manifest, Modality, read_manifest, save
+from milvus_ichash.errors import BackendMissingError, InputError, MismatchError
+from milvus_ichash.features import FeatureTable
+
+MakeBundle = Callable[..., Path]
+Arrays = dict[str, np.ndarray]
+DIMS = {"image": 12, "text": 8, "sound": 5}
+BITS = 24
+SURE = 1e-4
+"""Two roundings of one relaxed code may differ in sign only below this."""
+
+rng = np.random.default_rng(7)
+WEIGHTS = {m: rng.standard_normal((dim, BITS)).astype(np.float32) for m, dim in DIMS.items()}
+
+
+@pytest.fixture(scope="module")
+def encoders(make_bundle: MakeBundle) -> dict[bool, HashEncoder]:
+    """By `fused`: the two kinds of bundle over three modalities."""
+    return {f: HashEncoder.load(make_bundle(modalities=DIMS, bits=BITS, fused=f, weights=WEIGHTS), threads=1) for f in (True, False)}
+
+
+@pytest.fixture(scope="module")
+def encoder(encoders: dict[bool, HashEncoder]) -> HashEncoder:
+    return encoders[True]
+
+
+def items(n: int, seed: int = 0) -> Arrays:
+    draw = np.random.default_rng(seed)
+    return {m: draw.standard_normal((n, dim)).astype(np.float32) for m, dim in DIMS.items()}
+
+
+def some_missing(n: int, seed: int = 0) -> np.ndarray:
+    """bool (n, M) with gaps, and something in every row."""
+    draw = np.random.default_rng(seed)
+    present = draw.random((n, len(DIMS))) < 0.6
+    present[np.arange(n), draw.integers(len(DIMS), size=n)] = True
+    return present
+
+
+def with_nan(features: Arrays, present: np.ndarray) -> Arrays:
+    return {m: np.where(present[:, [i]], x, np.float32(np.nan)) for i, (m, x) in enumerate(features.items())}
+
+
+def expected(features: Arrays, present: np.ndarray, *, fused: bool) -> dict[str, np.ndarray]:
+    """The relaxed codes of `support.bundles`, derived row by row in float64."""
+    names = ["code"] if fused else [f"{m}_code" for m in DIMS]
+    result = {name: np.zeros((len(present), BITS)) for name in names}
+    for row in range(len(present)):
+        z = {m: features[m][row].astype(float) @ WEIGHTS[m].astype(float) for i, m in enumerate(DIMS) if present[row, i]}
+        if fused:
+            result["code"][row] = sum(z.values())
+        else:
+            for m in DIMS:
+                result[f"{m}_code"][row] = z[m] if m in z else sum(z.values()) / len(z)
+    return result
+
+
+def check_bits(codes: Mapping[str, np.ndarray], relaxed: Mapping[str, np.ndarray]) -> None:
+    """Packed codes must have the signs of the relaxed ones, wherever those are beyond rounding."""
+    assert set(codes) == set(relaxed)
+    for name, packed in codes.items():
+        assert packed.dtype == np.uint8
+        assert packed.shape == (len(relaxed[name]), BITS // 8)
+        sure = np.abs(relaxed[name]) > SURE
+        bits = np.unpackbits(packed, axis=1).astype(bool)
+        np.testing.assert_array_equal(bits[sure], (relaxed[name] > 0)[sure])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_codes_are_the_graph_s_in_every_batch(encoders: dict[bool, HashEncoder], fused: bool, n: int) -> None:
+    features, present = items(n), some_missing(n)
+    wanted = expected(features, present, fused=fused)
+    encoder = encoders[fused]
+    check_bits(encoder.encode(**features, present=present), wanted)
+    relaxed = encoder.relaxed(**features, present=present)
+    for name, values in wanted.items():
+        assert relaxed[name].dtype == np.float32
+        np.testing.assert_allclose(relaxed[name], values, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64, 1000])
+def test_large_inputs_are_cut_without_a_trace(make_bundle: MakeBundle, batch_size: int) -> None:
+    folder = make_bundle(modalities=DIMS, bits=BITS, weights=WEIGHTS, fused=False)
+    features, present = items(65), some_missing(65)
+    encoder = HashEncoder.load(folder, batch_size=batch_size)
+    check_bits(encoder.encode(**with_nan(features, present)), expected(features, present, fused=False))
+
+
+@given(
+    present=hnp.arrays(bool, st.tuples(st.integers(1, 9), st.just(len(DIMS)))).filter(lambda mask: bool(mask.any(axis=1).all())),
+    garbage=st.sampled_from([np.nan, np.inf, -np.inf, 3e38, 0.0, 1.0]),
+    seed=st.integers(0, 99),
+    fused=st.booleans(),
+)
+def test_what_is_missing_leaves_no_trace(
+    encoders: dict[bool, HashEncoder], present: np.ndarray, garbage: float, seed: int, fused: bool
+) -> None:
+    """Whatever a missing row holds, and however it is said to be missing, the codes are the same, bit by bit."""
+    encoder, features = encoders[fused], items(len(present), seed)
+    by_nan = encoder.encode(**with_nan(features, present))
+    full_of_garbage = {m: np.where(present[:, [i]], x, np.float32(garbage)) for i, (m, x) in enumerate(features.items())}
+    by_mask = encoder.encode(**full_of_garbage, present=present)
+    both = encoder.encode(**with_nan(features, present), present=np.ones_like(present))
+    for name in by_nan:
+        np.testing.assert_array_equal(by_nan[name], by_mask[name])
+        np.testing.assert_array_equal(by_nan[name], both[name])
+    check_bits(by_nan, expected(features, present, fused=fused))
+
+
+@given(n=st.integers(1, 30), cut=st.integers(1, 30), seed=st.integers(0, 99), fused=st.booleans())
+def test_a_row_s_code_does_not_depend_on_its_neighbours(
+    encoders: dict[bool, HashEncoder], n: int, cut: int, seed: int, fused: bool
+) -> None:
+    encoder, features, present = encoders[fused], items(n, seed), some_missing(n, seed)
+    order = np.random.default_rng(seed).permutation(n)[:cut]
+    some = encoder.encode(present[order], **{m: x[order] for m, x in features.items()})
+    check_bits(some, {name: values[order] for name, values in expected(features, present, fused=fused).items()})
+
+
+def test_a_modality_that_is_not_given_is_missing(encoder: HashEncoder) -> None:
+    features = items(5)
+    only_text = np.tile(np.array([False, True, False]), (5, 1))
+    wanted = expected(features, only_text, fused=True)
+    check_bits(encoder.encode(text=features["text"]), wanted)
+    check_bits(encoder.encode(text=features["text"], image=None), wanted)
+    check_bits(encoder.encode(text=features["text"], image=np.full((5, 12), np.nan)), wanted)
+    check_bits(encoder.encode(text=features["text"], present=np.ones((5, 3), bool)), wanted)
+
+
+def test_given_modalities_may_come_in_any_order(encoder: HashEncoder) -> None:
+    features = items(5)
+    a = encoder.encode(**features)["code"]
+    b = encoder.encode(**dict(reversed(features.items())))["code"]
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.astype(np.float64),
+        lambda x: x.tolist(),
+        np.asfortranarray,
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: x.astype(">f4"),
+    ],
+    ids=["float64", "list", "fortran", "columns", "rows", "big-endian"],
+)
+def test_kinds_of_arrays(encoder: HashEncoder, convert: Callable[[np.ndarray], Any]) -> None:
+    features = items(6)
+    plain = encoder.encode(**features)["code"]
+    np.testing.assert_array_equal(encoder.encode(**{m: convert(x) for m, x in features.items()})["code"], plain)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.bool_])
+def test_kinds_of_numbers(encoder: HashEncoder, dtype: type) -> None:
+    counts = {m: np.random.default_rng(0).integers(0, 2, (6, dim)) for m, dim in DIMS.items()}
+    plain = encoder.encode(**{m: x.astype(np.float32) for m, x in counts.items()})["code"]
+    np.testing.assert_array_equal(encoder.encode(**{m: x.astype(dtype) for m, x in counts.items()})["code"], plain)
+
+
+def test_the_input_is_left_alone(encoder: HashEncoder) -> None:
+    features, present = items(6), np.ones((6, 3), bool)
+    features["text"][2] = np.nan
+    for x in (*features.values(), present):
+        x.setflags(write=False)
+    encoder.encode(present, **features)
+    assert present.all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_so_large_that_their_sum_overflows_are_fine(encoder: HashEncoder) -> None:
+    features = items(3)
+    features["image"][1] = 3e38
+    assert encoder.encode(**features)["code"].shape == (3, 3)
+
+
+def test_nothing_in_nothing_out(encoders: dict[bool, HashEncoder]) -> None:
+    for fused, names in ((True, ["code"]), (False, ["image_code", "text_code", "sound_code"])):
+        for empty in (np.zeros((0, 12)), []):
+            codes = encoders[fused].encode(image=empty)
+            assert {name: (x.shape, x.dtype) for name, x in codes.items()} == dict.fromkeys(names, ((0, 3), np.dtype(np.uint8)))
+        assert encoders[fused].relaxed(image=[])[names[0]].shape == (0, BITS)
+
+
+def broken(part: str, row: int, value: float, column: int = 3) -> Arrays:
+    features = items(4)
+    features[part][row, column] = value
+    return features
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({}, r"nothing to encode: .*image \(12\), text \(8\), sound \(5\)"),
+        ({"image": None}, "nothing to encode"),
+        ({"present": np.ones((4, 3), bool)}, "nothing to encode"),
+        ({"img": items(4)["image"]}, r"no modality 'img': it takes image \(12\), text \(8\)"),
+        ({"img": None}, "no modality 'img'"),
+        ({"image": items(4)["text"]}, r"'image' has shape \(4, 8\): this bundle takes \(rows, 12\)"),
+        ({"image": items(1)["image"][0]}, r"\(12,\): expected \(rows, 12\); for a single item give x\[None, :\]"),
+        ({"image": items(4)["image"][None]}, r"\(1, 4, 12\)"),
+        ({"image": 3.0}, r"shape \(\)"),
+        ({"image": items(4)["image"], "text": items(5)["text"]}, "'text' has 5 rows and 'image' has 4"),
+        ({"image": [[1.0] * 12, [1.0] * 11]}, "rows differ in length"),
+        ({"image": [[1.0] * 12, None]}, "rows differ in length"),
+        ({"image": [["a"] * 12]}, "expected numbers, with a row of NaN"),
+        ({"image": np.full((2, 12), None)}, "holds object values"),
+        ({"image": np.zeros((2, 12), complex)}, "holds complex128 values"),
+        (broken("text", 2, np.nan), "row 2 has NaN or infinity in 'text'"),
+        (broken("image", 3, np.inf), "row 3 has NaN or infinity in 'image'"),
+        (broken("image", 1, -np.inf, column=0), "row 1 has NaN or infinity in 'image'"),
+        ({"image": np.full((2, 12), 1e300)}, "row 0 has NaN or infinity in 'image'"),
+        ({"image": np.full((2, 12), np.inf)}, "row 0 has NaN or infinity in 'image'"),
+        ({"image": np.full((2, 12), np.nan)}, "row 0 has no modality at all"),
+        (items(4) | {"present": np.eye(4, 3, dtype=bool)}, "row 3 has no modality at all"),
+        (items(4) | {"present": np.ones((4, 2), bool)}, r"'present' has shape \(4, 2\): expected \(4, 3\).*image, text, sound"),
+        (items(4) | {"present": np.ones((4, 3))}, "'present' holds float64"),
+    ],
+)
+def test_bad_input(encoder: HashEncoder, arguments: dict[str, Any], problem: str) -> None:
+    for method in (encoder.encode, encoder.relaxed):
+        with pytest.raises(InputError, match=problem):
+            method(**arguments)
+
+
+def test_rows_are_numbered_through_all_batches(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(), batch_size=3)
+    image = np.zeros((10, 12), np.float32)
+    image[7, 1] = np.nan
+    with pytest.raises(InputError, match="row 7 has NaN"):
+        encoder.encode(image=image)
+    with pytest.raises(InputError, match="row 8 has no modality"):
+        encoder.encode(present=np.arange(20).reshape(10, 2) < 16, image=np.nan_to_num(image))
+
+
+def table(features: Arrays, **more: Any) -> FeatureTable:
+    n = len(next(iter(features.values())))
+    return FeatureTable.build(np.array([f"id{i}" for i in range(n)], object), features, **more)
+
+
+def test_a_table_is_read_by_name(encoder: HashEncoder) -> None:
+    features, present = items(9), some_missing(9)
+    gaps = with_nan(features, present)
+    wanted = expected(features, present, fused=True)
+    check_bits(encoder.encode_table(table(gaps)), wanted)
+    check_bits(encoder.encode_table(table(dict(reversed(gaps.items())))), wanted)
+    hidden = table(features).hide(present)
+    check_bits(encoder.encode_table(hidden), wanted)
+
+
+def test_a_table_may_lack_modalities_but_have_none_that_is_unknown(encoder: HashEncoder) -> None:
+    features = items(4)
+    only = table({"sound": features["sound"]})
+    np.testing.assert_array_equal(encoder.encode_table(only)["code"], encoder.encode(sound=features["sound"])["code"])
+    with pytest.raises(InputError, match=r"modality 'img' that this bundle does not know; it takes image, text, sound.*--modality"):
+        encoder.encode_table(table({"img": features["image"], "text": features["text"]}))
+
+
+def test_rows_of_a_table_are_named_as_its_file_has_them(encoder: HashEncoder) -> None:
+    features = items(4)
+    whole = table(features, first_row=1000)
+    features["text"][2, 0] = np.nan  # behind the table's back: build() would refuse it
+    with pytest.raises(InputError, match=r"row 1002 \(id 'id2'\) has NaN or infinity in 'text'"):
+        encoder.encode_table(whole)
+    lacking = table({"sound": features["sound"], "text": np.nan_to_num(features["text"])}, first_row=50)
+    nothing = lacking.hide(np.array([[True, True]] * 3 + [[False, False]]))
+    with pytest.raises(InputError, match=r"row 53 \(id 'id3'\) has no modality"):
+        encoder.encode_table(nothing)
+    with pytest.raises(InputError, match=r"row 53 \(id 30\) has no modality"):
+        encoder.encode_table(replace(nothing, ids=np.arange(0, 40, 10)))
+
+
+def test_a_copy_by_pickle_encodes_alike(encoder: HashEncoder) -> None:
+    copy = pickle.loads(pickle.dumps(encoder))  # noqa: S301
+    features = items(5)
+    np.testing.assert_array_equal(copy.encode(**features)["code"], encoder.encode(**features)["code"])
+    assert (copy.batch_size, copy.raw.threads, copy.manifest) == (encoder.batch_size, 1, encoder.manifest)
+
+
+def test_a_pickle_works_in_another_folder(make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_bundle()
+    monkeypatch.chdir(folder.parent)
+    (tmp_path / "encoder.pkl").write_bytes(pickle.dumps(HashEncoder.load(folder.name, batch_size=3)))
+    code = "import pickle; print(pickle.load(open('encoder.pkl', 'rb')).encode(image=[[1.0] * 12] * 4)['code'].tolist())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ)
+    assert result.stdout.strip() == str(HashEncoder.load(folder).encode(image=[[1.0] * 12] * 4)["code"].tolist()), result.stderr
+
+
+def test_a_pickle_does_not_take_another_bundle_for_its_own(make_bundle: MakeBundle) -> None:
+    folder, other = make_bundle(seed=1), make_bundle(seed=2)
+    frozen = pickle.dumps(HashEncoder.load(folder))
+    save(folder, read_manifest(other), {ENCODER: other / ENCODER}, overwrite=True)
+    with pytest.raises(MismatchError, match=f"is now {read_manifest(other).fingerprint}"):
+        pickle.loads(frozen)  # noqa: S301
+
+
+def test_threads_may_share_an_encoder(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(modalities=DIMS, bits=BITS, weights=WEIGHTS), batch_size=16)
+    inputs = [items(10 + 7 * i, seed=i) for i in range(8)]
+    one_by_one = [encoder.encode(image=x["image"])["code"] for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for a, b in zip(pool.map(lambda x: encoder.encode(image=x["image"])["code"], inputs), one_by_one, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_one_modality_is_enough(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(modalities={"self": 3}, bits=8))
+    assert encoder.encode(**{"self": np.ones((2, 3))})["code"].shape == (2, 1)
+
+
+def test_the_repr_says_what_it_is(encoder: HashEncoder) -> None:
+    assert "method='linear', bits=24, modalities={'image': 12, 'text': 8, 'sound': 5}, device='cpu'" in repr(encoder)
+
+
+def test_load_refuses_what_it_cannot_use(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        HashEncoder.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="batch size of 0"):
+        HashEncoder.load(make_bundle(), batch_size=0)
+    truncated = make_bundle()
+    (truncated / ENCODER).write_bytes((truncated / ENCODER).read_bytes()[:500])
+    with pytest.raises(InputError, match="damaged or was changed"):
+        HashEncoder.load(truncated)
+    garbage = save(tmp_path / "g", read_manifest(truncated), {ENCODER: b"no graph"})
+    assert garbage.files
+    with pytest.raises(InputError, match="no ONNX graph"):
+        HashEncoder.load(tmp_path / "g")
+
+
+def test_cuda_must_not_be_pretended(make_bundle: MakeBundle) -> None:
+    folder = make_bundle()
+    try:
+        assert HashEncoder.load(folder, device="cuda").device == "cuda"
+    except BackendMissingError as error:
+        assert "CPUExecutionProvider" in str(error)
+
+
+def lying(folder: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None] | None = None, **fields: Any) -> Path:
+    """The bundle with another graph or manifest, whole by its digests."""
+    model = onnx.load(folder / ENCODER)
+    if change:
+        change(model)
+    manifest = Manifest.model_validate(read_manifest(folder).model_dump() | fields)
+    save(tmp_path / "lying", manifest, {ENCODER: model.SerializeToString()})
+    return tmp_path / "lying"
+
+
+def fix_batch(model: onnx.ModelProto) -> None:
+    for node in (*model.graph.input, *model.graph.output):
+        node.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def least_significant_bit_first(model: onnx.ModelProto) -> None:
+    places = next(c for c in model.graph.initializer if c.name == "code_places")
+    places.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(places)[::-1].copy(), "code_places"))
+
+
+def only_fives(model: onnx.ModelProto) -> None:
+    """A graph that declares any batch and runs only where 5 divides the number of relaxed values."""
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([5, -1]), "fives"))
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 16]), "rows"))
+    place = next(i for i, node in enumerate(graph.node) if node.output[0] == "code_relaxed")
+    graph.node[place].output[0] = "sum"
+    graph.node.insert(place + 1, helper.make_node("Reshape", ["sum", "fives"], ["cut"]))
+    graph.node.insert(place + 2, helper.make_node("Reshape", ["cut", "rows"], ["code_relaxed"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "problem"),
+    [
+        (None, {"modalities": (Modality(name="image", dim=12),)}, "it takes image, text, present and gives code"),
+        (
+            None,
+            {"modalities": (Modality(name="image", dim=13), Modality(name="text", dim=8))},
+            r"'image' is tensor\(float\).*\(batch, 13\)",
+        ),
+        (None, {"codes": (CodeOutput(name="image_code", modality="image"),)}, "the manifest says image, text, present and image_code"),
+        (None, {"bits": 32}, r"'code' is tensor\(uint8\).*\(batch, 4\)"),
+        (fix_batch, {}, r"'image' is tensor\(float\) \[1, 12\]"),
+        (least_significant_bit_first, {}, "another size or bit rule"),
+        (only_fives, {}, "batch of 3 rows"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_manifest(
+    make_bundle: MakeBundle, tmp_path: Path, change: Any, fields: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        HashEncoder.load(lying(make_bundle(), tmp_path, change, **fields))
