@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,12 +49,17 @@ class FeatureTable:
         if not m:
             raise InputError("a feature table needs at least one modality.")
         for name, x in self.features.items():
-            if x.ndim != 2 or len(x) != n:
+            if x.ndim != 2 or len(x) != n or not x.shape[1]:
                 raise InputError(f"modality '{name}' has shape {x.shape}; expected ({n}, size), one row per id.")
         if self.present.shape != (n, m):
             raise InputError(f"'present' has shape {self.present.shape}; expected ({n}, {m}).")
         if self.labels is not None and (self.labels.ndim != 2 or len(self.labels) != n):
             raise InputError(f"labels have shape {self.labels.shape}; expected ({n}, classes).")
+        if self.labelled is not None and self.labelled.shape != (n,):
+            raise InputError(f"'labelled' has shape {self.labelled.shape}; expected ({n},).")
+        for name, values in self.payload.items():
+            if len(values) != n:
+                raise InputError(f"payload '{name}' has {len(values)} values; expected {n}, one per id.")
 
     @classmethod
     def build(
@@ -71,16 +76,25 @@ class FeatureTable:
     ) -> FeatureTable:
         """Make a table from arrays with gaps, and check it.
 
-        A row of a modality is missing where `present` says so, or where all of it is NaN.
+        A row of a modality is missing where `present` says so, or where all of it is NaN. A row of zeros is not missing.
 
         Raises:
             InputError: names the row that has no modality, or NaN or infinity in a modality that it does have.
         """
-        arrays = {name: np.asarray(x, dtype=np.float32) for name, x in features.items() if x is not None}
+        with np.errstate(over="ignore"):
+            # A double beyond float32 becomes infinity, and is reported as such below.
+            arrays = {name: np.asarray(x, dtype=np.float32) for name, x in features.items() if x is not None}
         for name, x in arrays.items():
             if x.ndim != 2:
                 raise InputError(f"modality '{name}' has shape {x.shape}; expected (items, size).")
-        seen = np.column_stack([~np.isnan(x).all(axis=1) for x in arrays.values()]) if arrays else np.zeros((len(ids), 0), bool)
+            if len(x) != len(ids):
+                raise InputError(f"modality '{name}' has {len(x)} rows where there are {len(ids)} ids.")
+        seen = np.ones((len(ids), len(arrays)), np.bool_)
+        if present is not None and np.shape(present) != seen.shape:
+            raise InputError(f"'present' has shape {np.shape(present)}; expected {seen.shape}.")
+        for column, x in enumerate(arrays.values()):
+            rows = _rows_not_finite(x)
+            seen[rows, column] = ~np.isnan(x[rows]).all(axis=1)
         table = cls(
             ids=ids,
             features=arrays,
@@ -100,18 +114,68 @@ class FeatureTable:
         if len(empty):
             more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
             raise InputError(
-                f"row {self.first_row + empty[0]} (id {self.ids[empty[0]]!r}) has no modality at all{more}: "
+                f"row {self.first_row + empty[0]} (id {self._id(empty[0])}) has no modality at all{more}: "
                 f"it cannot get a code; remove it or give it one of {', '.join(self.features)}."
             )
         for column, (name, x) in enumerate(self.features.items()):
-            # One NaN or infinity makes the sum so; only then is every value looked at.
-            bad = np.flatnonzero(self.present[:, column] & ~np.isfinite(x).all(axis=1))
+            bad = _rows_not_finite(x)
+            bad = bad[self.present[bad, column]]
             if len(bad):
                 more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
                 raise InputError(
-                    f"row {self.first_row + bad[0]} (id {self.ids[bad[0]]!r}) has NaN or infinity in '{name}'{more}: "
+                    f"row {self.first_row + bad[0]} (id {self._id(bad[0])}) has NaN or infinity in '{name}'{more}: "
                     "mend the value, or make the whole row null (all NaN) if the modality is missing."
                 )
+
+    def _id(self, row: np.intp) -> str:
+        return repr(self.ids[row : row + 1].tolist()[0])
+
+    @classmethod
+    def concat(cls, tables: Iterable[FeatureTable], rows: int) -> FeatureTable:
+        """One table of `rows` rows out of several of the same kind; each is copied as it comes, so an iterator will do.
+
+        Raises:
+            InputError: where there are no tables, or they do not have `rows` rows between them.
+        """
+        whole: FeatureTable | None = None
+        payload: dict[str, list[Any]] = {}
+        end = 0
+        for table in tables:
+            if whole is None:
+                whole = table._room(rows)
+                payload = {name: [] for name in table.payload}
+            begin, end = end, end + len(table)
+            if end > rows:
+                break
+            whole._fill(slice(begin, end), table)
+            for name, values in table.payload.items():
+                payload[name].extend(values)
+        if whole is None or end != rows:
+            raise InputError(f"{rows} rows were expected, and {'more' if end > rows else end} came.")
+        known = whole.labelled is None or bool(whole.labelled.all())
+        return replace(whole, payload=payload, labelled=None if known else whole.labelled)
+
+    def _room(self, rows: int) -> FeatureTable:
+        """A table of this kind with `rows` rows still to be filled, without payload."""
+        return FeatureTable(
+            ids=np.empty(rows, self.ids.dtype),
+            features={name: np.empty((rows, x.shape[1]), np.float32) for name, x in self.features.items()},
+            present=np.empty((rows, len(self.features)), np.bool_),
+            labels=None if self.labels is None else np.empty((rows, self.labels.shape[1]), np.uint8),
+            labelled=np.ones(rows, np.bool_),
+            label_names=self.label_names,
+            first_row=self.first_row,
+        )
+
+    def _fill(self, rows: slice, table: FeatureTable) -> None:
+        self.ids[rows] = table.ids
+        self.present[rows] = table.present
+        for name, x in self.features.items():
+            x[rows] = table.features[name]
+        if self.labels is not None and table.labels is not None:
+            self.labels[rows] = table.labels
+        if self.labelled is not None and table.labelled is not None:
+            self.labelled[rows] = table.labelled
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -140,6 +204,20 @@ class FeatureTable:
             first_row=0,
         )
 
+    def rows(self, start: int, stop: int) -> FeatureTable:
+        """The rows from `start` up to `stop`, as a view of this table."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            ids=self.ids[part],
+            features={name: x[part] for name, x in self.features.items()},
+            present=self.present[part],
+            labels=None if self.labels is None else self.labels[part],
+            labelled=None if self.labelled is None else self.labelled[part],
+            payload={name: values[part] for name, values in self.payload.items()},
+            first_row=self.first_row + start,
+        )
+
     def hide(self, present: Mask) -> FeatureTable:
         """The same items with fewer modalities: a mask only removes, so gaps of the data itself stay."""
         return replace(self, present=self.present & present)
@@ -154,4 +232,34 @@ class FeatureTable:
             if name not in self.features:
                 raise InputError(f"no modality '{name}' here; there are: {', '.join(self.features)}.")
         wanted = np.array([name in modalities for name in self.features])
-        return self.take(self.present[:, wanted].all(axis=1)).hide(wanted[None, :])
+        rows = np.flatnonzero(self.present[:, wanted].all(axis=1))
+        return self.take(rows).hide(wanted[None, :])
+
+    def with_classes(self, names: Sequence[str]) -> FeatureTable:
+        """The same items with their labels in the columns of another file's classes, matched by name.
+
+        Two files number their classes alike only where they hold the same ones; a bundle keeps the names it was trained
+        with. Labels without names are taken to be numbered in that order.
+
+        Raises:
+            InputError: names a class that `names` does not have.
+        """
+        if self.labels is None:
+            return self
+        place = {name: column for column, name in enumerate(names)}
+        own = self.label_names if self.label_names is not None else tuple(names)[: self.labels.shape[1]]
+        unknown = [name for name in own if name not in place]
+        if unknown or len(own) < self.labels.shape[1]:
+            what = f"the class '{unknown[0]}'" if unknown else f"{self.labels.shape[1]} classes without names"
+            known = ", ".join([*names[:10], "..."] if len(names) > 10 else names)
+            raise InputError(f"the labels hold {what}, where {len(names)} classes are known: {known}.")
+        labels = np.zeros((len(self), len(names)), np.uint8)
+        labels[:, [place[name] for name in own]] = self.labels
+        return replace(self, labels=labels, label_names=tuple(names))
+
+
+def _rows_not_finite(x: Features) -> npt.NDArray[np.intp]:
+    """Rows that hold NaN or infinity. Either makes the sum of its row so; only such rows are looked at value by value."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(x.sum(axis=1)))
+    return suspects[~np.isfinite(x[suspects]).all(axis=1)]

@@ -1,0 +1,140 @@
+"""Arrays in files, read by rows: what the readers of `.npz`, `.h5` and `.mat` files hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Ids
+
+AnyArray = npt.NDArray[Any]
+
+
+class RowArray(Protocol):
+    """An array in a file, read by rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows first."""
+
+    @property
+    def kind(self) -> str:
+        """`i` for whole numbers, `f` for floats, `b` for booleans, `U` for strings; anything else is of no use here."""
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The rows from `start` on, `size` at a time (the last ones fewer)."""
+
+
+@runtime_checkable
+class TurnableArray(RowArray, Protocol):
+    """An array that may lie on its side, as matrices in MATLAB and HDF5 files do."""
+
+    def turned(self) -> TurnableArray:
+        """The same array with its axes in the opposite order."""
+
+
+@dataclass(frozen=True)
+class SparseArray:
+    """A sparse matrix of scipy in memory; rows are written out as they are asked for."""
+
+    matrix: Any
+
+    kind = "f"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows first."""
+        rows, size = self.matrix.shape
+        return int(rows), int(size)
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The rows, `size` at a time, dense."""
+        by_row = self.matrix.tocsr()
+        for begin in range(start, self.shape[0], size):
+            yield by_row[begin : begin + size].toarray()
+
+    def turned(self) -> TurnableArray:
+        """The transposed matrix."""
+        return SparseArray(self.matrix.T)
+
+
+@dataclass(frozen=True)
+class ColumnArray:
+    """An array of one column, (N, 1), as (N,): MATLAB has no other way to hold one value per item."""
+
+    array: RowArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The rows."""
+        return self.array.shape[:1]
+
+    @property
+    def kind(self) -> str:
+        """One of the letters of `RowArray.kind`."""
+        return self.array.kind
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The values, `size` at a time."""
+        return (chunk.reshape(-1) for chunk in self.array.chunks(size, start))
+
+
+@dataclass(frozen=True)
+class AbsentArray:
+    """Features or labels that one split of a file lacks where the others have them: rows of NaN."""
+
+    rows: int
+    size: int
+
+    kind = "f"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows first."""
+        return self.rows, self.size
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """Rows of NaN."""
+        for begin in range(start, self.rows, size):
+            yield np.full((min(size, self.rows - begin), self.size), np.nan, np.float32)
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """The letter of `RowArray.kind` for a numpy type: unsigned numbers are whole numbers, byte strings are strings."""
+    return {"u": "i", "S": "U"}.get(dtype.kind, dtype.kind)
+
+
+def to_ids(chunk: AnyArray, first_row: int) -> Ids:
+    """int64 (n,), or object (n,) of str, from numbers of any type (MATLAB's are floats) or strings.
+
+    Raises:
+        InputError: names the row whose id is no whole number.
+    """
+    if kind_of(chunk.dtype) in "UO":
+        return np.array(strings(chunk), dtype=object)
+    with np.errstate(invalid="ignore"):
+        ids = chunk.astype(np.int64)
+    wrong = np.flatnonzero(ids != chunk)
+    if len(wrong):
+        raise InputError(f"row {first_row + wrong[0]} has the id {chunk[wrong[0]]}; ids are strings or whole numbers.")
+    return ids
+
+
+def strings(chunk: AnyArray) -> list[str]:
+    """The strings of an array: numpy's own kinds, or objects that are strings."""
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in chunk.tolist()]
+
+
+def payload_values(chunk: AnyArray) -> list[Any]:
+    """Python values that Milvus can store; None for NaN and infinity, which JSON does not have."""
+    if kind_of(chunk.dtype) in "UO":
+        return strings(chunk)
+    if chunk.dtype.kind == "f":
+        return [value if finite else None for value, finite in zip(chunk.tolist(), np.isfinite(chunk), strict=True)]
+    values: list[Any] = chunk.tolist()
+    return values

@@ -1,0 +1,101 @@
+"""HDF5: the data sets at the top of an `.h5` file, and of a MATLAB v7.3 file, which is HDF5 with its axes reversed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.io.arrays import AnyArray, SparseArray, TurnableArray, kind_of
+
+_CACHE_BYTES = 32 << 20
+"""Cache per data set: compressed chunks span more rows than a batch, most of all in transposed files."""
+
+
+@dataclass(frozen=True)
+class H5Array:
+    """One data set; rows are read from it as they are asked for.
+
+    `shape` is as the caller sees it; with `reversed_axes` the file stores the axes in the opposite order.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    reversed_axes: bool
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The rows from `start` on, `size` at a time."""
+        with _readable(self.path), _h5py().File(self.path, "r", rdcc_nbytes=_CACHE_BYTES) as file:
+            stored = file[self.name]
+            if self.kind == "U" and stored.dtype.kind == "O":
+                stored = stored.asstr()
+            for begin in range(start, self.shape[0], size):
+                rows = slice(begin, min(begin + size, self.shape[0]))
+                yield np.asarray(stored[..., rows]).T if self.reversed_axes else np.asarray(stored[rows])
+
+    def turned(self) -> TurnableArray:
+        """The same data set, read with its axes the other way round."""
+        return replace(self, shape=self.shape[::-1], reversed_axes=not self.reversed_axes)
+
+
+def open_h5(path: Path, *, matlab: bool = False) -> dict[str, TurnableArray]:
+    """The data sets at the top of the file, by name. In a MATLAB file axes are reversed and sparse matrices put together.
+
+    Raises:
+        InputError: not an HDF5 file.
+        BackendMissingError: h5py is not installed.
+    """
+    h5py = _h5py()
+    arrays: dict[str, TurnableArray] = {}
+    with _readable(path), h5py.File(path, "r") as file:
+        for name, item in file.items():
+            if not isinstance(name, str):
+                raise InputError(f"{path} cannot be read as HDF5: the name {name!r} is not UTF-8.")
+            if isinstance(item, h5py.Dataset) and item.shape and not _is_odd(item):
+                # Objects that are not strings (lists of varying length, references) are of no kind that is read.
+                kind = "U" if h5py.check_string_dtype(item.dtype) is not None else kind_of(item.dtype).replace("O", "V")
+                arrays[name] = H5Array(path, name, item.shape[::-1] if matlab else item.shape, kind, matlab)
+            elif isinstance(item, h5py.Group) and "MATLAB_sparse" in item.attrs:
+                arrays[name] = SparseArray(_sparse(item))
+    return arrays
+
+
+def _is_odd(item: Any) -> bool:
+    """MATLAB's strings (numbers, to HDF5) and its way to store a matrix without elements."""
+    return item.attrs.get("MATLAB_class") == b"char" or "MATLAB_empty" in item.attrs
+
+
+def _sparse(group: Any) -> Any:
+    """A MATLAB sparse matrix: values by column (`data`), their rows (`ir`), and where each column begins (`jc`)."""
+    try:
+        from scipy.sparse import csc_matrix
+    except ImportError as error:
+        raise BackendMissingError("reading sparse matrices needs scipy: pip install 'milvus-ichash[files]'") from error
+    begins = group["jc"][:]
+    values, rows = (group["data"][:], group["ir"][:]) if "data" in group else (np.zeros(0), np.zeros(0, np.int64))
+    return csc_matrix((values, rows, begins), shape=(int(group.attrs["MATLAB_sparse"]), len(begins) - 1)).tocsr()
+
+
+def _h5py() -> ModuleType:
+    try:
+        import h5py
+    except ImportError as error:
+        raise BackendMissingError("reading HDF5 (.h5, MATLAB v7.3) needs h5py: pip install 'milvus-ichash[files]'") from error
+    module: ModuleType = h5py
+    return module
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as HDF5: {str(error).splitlines()[0]}") from error

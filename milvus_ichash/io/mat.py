@@ -1,0 +1,112 @@
+"""MATLAB's `.mat`: v5 through scipy, each array whole when it is first needed; v7.3 through h5py, streamed.
+
+Matrices of one column hold one value per item, so they are read as (N,). Sparse matrices are written out by the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.io.arrays import AnyArray, ColumnArray, RowArray, SparseArray, TurnableArray
+from milvus_ichash.io.hdf5 import open_h5
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_KINDS = {"double": "f", "single": "f", "sparse": "f", "logical": "b", "char": "U", "cell": "O"} | {
+    f"{sign}int{bits}": "i" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+@dataclass(frozen=True)
+class MatFile:
+    """A v5 file, with those of its arrays that were needed so far."""
+
+    path: Path
+    _arrays: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, name: str) -> Any:
+        """The array, or sparse matrix, read once."""
+        if name not in self._arrays:
+            with _readable(self.path):
+                values = _scipy_io().loadmat(str(self.path), variable_names=[name])[name]
+            if values.dtype.kind == "O":
+                values = np.array([str(cell.flat[0]) if cell.size else "" for cell in values.flat]).reshape(values.shape)
+            elif values.dtype.kind == "U":
+                # MATLAB fills the rows of a string matrix up with blanks.
+                values = np.strings.rstrip(values)
+            self._arrays[name] = values
+        return self._arrays[name]
+
+
+@dataclass(frozen=True)
+class MatArray:
+    """One array of a v5 file, known by its header until its rows are asked for."""
+
+    file: MatFile
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    transposed: bool = False
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The rows from `start` on, `size` at a time."""
+        values = self.file.load(self.name)
+        upright = values.T if self.transposed else values
+        if hasattr(upright, "tocsr"):
+            yield from SparseArray(upright).chunks(size, start)
+        else:
+            yield from (upright[begin : begin + size] for begin in range(start, len(upright), size))
+
+    def turned(self) -> TurnableArray:
+        """The transposed array."""
+        return MatArray(self.file, self.name, self.shape[::-1], self.kind, not self.transposed)
+
+
+def open_mat(path: Path) -> dict[str, RowArray]:
+    """The arrays of a `.mat` file by name, in its order; only their headers are read.
+
+    Raises:
+        InputError: not a MATLAB file.
+        BackendMissingError: scipy (v5) or h5py (v7.3) is not installed.
+    """
+    with _readable(path), path.open("rb") as stream:
+        head = stream.read(512 + len(_HDF5_MAGIC))
+    arrays: Mapping[str, TurnableArray]
+    if head.startswith(_HDF5_MAGIC) or head.endswith(_HDF5_MAGIC):
+        arrays = open_h5(path, matlab=True)
+    else:
+        scipy_io, file = _scipy_io(), MatFile(path)
+        with _readable(path):
+            content = scipy_io.whosmat(str(path))
+        arrays = {name: MatArray(file, name, shape, _KINDS[kind]) for name, shape, kind in content if kind in _KINDS}
+    return {name: _column(array) for name, array in arrays.items()}
+
+
+def _column(array: TurnableArray) -> RowArray:
+    if len(array.shape) == 2 and array.kind in "UO" and array.shape[0] == 1:
+        array = array.turned()
+    return ColumnArray(array) if len(array.shape) == 2 and array.shape[1] == 1 and array.shape[0] != 1 else array
+
+
+def _scipy_io() -> ModuleType:
+    try:
+        import scipy.io
+    except ImportError as error:
+        raise BackendMissingError("reading MATLAB v5 files needs scipy: pip install 'milvus-ichash[files]'") from error
+    module: ModuleType = scipy.io
+    return module
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # scipy lets every kind of exception out of a corrupt file
+        raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from error

@@ -1,0 +1,113 @@
+"""numpy's `.npz`: rows are streamed out of the zip member, compressed or not, without reading an array whole.
+
+Arrays in Fortran order are the exception: their rows are scattered over the member, so such an array is read whole. Arrays of
+Python objects are pickles, which can run code; they are refused by name and never loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.io.arrays import AnyArray, RowArray, kind_of
+
+_SKIP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class NpzArray:
+    """One member of an `.npz` file; rows are read from it as they are asked for."""
+
+    path: Path
+    member: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+    @property
+    def kind(self) -> str:
+        """One of the letters of `RowArray.kind`."""
+        return kind_of(self.dtype)
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
+        """The rows from `start` on, `size` at a time."""
+        if start >= self.shape[0]:
+            return
+        if self.fortran:
+            whole = next(self._rows(self.shape[::-1], max(1, self.shape[-1]), 0)).T
+            for begin in range(start, self.shape[0], size):
+                yield whole[begin : begin + size]
+        else:
+            yield from self._rows(self.shape, size, start)
+
+    def _rows(self, shape: tuple[int, ...], size: int, start: int) -> Iterator[AnyArray]:
+        """Read an array of this shape, stored row after row."""
+        row = math.prod(shape[1:]) * self.dtype.itemsize
+        with _readable(self.path, self.member), zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+            _header(stream)
+            _skip(stream, start * row)
+            for begin in range(start, shape[0], size):
+                count = min(size, shape[0] - begin)
+                data = stream.read(count * row)
+                if len(data) < count * row:
+                    raise EOFError("it ends too early")
+                yield np.frombuffer(data, self.dtype).reshape(count, *shape[1:])
+
+
+def open_npz(path: Path) -> dict[str, RowArray]:
+    """The arrays of an `.npz` file, by name, in its order; nothing but their headers is read.
+
+    Raises:
+        InputError: not a zip file, a header that is none, or an array of Python objects (named).
+    """
+    arrays: dict[str, RowArray] = {}
+    with _readable(path, ""), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name, dot, ending = member.rpartition(".")
+            if not (dot and ending == "npy"):
+                continue
+            with _readable(path, member), archive.open(member) as stream:
+                shape, fortran, dtype = _header(stream)
+            if dtype.hasobject:
+                raise InputError(
+                    f"{path}: the array '{name}' holds Python objects (a pickle), which are never loaded; "
+                    "save it as an array of numbers or strings, such as np.asarray(values, dtype=str), or leave it out."
+                )
+            arrays[name] = NpzArray(path, member, shape, dtype, fortran and len(shape) > 1)
+    return arrays
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    while count:
+        done = len(stream.read(min(count, _SKIP_BYTES)))
+        if not done:
+            raise EOFError("it ends too early")
+        count -= done
+
+
+@contextmanager
+def _readable(path: Path, member: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError) as error:
+        raise InputError(f"{path} cannot be read as .npz{f' (array {member!r})' if member else ''}: {error}") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as .npz (array {member!r}): {error}") from error

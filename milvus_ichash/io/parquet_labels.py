@@ -1,0 +1,135 @@
+"""Labels in parquet files: which of their forms a column has, found by one pass over that column, and reading it.
+
+The forms, for a column of
+
+- strings: one class name per item; lists of strings: any number of names. Names are put in sorted order.
+- whole numbers: one class number per item (`labels.rule_for_numbers` says from which number they count).
+- fixed-size lists: multi-hot vectors, 0 or 1 for every class.
+- lists of whole numbers or booleans: multi-hot vectors where all lists of the file have the same length, more than 1, and hold
+  0 and 1 only; else class numbers, counted from 0.
+- lists of floats: multi-hot vectors.
+
+Null is an item whose labels are unknown; an empty list one that is known to have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Mask
+from milvus_ichash.io import arrow
+from milvus_ichash.io.labels import LabelRule, Labels, rule_for_numbers
+
+Form = Literal["names", "numbers", "vectors"]
+
+
+@dataclass(frozen=True)
+class ParquetLabels:
+    """The labels of one parquet file."""
+
+    column: str
+    form: Form
+    rule: LabelRule
+
+    def read(self, column: pa.Array, first_row: int) -> tuple[Labels, Mask | None]:
+        """uint8 (n, C), and which rows have known labels (None: all).
+
+        Raises:
+            InputError: names the row whose labels do not fit.
+        """
+        if self.form == "vectors":
+            return self.rule.from_vectors(arrow.to_vectors(column, self.rule.classes, self.column, first_row), first_row)
+        rows, values = _flat(column)
+        if self.form == "names":
+            found = pc.index_in(values, value_set=pa.array(self.rule.names, values.type))
+        else:
+            found = values
+        return self.rule.from_numbers(rows, found.to_numpy(), ~arrow.valid(column), first_row)
+
+
+def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLabels | None:
+    """Look at the whole label column, piece by piece; None where every row is null.
+
+    Raises:
+        InputError: a type that labels cannot have, or numbers that are no classes.
+    """
+    item = arrow.value_type(kind)
+    leaf = kind if item is None else item
+    if arrow.is_text(leaf):
+        names = _names(columns)
+        return ParquetLabels(name, "names", LabelRule(len(names), names)) if names else None
+    if item is None and pa.types.is_integer(kind):
+        span = _Span.of(columns)
+        return ParquetLabels(name, "numbers", rule_for_numbers(span.lowest, span.highest)) if span.values else None
+    if not arrow.is_number(item):
+        raise InputError(f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, or 0/1 vectors.")
+    span = _Span.of(columns)
+    if not span.values:
+        return None
+    fixed = pa.types.is_fixed_size_list(kind) or not pa.types.is_integer(item)
+    if fixed or (span.shortest == span.longest > 1 and span.lowest >= 0 and span.highest <= 1):
+        return ParquetLabels(name, "vectors", LabelRule(span.longest))
+    if span.lowest < 0:
+        raise InputError(f"the label column '{name}' holds the negative class number {span.lowest}; classes count from 0.")
+    return ParquetLabels(name, "numbers", LabelRule(span.highest + 1))
+
+
+def _flat(column: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:
+    """All values of a column of single values or lists, with the row of each; nulls left out."""
+    if arrow.value_type(column.type) is None:
+        rows, values = np.flatnonzero(arrow.valid(column)), column.drop_null()
+    else:
+        rows, values = np.repeat(np.arange(len(column)), arrow.lengths(column)), column.flatten()
+        if values.null_count:
+            rows, values = rows[arrow.valid(values)], values.drop_null()
+    return rows, arrow.decoded(values)
+
+
+def _names(columns: Iterable[pa.Array]) -> tuple[str, ...]:
+    seen: set[str] = set()
+    for column in columns:
+        seen.update(pc.unique(_flat(column)[1]).to_pylist())
+    return tuple(sorted(seen))
+
+
+@dataclass
+class _Span:
+    """What a column of numbers, or of lists of numbers, ranges over."""
+
+    rows: int = 0
+    values: int = 0
+    lowest: int = 0
+    highest: int = 0
+    shortest: int = 0
+    longest: int = 0
+
+    @classmethod
+    def of(cls, columns: Iterable[pa.Array]) -> _Span:
+        span = cls()
+        for column in columns:
+            span.add(column)
+        return span
+
+    def add(self, column: pa.Array) -> None:
+        column = column.drop_null()
+        values = _flat(column)[1]
+        if pa.types.is_boolean(values.type):
+            values = pc.cast(values, pa.uint8())
+        if len(values):
+            ends = pc.min_max(values)
+            low, high = ends["min"].as_py(), ends["max"].as_py()
+            self.lowest, self.highest = (min(self.lowest, low), max(self.highest, high)) if self.values else (low, high)
+            self.values += len(values)
+        if len(column):
+            counts = arrow.lengths(column) if arrow.value_type(column.type) is not None else np.ones(1, np.int64)
+            low, high = int(counts.min()), int(counts.max())
+            self.shortest, self.longest = (min(self.shortest, low), max(self.longest, high)) if self.rows else (low, high)
+            self.rows += len(column)

@@ -1,0 +1,153 @@
+"""MATLAB files: v5 through scipy, v7.3 through h5py, written here as MATLAB writes them (axes reversed)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.io import Columns, open_source
+
+h5py = pytest.importorskip("h5py")
+scipy_io = pytest.importorskip("scipy.io")
+scipy_sparse = pytest.importorskip("scipy.sparse")
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.random((8, 4)).astype(np.float32)
+WORDS = (RNG.random((8, 6)) < 0.4).astype(np.float64)
+LABELS = (RNG.random((8, 3)) < 0.5).astype(np.uint8)
+
+
+def save_v5(path: Path, **arrays) -> Path:
+    scipy_io.savemat(path, arrays, do_compression=True)
+    return path
+
+
+def save_v73(path: Path, **arrays) -> Path:
+    """As MATLAB does: a header of 512 bytes before HDF5, axes reversed, the class as an attribute."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in arrays.items():
+            if scipy_sparse.issparse(values):
+                columns = values.tocsc()
+                group = file.create_group(name)
+                group.attrs["MATLAB_sparse"] = np.uint64(columns.shape[0])
+                group["data"], group["ir"], group["jc"] = columns.data, columns.indices.astype(np.uint64), columns.indptr.astype(np.uint64)
+            elif isinstance(values, str):
+                file[name] = np.array([[ord(c)] for c in values], np.uint16)
+                file[name].attrs["MATLAB_class"] = np.bytes_("char")
+            else:
+                file[name] = np.asarray(values).T
+                file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
+    return path
+
+
+SAVE = pytest.mark.parametrize("save", [save_v5, save_v73])
+
+
+@SAVE
+def test_a_table(tmp_path, save):
+    file = save(
+        tmp_path / "a.mat", image=IMAGE, words=WORDS, labels=LABELS, id=np.arange(10.0, 18.0)[:, None], year=np.arange(8.0)[:, None]
+    )
+    source = open_source(file)
+    assert (source.info.rows, source.info.dims, source.info.classes) == (8, {"image": 4, "words": 6}, 3)
+    assert (source.info.id_kind, source.info.payload) == ("int64", ("year",))
+    for table in (source.read(), *[t.rows(0, 8) for t in source.batches(8)]):
+        assert table.ids.tolist() == list(range(10, 18))
+        assert np.array_equal(table.features["image"], IMAGE)
+        assert np.array_equal(table.features["words"], WORDS)
+        assert np.array_equal(table.labels, LABELS)
+    assert [len(batch) for batch in source.batches(3, start=1)] == [3, 3, 1]
+
+
+@SAVE
+def test_sparse_matrices_are_written_out(tmp_path, save):
+    file = save(tmp_path / "a.mat", image=IMAGE, words=scipy_sparse.csc_matrix(WORDS), labels=scipy_sparse.csc_matrix(LABELS.astype(float)))
+    source = open_source(file)
+    assert source.info.dims == {"image": 4, "words": 6}
+    rows = np.concatenate([batch.features["words"] for batch in source.batches(3)])
+    assert np.array_equal(rows, WORDS)
+    assert np.array_equal(source.read().labels, LABELS)
+
+
+@SAVE
+def test_sparse_matrices_on_their_side(tmp_path, save):
+    file = save(tmp_path / "a.mat", image=IMAGE, words=scipy_sparse.csc_matrix(WORDS.T), labels=LABELS)
+    assert np.array_equal(open_source(file).read().features["words"], WORDS)
+
+
+def test_a_v73_file_that_was_not_transposed_is_read_right(tmp_path):
+    file = save_v73(tmp_path / "a.mat", image=IMAGE.T, words=WORDS.T, labels=LABELS.T)
+    table = open_source(file).read()
+    assert np.array_equal(table.features["image"], IMAGE)
+    assert np.array_equal(table.labels, LABELS)
+
+
+def test_one_modality_alone_follows_the_format(tmp_path):
+    assert open_source(save_v73(tmp_path / "a.mat", x=IMAGE)).info.rows == 8
+    assert open_source(save_v5(tmp_path / "b.mat", x=IMAGE)).info.rows == 8
+
+
+@SAVE
+def test_strings_are_no_features(tmp_path, save):
+    file = save(tmp_path / "a.mat", image=IMAGE, comment="made by hand")
+    assert open_source(file).info.dims == {"image": 4}
+
+
+def test_strings_and_cells_of_v5(tmp_path):
+    names = np.empty(3, object)
+    names[:] = ["ant", "bee", "cow"]
+    mixed = np.empty(8, object)
+    mixed[:] = [np.ones(2)] * 8
+    ids = np.array([f"item{'s' * k}" for k in range(8)])
+    file = save_v5(tmp_path / "a.mat", image=IMAGE, labels=LABELS, label_names=names, id=ids, mixed=mixed)
+    source = open_source(file)
+    assert source.info.label_names == ("ant", "bee", "cow")
+    assert source.info.payload == ()
+    assert source.read().ids.tolist() == ids.tolist()
+
+
+def test_one_label_per_item_as_matlab_stores_it(tmp_path):
+    labels = np.array([[1, 2, 3, 1, 2, 3, 1, 10]], float)
+    for file in (save_v5(tmp_path / "row.mat", image=IMAGE, labels=labels), save_v5(tmp_path / "col.mat", image=IMAGE, labels=labels.T)):
+        table = open_source(file).read()
+        assert table.labels.shape == (8, 10)
+        assert table.labels.argmax(axis=1).tolist() == [0, 1, 2, 0, 1, 2, 0, 9]
+
+
+def test_a_file_that_is_none(tmp_path):
+    file = tmp_path / "a.mat"
+    file.write_bytes(b"no MATLAB in here, but more than a header of 128 bytes" * 10)
+    with pytest.raises(InputError, match=r"a\.mat cannot be read as a MATLAB file"):
+        open_source(file)
+    whole = save_v5(tmp_path / "b.mat", x=np.random.default_rng(0).random((100, 9))).read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as a MATLAB file"):
+        open_source(file).read()
+
+
+@pytest.mark.parametrize(("save", "module", "name"), [(save_v5, "scipy.io", "scipy"), (save_v73, "h5py", "h5py")])
+def test_without_its_library_the_extra_is_named(tmp_path, monkeypatch, save, module, name):
+    file = save(tmp_path / "a.mat", x=IMAGE)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendMissingError, match=rf"needs {name}: pip install 'milvus-ichash\[files\]'"):
+        open_source(file)
+
+
+def test_a_sparse_matrix_of_v73_needs_scipy(tmp_path, monkeypatch):
+    file = save_v73(tmp_path / "a.mat", words=scipy_sparse.csc_matrix(WORDS))
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(BackendMissingError, match=r"needs scipy: pip install 'milvus-ichash\[files\]'"):
+        open_source(file)
+
+
+def test_nan_names_the_row(tmp_path):
+    x = IMAGE.copy()
+    x[5, 1] = np.nan
+    with pytest.raises(InputError, match=r"row 5 \(id 5\) has NaN"):
+        open_source(save_v5(tmp_path / "a.mat", x=x), columns=Columns()).read()

@@ -1,0 +1,298 @@
+"""Parquet: every list type, nulls, labels in all forms, streaming across row groups, bad files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.io import Columns, open_source
+
+TYPES = [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64(), pa.bool_()]
+LISTS = [pa.list_, pa.large_list, lambda value: pa.list_(value, 3)]
+BITS = [[1, 0, 1], None, [0, 0, 1], [1, 1, 1]]
+
+
+def write(path: Path, columns: dict, **options) -> Path:
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def vectors(rows: int, size: int = 3, seed: int = 0) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).random((rows, size), np.float32))
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "items.parquet"
+
+
+@pytest.mark.parametrize("make_list", LISTS, ids=["list", "large_list", "fixed_size_list"])
+@pytest.mark.parametrize("value", TYPES, ids=str)
+def test_lists_of_every_numeric_type_with_a_null_row(file, make_list, value):
+    column = pa.array(BITS, pa.list_(pa.int8())).cast(pa.list_(value))
+    column = pa.array(column.to_pylist(), make_list(value))
+    write(file, {"x": column, "y": pa.array([[1.0]] * 4)})
+    table = open_source(file).read()
+    assert table.dims == {"x": 3, "y": 1}
+    assert table.present.tolist() == [[True, True], [False, True], [True, True], [True, True]]
+    assert table.features["x"].dtype == np.float32
+    assert table.features["x"][[0, 2, 3]].tolist() == [BITS[0], BITS[2], BITS[3]]
+    assert np.isnan(table.features["x"][1]).all()
+
+
+def test_columns_are_found_by_name_and_type(file):
+    write(
+        file,
+        {
+            "id": ["a", "b"],
+            "image": vectors(2),
+            "tags": [["x", "y"], []],
+            "title": pa.array(["t", None]),
+            "year": [1999, 2000],
+            "price": [1.5, float("nan")],
+            "sold": [True, False],
+            "kind": pa.array(["k", "k"]).dictionary_encode(),
+            "raw": [b"\x00", b"\x01"],
+            "when": pa.array([0, 1], pa.timestamp("s")),
+            "nested": [{"a": 1}, {"a": 2}],
+            "matrix": [[[1.0]], [[2.0]]],
+            "__index_level_0__": [0, 1],
+        },
+    )
+    source = open_source(file)
+    info = source.info
+    assert (info.path, info.rows, info.dims, info.id_kind, info.classes, info.splits) == (file, 2, {"image": 3}, "str", None, ())
+    assert info.payload == ("tags", "title", "year", "price", "sold", "kind")
+    table = source.read()
+    assert table.ids.tolist() == ["a", "b"]
+    assert table.payload == {
+        "tags": [["x", "y"], []],
+        "title": ["t", None],
+        "year": [1999, 2000],
+        "price": [1.5, None],
+        "sold": [True, False],
+        "kind": ["k", "k"],
+    }
+
+
+@pytest.mark.parametrize("name", ["id", "ids", "_id"])
+@pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.uint16(), pa.string(), pa.large_string()], ids=str)
+def test_ids_of_every_kind(file, name, kind):
+    write(file, {name: pa.array(["7", "3"]).cast(kind), "x": vectors(2)})
+    source = open_source(file)
+    ids = source.read().ids
+    if pa.types.is_integer(kind):
+        assert (source.info.id_kind, ids.dtype, ids.tolist()) == ("int64", np.int64, [7, 3])
+    else:
+        assert (source.info.id_kind, ids.dtype, ids.tolist()) == ("str", object, ["7", "3"])
+    assert np.concatenate(list(source.ids())).tolist() == ids.tolist()
+
+
+def test_dictionary_encoded_ids(file):
+    write(file, {"id": pa.array(["b", "a"]).dictionary_encode(), "x": vectors(2)})
+    assert open_source(file).read().ids.tolist() == ["b", "a"]
+
+
+def test_without_ids_the_row_number_is_the_id(file):
+    write(file, {"x": vectors(5)}, row_group_size=2)
+    source = open_source(file)
+    assert source.info.id_kind == "int64"
+    assert [batch.ids.tolist() for batch in source.batches(2, start=1)] == [[1, 2], [3, 4]]
+    assert np.concatenate(list(source.ids())).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_mapping_names_the_columns(file):
+    write(file, {"sku": [5, 6], "img_emb": vectors(2), "txt_emb": vectors(2, 2), "other": vectors(2), "cats": [["a"], ["b"]]})
+    columns = Columns(modalities={"text": "txt_emb", "image": "img_emb"}, id="sku", labels="cats")
+    source = open_source(file, columns=columns)
+    assert source.info.dims == {"text": 2, "image": 3}
+    assert source.info.label_names == ("a", "b")
+    assert source.read().ids.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (Columns(modalities={"image": "img"}), "no column 'img' for the modality 'image'; columns: id, x, t"),
+        (Columns(modalities={"image": "t"}), "'t', meant for the modality 'image', holds no feature vectors; those that do: x"),
+        (Columns(id="key"), "no column 'key' for the ids"),
+        (Columns(labels="cats"), "no column 'cats' for the labels"),
+    ],
+)
+def test_columns_that_are_not_there(file, columns, message):
+    write(file, {"id": [1], "x": vectors(1), "t": ["a"]})
+    with pytest.raises(InputError, match=message):
+        open_source(file, columns=columns)
+
+
+LABELS = [
+    (pa.array([["b", "a"], [], None, ["c"]]), ("a", "b", "c"), [[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]),
+    (pa.array(["b", "a", None, "b"]), ("a", "b"), [[0, 1], [1, 0], [0, 0], [0, 1]]),
+    (pa.array(["b", "a", None, "b"]).dictionary_encode(), ("a", "b"), [[0, 1], [1, 0], [0, 0], [0, 1]]),
+    (pa.array([["b", None], [], None, ["a"]]), ("a", "b"), [[0, 1], [0, 0], [0, 0], [1, 0]]),
+    (pa.array([[2, 0], [], None, [1]]), None, [[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]]),
+    (pa.array([[1, 2], [1, 3], None, [2, 3]]), None, [[0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 1, 1]]),
+    (pa.array([[1], [1], None, [0]]), None, [[0, 1], [0, 1], [0, 0], [1, 0]]),
+    (pa.array([[1, 0, 1], [0, 0, 0], None, [0, 1, 0]]), None, [[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]]),
+    (pa.array([[True, False], [False, False], None, [True, True]]), None, [[1, 0], [0, 0], [0, 0], [1, 1]]),
+    (pa.array([[1, 0], [0, 0], None, [1, 1]], pa.list_(pa.uint8(), 2)), None, [[1, 0], [0, 0], [0, 0], [1, 1]]),
+    (pa.array([[1.0, 0.0], [0.0, 0.0], None, [1.0, 1.0]]), None, [[1, 0], [0, 0], [0, 0], [1, 1]]),
+    (pa.array([3, 1, None, 2]), ("1", "2", "3"), [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0]]),
+    (pa.array([2, 0, None, 1]), ("0", "1", "2"), [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0]]),
+]
+
+
+@pytest.mark.parametrize(("column", "names", "expected"), LABELS)
+def test_labels_in_every_form(file, column, names, expected):
+    write(file, {"x": vectors(4), "labels": column}, row_group_size=2)
+    source = open_source(file)
+    assert (source.info.classes, source.info.label_names) == (len(expected[0]), names)
+    table = source.read()
+    assert table.labels.dtype == np.uint8
+    assert table.labels.tolist() == expected
+    assert table.labelled.tolist() == [True, True, False, True]
+    # Each batch alone has the same classes as the whole.
+    assert [batch.labels.tolist() for batch in source.batches(1)] == [[row] for row in expected]
+
+
+@pytest.mark.parametrize("value", [pa.string(), pa.int64(), pa.float32()], ids=str)
+@pytest.mark.parametrize("nothing", [None, []])
+def test_labels_that_are_null_or_empty_everywhere_are_no_labels(file, value, nothing):
+    write(file, {"x": vectors(2), "labels": pa.array([None, nothing], pa.list_(value))})
+    assert open_source(file).info.classes is None
+    assert open_source(file).read().labels is None
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([[1, 0], [2, 1]], pa.list_(pa.int32(), 2)), "row 1 holds 2.0 among its labels"),
+        (pa.array([[1.0, 0.0], [0.5, 1.0]]), "row 1 holds 0.5 among its labels"),
+        (pa.array([[1.0, 0.0], [1.0]]), "row 1 has 1 values in 'labels'"),
+        (pa.array([[0], [-1]]), "negative class number -1"),
+        (pa.array([3, -1]), "the label -1 is negative"),
+        (pa.array([10**9, 1]), "would have 1000000000 classes"),
+        (pa.array([b"a", b"b"]), "holds binary; labels are"),
+    ],
+)
+def test_labels_that_are_none(file, column, message):
+    write(file, {"x": vectors(2), "labels": column})
+    with pytest.raises(InputError, match=message):
+        open_source(file).read()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.integers(1, 40), group=st.integers(1, 40), size=st.integers(1, 50), start=st.integers(0, 45), seed=st.integers(0, 3))
+def test_batches_are_the_rows_whatever_the_row_groups(tmp_path, rows, group, size, start, seed):
+    rng = np.random.default_rng(seed)
+    x = [None if row and rng.random() < 0.3 else v for row, v in enumerate(vectors(rows, 4, seed))]
+    file = write(
+        tmp_path / "stream.parquet",
+        {"id": [f"i{k}" for k in range(rows)], "x": x, "y": vectors(rows, 2), "labels": [[k % 3] for k in range(rows)], "n": range(rows)},
+        row_group_size=group,
+    )
+    source = open_source(file)
+    batches = list(source.batches(size, start=start))
+    assert [len(batch) for batch in batches] == [min(size, rows - k) for k in range(start, rows, size)]
+    assert [batch.first_row for batch in batches] == list(range(start, rows, size))
+    ids = [name for batch in batches for name in batch.ids]
+    assert ids == [f"i{k}" for k in range(start, rows)]
+    assert [n for batch in batches for n in batch.payload["n"]] == list(range(start, rows))
+    for batch in batches:
+        for k in range(len(batch)):
+            row = batch.first_row + k
+            assert batch.labels[k].tolist() == [int(row % 3 == c) for c in range(batch.labels.shape[1])]
+            assert batch.present[k].tolist() == [x[row] is not None, True]
+            if x[row] is not None:
+                assert batch.features["x"][k].tolist() == x[row].tolist()
+
+
+def test_a_modality_that_is_null_at_first_and_one_that_is_null_throughout(file):
+    rows = 600
+    late = [None] * (rows - 1) + [[1.0, 2.0]]
+    never = pa.array([None] * rows, pa.list_(pa.float32()))
+    write(file, {"x": vectors(rows), "late": late, "never": never}, row_group_size=100)
+    source = open_source(file)
+    assert source.info.dims == {"x": 3, "late": 2}
+    assert source.read().present.sum(axis=0).tolist() == [rows, 1]
+    with pytest.raises(InputError, match="no row has a vector in never"):
+        open_source(file, columns=Columns(modalities={"a": "never"}))
+
+
+@pytest.mark.parametrize("make_list", LISTS[:2], ids=["list", "large_list"])
+def test_ragged_vectors_name_the_row(file, make_list):
+    write(file, {"x": pa.array([[1, 2], [3, 4], None, [5, 6, 7], []], make_list(pa.float32()))}, row_group_size=2)
+    with pytest.raises(InputError, match=r"items\.parquet: row 3 has 3 values in 'x', where other rows have 2"):
+        list(open_source(file).batches(10))
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_value_that_is_null_or_not_finite_names_the_row(file, value):
+    write(file, {"id": ["a", "b", "c"], "x": [[1.0, 2.0], [3.0, 4.0], [value, 5.0]]}, row_group_size=1)
+    with pytest.raises(InputError, match=r"items\.parquet: row 2 \(id 'c'\) has NaN or infinity in 'x'"):
+        list(open_source(file).batches(10))
+
+
+def test_a_row_without_a_modality_is_named(file):
+    write(file, {"id": [5, 6], "x": [[1.0], None], "y": [[1.0], None]})
+    with pytest.raises(InputError, match=r"row 1 \(id 6\) has no modality"):
+        open_source(file).read()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (pa.array(["a", None, "c"]), r"row 1 has no id \(null in 'id'\)"),
+        (pa.array([1.0, 2.0, 3.0]), "'id' holds double"),
+        (pa.array([1, 2, 2**64 - 1], pa.uint64()), "beyond 63 bits"),
+    ],
+)
+def test_ids_that_are_none(file, ids, message):
+    write(file, {"id": ids, "x": vectors(3)})
+    with pytest.raises(InputError, match=message):
+        open_source(file).read()
+
+
+def test_bad_files(file, tmp_path):
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        open_source(file)
+    write(file, {"id": [1], "t": ["a"]})
+    with pytest.raises(InputError, match=r"no column of feature vectors .* columns: id, t"):
+        open_source(file)
+    write(file, {"x": pa.array([], pa.list_(pa.float32()))})
+    with pytest.raises(InputError, match="holds no rows"):
+        open_source(file)
+    whole = write(tmp_path / "whole.parquet", {"x": vectors(5000, 16)}, write_page_checksum=True).read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        open_source(file)
+    middle = bytearray(whole)
+    middle[1000:3000] = bytes(2000)
+    file.write_bytes(middle)
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        open_source(file).read()
+
+
+def test_names_with_dots_and_names_that_come_twice(file):
+    write(file, {"img.emb": vectors(2), "img": vectors(2, 2), "a.id": [3, 4]})
+    table = open_source(file, columns=Columns(id="a.id")).read()
+    assert table.dims == {"img.emb": 3, "img": 2}
+    assert table.ids.tolist() == [3, 4]
+    pq.write_table(pa.Table.from_arrays([pa.array(vectors(2)), pa.array([1, 2]), pa.array([1, 2])], ["x", "n", "n"]), file)
+    with pytest.raises(InputError, match="several columns have the same name"):
+        open_source(file)
+
+
+def test_strings_that_are_no_utf8(file):
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")])
+    write(file, {"x": vectors(1), "title": bad})
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        open_source(file).read()

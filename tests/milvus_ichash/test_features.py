@@ -1,0 +1,195 @@
+"""FeatureTable: what counts as missing, what is refused and how the row is named, and tables made of tables."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable
+
+NAN, INF = np.nan, np.inf
+
+
+def table(rows: int = 5, **changes) -> FeatureTable:
+    rng = np.random.default_rng(0)
+    parts = {
+        "ids": np.arange(100, 100 + rows),
+        "features": {"image": rng.random((rows, 4)), "text": rng.random((rows, 3))},
+        "labels": rng.integers(0, 2, (rows, 6)),
+        "label_names": list("abcdef"),
+        "payload": {"title": [f"t{i}" for i in range(rows)]},
+    }
+    parts |= changes
+    return FeatureTable.build(parts.pop("ids"), parts.pop("features"), **parts)
+
+
+def same(a: FeatureTable, b: FeatureTable) -> None:
+    assert a.ids.tolist() == b.ids.tolist()
+    assert a.modalities == b.modalities
+    for name in a.modalities:
+        assert np.array_equal(a.features[name], b.features[name], equal_nan=True)
+    assert np.array_equal(a.present, b.present)
+    assert (a.labels is None) == (b.labels is None)
+    assert a.labels is None or np.array_equal(a.labels, b.labels)
+    known = [np.ones(len(t), bool) if t.labelled is None else t.labelled for t in (a, b)]
+    assert np.array_equal(*known)
+    assert {k: list(v) for k, v in a.payload.items()} == {k: list(v) for k, v in b.payload.items()}
+
+
+def test_build_gives_the_dtypes_of_the_contract():
+    t = table()
+    assert {x.dtype for x in t.features.values()} == {np.dtype(np.float32)}
+    assert t.present.dtype == np.bool_ and t.present.all()
+    assert t.labels.dtype == np.uint8
+    assert (t.modalities, t.dims, len(t)) == (("image", "text"), {"image": 4, "text": 3}, 5)
+
+
+def test_a_row_is_missing_where_it_is_all_nan_or_present_says_so():
+    image = np.ones((4, 2))
+    image[1] = NAN
+    present = np.array([[1, 1], [1, 1], [0, 1], [1, 0]], bool)
+    t = FeatureTable.build(np.arange(4), {"image": image, "text": np.ones((4, 3))}, present=present)
+    assert t.present.tolist() == [[True, True], [False, True], [False, True], [True, False]]
+
+
+def test_a_row_of_zeros_is_there():
+    assert FeatureTable.build(np.arange(1), {"words": np.zeros((1, 3))}).present.all()
+
+
+def test_a_modality_that_is_none_is_left_out():
+    assert FeatureTable.build(np.arange(1), {"image": None, "text": np.ones((1, 2))}).modalities == ("text",)
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_nan_or_infinity_in_a_present_row_is_an_error_that_names_the_row(value):
+    text = np.ones((4, 3))
+    text[2, 1] = value
+    with pytest.raises(InputError, match=r"row 12 \(id 'c'\).*'text'"):
+        FeatureTable.build(np.array(list("abcd"), object), {"image": np.ones((4, 2)), "text": text}, first_row=10)
+
+
+def test_plus_and_minus_infinity_in_one_row_do_not_cancel_out():
+    with pytest.raises(InputError, match="row 0"):
+        FeatureTable.build(np.arange(1), {"image": np.array([[INF, -INF, 1.0]])})
+
+
+def test_values_whose_sum_overflows_are_fine():
+    assert FeatureTable.build(np.arange(1), {"image": np.full((1, 8), 3e38)}).present.all()
+
+
+def test_a_double_beyond_float32_is_reported_without_a_numpy_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="row 0"):
+            FeatureTable.build(np.arange(1), {"image": np.array([[1e300, 1.0]])})
+
+
+def test_a_hidden_row_may_hold_anything():
+    image = np.array([[INF, NAN], [1.0, 1.0]])
+    present = np.array([[False, True], [True, True]])
+    t = FeatureTable.build(np.arange(2), {"image": image, "text": np.ones((2, 1))}, present=present)
+    assert np.array_equal(t.present, present)
+
+
+def test_a_row_without_a_modality_is_an_error_that_names_it_and_counts_the_others():
+    x = np.ones((5, 2))
+    x[[1, 3]] = NAN
+    with pytest.raises(InputError, match=r"row 8 \(id 1\) has no modality at all \(and 1 more\)"):
+        FeatureTable.build(np.arange(5), {"image": x}, first_row=7)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": {}},
+        {"features": {"image": np.ones((5, 0))}},
+        {"features": {"image": np.ones((4, 2))}},
+        {"features": {"image": np.ones(5)}},
+        {"present": np.ones((5, 1), bool)},
+        {"labels": np.ones(5)},
+        {"labels": np.ones((4, 2))},
+        {"labelled": np.ones(4, bool)},
+        {"payload": {"title": ["too few"]}},
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(changes):
+    with pytest.raises(InputError):
+        table(**changes)
+
+
+def test_take_by_numbers_and_by_mask_and_rows_as_a_view():
+    t = table(labelled=np.array([1, 0, 1, 1, 1], bool))
+    picked = t.take(np.array([3, 1]))
+    assert picked.ids.tolist() == [103, 101]
+    assert picked.payload["title"] == ["t3", "t1"]
+    assert picked.labelled.tolist() == [True, False]
+    same(t.take(np.array([False, True, False, True, False])), t.take(np.array([1, 3])))
+    part = t.rows(1, 3)
+    same(part, t.take(np.array([1, 2])))
+    assert part.first_row == 1
+    assert np.shares_memory(part.features["image"], t.features["image"])
+
+
+def test_concat_of_pieces_is_the_whole():
+    t = table(labelled=np.array([1, 0, 1, 1, 1], bool), ids=np.array(list("abcde"), object))
+    same(FeatureTable.concat((t.rows(i, i + 2) for i in (0, 2, 4)), 5), t)
+
+
+def test_concat_of_pieces_of_which_one_knows_all_labels():
+    known = table(2, ids=np.arange(2))
+    unknown = table(2, ids=np.arange(2, 4), labelled=np.zeros(2, bool))
+    assert FeatureTable.concat([known, unknown], 4).labelled.tolist() == [True, True, False, False]
+    assert FeatureTable.concat([known, known], 4).labelled is None
+
+
+@pytest.mark.parametrize("rows", [4, 6])
+def test_concat_refuses_another_number_of_rows(rows):
+    with pytest.raises(InputError, match="rows were expected"):
+        FeatureTable.concat([table()], rows)
+
+
+def test_hide_only_removes():
+    image = np.ones((3, 2))
+    image[0] = NAN
+    t = FeatureTable.build(np.arange(3), {"image": image, "text": np.ones((3, 1))})
+    mask = np.array([[True, True], [True, False], [True, True]])
+    assert t.hide(mask).present.tolist() == [[False, True], [True, False], [True, True]]
+
+
+def test_only_takes_the_rows_that_have_the_modality_and_hides_the_others():
+    text = np.ones((3, 1))
+    text[1] = NAN
+    t = FeatureTable.build(np.arange(3), {"image": np.ones((3, 2)), "text": text})
+    assert t.only("text").ids.tolist() == [0, 2]
+    assert t.only("text").present.tolist() == [[False, True]] * 2
+    assert t.only("image", "text").present.tolist() == [[True, True]] * 2
+    with pytest.raises(InputError, match=r"'sound'.*image, text"):
+        t.only("sound")
+
+
+def test_with_classes_puts_labels_into_another_files_columns_by_name():
+    t = FeatureTable.build(np.arange(2), {"x": np.ones((2, 1))}, labels=np.array([[1, 0], [1, 1]]), label_names=["dog", "ant"])
+    moved = t.with_classes(["ant", "bee", "dog"])
+    assert moved.labels.tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert moved.label_names == ("ant", "bee", "dog")
+
+
+def test_with_classes_takes_labels_without_names_by_their_number():
+    t = FeatureTable.build(np.arange(1), {"x": np.ones((1, 1))}, labels=np.array([[0, 1]]))
+    assert t.with_classes(["a", "b", "c"]).labels.tolist() == [[0, 1, 0]]
+    with pytest.raises(InputError, match="2 classes without names"):
+        t.with_classes(["a"])
+
+
+def test_with_classes_names_a_class_that_is_not_known():
+    t = FeatureTable.build(np.arange(1), {"x": np.ones((1, 1))}, labels=np.array([[1]]), label_names=["cow"])
+    with pytest.raises(InputError, match="'cow'"):
+        t.with_classes(["ant", "bee"])
+
+
+def test_with_classes_leaves_a_table_without_labels_alone():
+    t = table(labels=None, label_names=None)
+    assert t.with_classes(["a"]) is t
