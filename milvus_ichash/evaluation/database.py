@@ -1,0 +1,133 @@
+"""The database side of an evaluation: which rows there are, what they are labelled with, and which modalities they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from milvus_ichash.codes import Codes
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.histograms import Labels
+from milvus_ichash.features import Ids, Mask
+from milvus_ichash.io.columns import listing
+
+if TYPE_CHECKING:
+    from milvus_ichash.io.source import FeatureSource
+    from milvus_ichash.runtime.encoder import HashEncoder
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Database:
+    """N rows, sorted by id.
+
+    Attributes:
+        ids: (N,) int64 or object of str.
+        labels: multi-hot uint8 (N, C); zeros where a row's labels are unknown.
+        label_names: the C names, or None.
+        all_classes: False where there may be more classes than these, of which no row was seen (a collection without names).
+        present: bool (N, M), in the order of `modalities`: what was observed, not completed.
+        modalities: M names.
+        codes: uint8 (N, bits / 8) by the code's name; empty where the codes stay in Milvus.
+    """
+
+    ids: Ids
+    labels: Labels
+    label_names: tuple[str, ...] | None
+    present: Mask
+    modalities: tuple[str, ...]
+    codes: Mapping[str, Codes]
+    all_classes: bool = True
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def encode_database(encoder: HashEncoder, source: FeatureSource) -> Database:
+    """Encode a feature source, batch by batch.
+
+    Raises:
+        InputError: the source has no labels, or rows that cannot be encoded.
+    """
+    if source.info.classes is None:
+        raise InputError(f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with --labels-column.")
+    ids: list[Ids] = []
+    labels: list[Labels] = []
+    present: list[Mask] = []
+    codes: dict[str, list[Codes]] = {code.name: [] for code in encoder.manifest.codes}
+    for table in source.batches(_BATCH):
+        ids.append(table.ids)
+        labels.append(_known_labels(table.labels, table.labelled))
+        present.append(table.present)
+        for name, part in encoder.encode_table(table).items():
+            codes[name].append(part)
+    if not ids:
+        raise InputError(f"{source.info.path} has no rows to search in.")
+    order = np.argsort(np.concatenate(ids), kind="stable")
+    return Database(
+        ids=np.concatenate(ids)[order],
+        labels=np.concatenate(labels)[order],
+        label_names=source.info.label_names,
+        present=np.concatenate(present)[order],
+        modalities=tuple(source.info.dims),
+        codes={name: np.concatenate(parts)[order] for name, parts in codes.items()},
+    )
+
+
+def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> Labels:
+    """Lists of class indices, as a collection holds them, as multi-hot uint8 (N, classes).
+
+    Raises:
+        InputError: a negative index, or one beyond the number of classes where that is known.
+    """
+    lengths = np.fromiter(map(len, lists), np.intp, len(lists))
+    index = np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum()))
+    highest = int(index.max(initial=-1))
+    if index.min(initial=0) < 0 or (classes is not None and highest >= classes):
+        raise InputError(f"the collection holds class indices up to {highest}; expected 0 to {(classes or 0) - 1}: ingest it again.")
+    labels = np.zeros((len(lists), classes or highest + 1), np.uint8)
+    labels[np.repeat(np.arange(len(lists)), lengths), index] = 1
+    return labels
+
+
+def align_labels(query: Labels, query_names: Sequence[str] | None, database: Database) -> tuple[Labels, list[str]]:
+    """Queries' labels over the database's classes: by name where both sides have names, else by index.
+
+    Returns:
+        uint8 (Q, C), and the names of the queries' classes that the database does not know: those match nothing.
+
+    Raises:
+        InputError: where the classes of the two cannot be the same ones.
+    """
+    names, classes = database.label_names, database.labels.shape[1]
+    if query_names is None or names is None:
+        if query.shape[1] < classes or (query.shape[1] > classes and database.all_classes):
+            raise InputError(
+                f"the queries have {query.shape[1]} classes, the database {classes}, and without names for both "
+                "nobody can tell which are the same: give the query file the database's classes."
+            )
+        return query[:, :classes], []
+    used = [int(column) for column in np.flatnonzero(query.any(axis=0))]
+    known = {name: column for column, name in enumerate(names)}
+    unknown = [query_names[column] for column in used if query_names[column] not in known]
+    if used and len(unknown) == len(used):
+        raise InputError(
+            f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database {listing(names, 5)}. "
+            "Are these the same classes under other names?"
+        )
+    aligned = np.zeros((len(query), classes), np.uint8)
+    for column in used:
+        if query_names[column] in known:
+            aligned[:, known[query_names[column]]] = query[:, column]
+    return aligned, unknown
+
+
+def _known_labels(labels: Labels | None, labelled: Mask | None) -> Labels:
+    if labels is None:
+        raise InputError("a batch of the database has no labels.")
+    return labels if labelled is None else labels * labelled[:, None]

@@ -1,0 +1,199 @@
+"""The harness on data that can be followed by hand: which queries and rows count, and what the figures are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ranking_oracle as oracle
+from support.labelled_items import items
+
+from milvus_ichash.errors import InputError, MismatchError
+from milvus_ichash.evaluation.database import Database
+from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.incomplete import pdr_mask
+from milvus_ichash.runtime.encoder import HashEncoder
+
+MakeBundle = Callable[..., Path]
+
+
+def retriever_of(encoder: HashEncoder, table: FeatureTable, names: tuple[str, ...] | None = None) -> ExactRetriever:
+    table = table.take(np.argsort(table.ids))
+    codes = encoder.encode_table(table)
+    return ExactRetriever(Database(table.ids, table.labels, names, table.present, table.modalities, codes), encoder.manifest.fingerprint)
+
+
+@pytest.mark.parametrize("part", ["observed", "all", "complete"])
+def test_cross_modal_figures_pair_by_pair(make_bundle: MakeBundle, part: str) -> None:
+    encoder = HashEncoder.load(make_bundle(fused=False))
+    table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
+    result = evaluate(encoder, queries, retriever_of(encoder, table), settings=Settings(part=part))
+    stored = encoder.encode_table(table)
+    for source, target in (("image", "text"), ("text", "image")):
+        asked = queries.only(source)
+        takes_part = {"observed": table.present[:, int(target == "text")], "all": np.ones(60, bool), "complete": table.present.all(axis=1)}[
+            part
+        ]
+        codes = encoder.encode_table(asked)[f"{source}_code"]
+        values = []
+        for code, labels in zip(codes, asked.labels, strict=True):
+            relevant = (table.labels[takes_part] @ labels > 0).tolist()
+            if any(relevant):
+                values.append(oracle.expected_ap([oracle.hamming(code, c) for c in stored[f"{target}_code"][takes_part]], relevant))
+        cell = result.cells[f"{source}->{target}"]
+        assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert (cell.queries, cell.rows) == (len(values), takes_part.sum())
+        assert cell.without_modality == 15 - len(asked) > 0
+        assert cell.without_relevant == len(asked) - len(values)
+
+
+def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
+    """Every metric of stable ties, from lists sorted by (distance, id)."""
+    encoder = HashEncoder.load(make_bundle(bits=8))
+    table, queries = items(80, gaps=0.3), items(12, seed=1, gaps=0)
+    settings = Settings(ties="stable", at_k=(5,))
+    cell = evaluate(encoder, queries, retriever_of(encoder, table), tasks=["text"], settings=settings).cells["text"]
+    stored, asked = encoder.encode_table(table)["code"], queries.only("text")
+    values: dict[str, list[float]] = {name: [] for name in cell.metrics}
+    near_nothing = 0
+    for code, labels in zip(encoder.encode_table(asked)["code"], asked.labels, strict=True):
+        ranked = sorted((oracle.hamming(code, c), table.ids[i], int(table.labels[i] @ labels)) for i, c in enumerate(stored))
+        shared = [s for _, _, s in ranked]
+        relevant, near = [s > 0 for s in shared], [s > 0 for d, _, s in ranked if d <= 2]
+        if any(relevant):
+            values["mAP@all"].append(float(oracle.ap(relevant, sum(relevant))))
+            values["mAP@5"].append(float(oracle.ap(relevant, sum(relevant), 5)))
+            values["P@5"].append(float(oracle.precision(relevant, 5)))
+            values["NDCG@5"].append(oracle.ndcg(shared, shared, 5))
+            values["P@r<=2"].append(sum(near) / len(near) if near else 0.0)
+            values["random"].append(oracle.expected_ap([0] * 80, relevant))
+            near_nothing += not near
+    assert cell.metrics == pytest.approx({name: np.mean(found) for name, found in values.items()}, abs=1e-12)
+    assert cell.nothing_near == near_nothing
+
+
+def test_labels_that_are_not_known(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    table, queries = items(50), items(10, seed=1, gaps=0)
+    queries.labels[:, 0] = 1
+    labelled = np.arange(10) >= 3
+    result = evaluate(encoder, replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled), retriever_of(encoder, table))
+    cell = result.cells["both"]
+    assert (cell.queries, cell.unlabelled, cell.without_relevant) == (7, 3, 0)
+    known = evaluate(encoder, queries.take(labelled), retriever_of(encoder, table)).cells["both"]
+    assert cell.metrics == known.metrics
+    assert any("both: 7 queries, left out: 3 that have no labels" in note for note in result.notes)
+
+
+def test_rows_without_labels_are_relevant_to_nothing(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    table = items(50)
+    table.labels[:5] = 0
+    result = evaluate(encoder, items(10, seed=1), retriever_of(encoder, table))
+    bare = int((~table.labels.any(axis=1)).sum())
+    assert any(note.startswith(f"{bare} of 50 rows of the database have no labels") for note in result.notes)
+
+
+def test_modalities_hidden_from_the_queries(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    retriever, queries = retriever_of(encoder, items(60)), items(20, seed=1, gaps=0)
+    settings = Settings(query_pdr=0.5, seed=4)
+    result = evaluate(encoder, queries, retriever, settings=settings)
+    assert list(result.cells) == ["observed"]
+    hidden = queries.hide(pdr_mask(queries.present, 0.5, 4))
+    assert (~hidden.present.all(axis=1)).sum() == 10
+    by_hand = evaluate(encoder, hidden, retriever, tasks=["observed"]).cells["observed"]
+    assert result.cells["observed"] == by_hand
+    assert result.cells["observed"].metrics != evaluate(encoder, queries, retriever, tasks=["observed"]).cells["observed"].metrics
+    image = evaluate(encoder, queries, retriever, tasks=["image"], settings=settings).cells["image"]
+    assert image.without_modality == 5
+
+
+def test_classes_by_name_whatever_their_order(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    table, queries = items(60), items(10, seed=1)
+    plain = evaluate(encoder, queries, retriever_of(encoder, table))
+    turned = replace(queries, labels=queries.labels[:, ::-1], label_names=("d", "c", "b", "a"))
+    named = evaluate(encoder, turned, retriever_of(encoder, table, ("a", "b", "c", "d")))
+    assert named.cells == plain.cells
+    stranger = replace(turned, label_names=("d", "c", "b", "zebra"))
+    assert any(
+        "does not know, and that match nothing: zebra" in n
+        for n in evaluate(encoder, stranger, retriever_of(encoder, table, ("a", "b", "c", "d"))).notes
+    )
+
+
+def test_queries_that_are_rows_themselves_are_counted(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    table = items(30)
+    notes = evaluate(encoder, table.take(np.arange(4)), retriever_of(encoder, table)).notes
+    assert any(note.startswith("4 of 4 queries have the id of a row") for note in notes)
+
+
+def test_what_cannot_be_measured(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    table, queries = items(30), items(5, seed=1)
+    retriever = retriever_of(encoder, table)
+    with pytest.raises(MismatchError, match=f"from bundle {encoder.manifest.fingerprint}"):
+        evaluate(HashEncoder.load(make_bundle(seed=1)), queries, retriever)
+    with pytest.raises(InputError, match="the queries have no labels"):
+        evaluate(encoder, replace(queries, labels=None), retriever)
+    with pytest.raises(InputError, match="no task 'image->text'"):
+        evaluate(encoder, queries, retriever, tasks=["image->text"])
+    with pytest.raises(InputError, match="ranks count from 1"):
+        Settings(at_k=(10, 0))
+    with pytest.raises(InputError, match="PDR of 1"):
+        evaluate(encoder, queries, retriever, settings=Settings(query_pdr=1.0))
+    lonely = replace(queries, labels=np.zeros_like(queries.labels))
+    with pytest.raises(InputError, match=r"no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find"):
+        evaluate(encoder, lonely, retriever)
+
+
+def test_a_task_without_queries_stays_empty_beside_others(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    result = evaluate(encoder, items(10, seed=1, dims={"image": 12}), retriever_of(encoder, items(60)))
+    assert result.cells["image"].queries > 0
+    assert result.cells["text"].queries == 0 and result.cells["text"].metrics == {} and result.cells["text"].without_modality == 10
+
+
+def test_progress_is_told_of_every_query(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    told: dict[str, list[int]] = {}
+
+    @contextmanager
+    def progress(task: str, total: int) -> Iterator[Callable[[int], None]]:
+        told[task] = [total, 0]
+
+        def advance(steps: int) -> None:
+            told[task][1] += steps
+
+        yield advance
+
+    result = evaluate(encoder, items(700, seed=1), retriever_of(encoder, items(60)), progress=progress)
+    assert told == {name: [cell.queries, cell.queries] for name, cell in result.cells.items()}
+
+
+def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    encoder = HashEncoder.load(make_bundle())
+    result = evaluate(encoder, items(10, seed=1), retriever_of(encoder, items(60)))
+    result.save(tmp_path / "result.json")
+    read = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert read["measured_on"]["bundle"] == encoder.manifest.fingerprint
+    assert read["cells"]["both"]["metrics"] == result.cells["both"].metrics
+    assert read["cells"]["both"]["precision_at_recall"]["100"] == result.cells["both"].precision_at_recall[100]
+    assert read["notes"] == list(result.notes)
+    with pytest.raises(InputError, match="cannot be written"):
+        result.save(tmp_path / "nowhere" / "result.json")
+
+
+def test_it_is_the_name_that_the_package_offers() -> None:
+    import milvus_ichash
+
+    assert milvus_ichash.evaluate is evaluate

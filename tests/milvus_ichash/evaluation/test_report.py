@@ -1,0 +1,72 @@
+"""The table, and the picture of precision over recall."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation import report
+from milvus_ichash.evaluation.metrics import RECALL_LEVELS
+from milvus_ichash.evaluation.result import Cell, EvaluationResult
+
+
+def cell(task: str, queries: int = 3) -> Cell:
+    curve = {level: 1 - level / 200 for level in RECALL_LEVELS} if queries else {}
+    figures = {"mAP@all": 0.75, "random": 0.25} if queries else {}
+    return Cell(task, ("image",), "code", 10, queries, 1, 0, 2, figures, curve, 0.25 if queries else None, 0.0, 0.0, 0)
+
+
+@pytest.fixture
+def result() -> EvaluationResult:
+    measured_on = {"method": "linear", "bits": 16, "collection": "items", "rows": 10, "via": "search", "ties": "expected"}
+    cells = {name: cell(name) for name in ("image->text", "text->image")}
+    return EvaluationResult({**cells, "empty": cell("empty", 0)}, measured_on, ())
+
+
+def test_the_table_has_a_row_per_task(result: EvaluationResult) -> None:
+    rows = report.table(result)
+    assert rows[0] == {"task": "image->text", "queries": 3, "rows": 10, "mAP@all": 0.75, "random": 0.25}
+    assert rows[2] == {"task": "empty", "queries": 0, "rows": 10, "mAP@all": None, "random": None}
+    assert report.title(result) == "linear, 16 bits, items (10 rows), via search, ties expected"
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_the_figure_is_a_picture(result: EvaluationResult, tmp_path: Path, ending: str, magic: bytes) -> None:
+    path = tmp_path / f"pr.{ending}"
+    report.figure(result, path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_the_figure_shows_each_task_and_its_random_order(result: EvaluationResult, tmp_path: Path) -> None:
+    report.figure(result, tmp_path / "pr.svg")
+    drawn = (tmp_path / "pr.svg").read_text("utf-8")
+    # matplotlib writes the text of a label as a comment beside its glyphs.
+    for text in ("image → text (mAP 0.750)", "text → image (mAP 0.750)", "random order", "recall", "precision"):
+        assert f"<!-- {text} -->" in drawn
+    assert "empty" not in drawn
+
+
+def test_places_where_no_figure_can_go(result: EvaluationResult, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a figure ends in .png, .svg, .pdf"):
+        report.check_figure(tmp_path / "pr.jpeg")
+    with pytest.raises(InputError, match="there is no folder"):
+        report.figure(result, tmp_path / "nowhere" / "pr.png")
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+        report.figure(result, tmp_path / "taken.png")
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None\n"
+        "from milvus_ichash.evaluation import report\n"
+        "from milvus_ichash.errors import BackendMissingError\n"
+        "try: report.check_figure('pr.png')\n"
+        "except BackendMissingError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "a figure needs matplotlib: pip install 'milvus-ichash[plot]'.\n", done.stderr

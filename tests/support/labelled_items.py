@@ -1,0 +1,52 @@
+"""Feature tables with gaps and labels, small enough to check by hand, and collections made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.index.client import Connection
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.runtime.encoder import HashEncoder
+
+CLASSES = 4
+
+
+def items(
+    rows: int, *, seed: int = 0, dims: dict[str, int] | None = None, gaps: float = 0.3, first_id: int = 0, words: bool = False
+) -> FeatureTable:
+    """Random features around one centre per class, so that rankings are neither perfect nor random; some rows lack a modality.
+
+    Ids are `first_id` + row number (as "item 7" with `words`), shuffled, so that the order of ids is not that of rows.
+    """
+    dims = dims or {"image": 12, "text": 8}
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((rows, CLASSES)) < 0.3).astype(np.uint8)
+    centres = np.random.default_rng(99)
+    features = {
+        m: (labels @ centres.standard_normal((CLASSES, d)) + rng.standard_normal((rows, d))).astype(np.float32) for m, d in dims.items()
+    }
+    present = np.ones((rows, len(dims)), bool)
+    lacking = np.flatnonzero(rng.random(rows) < gaps)
+    present[lacking, rng.integers(0, len(dims), len(lacking))] = len(dims) < 2
+    numbers = first_id + rng.permutation(rows)
+    ids = np.array([f"item {n}" for n in numbers], object) if words else numbers
+    return FeatureTable.build(ids, features, present=present, labels=labels)
+
+
+def ingest(connection: Connection, name: str, encoder: HashEncoder, table: FeatureTable, *, labels: bool = True) -> HashIndex:
+    """A new collection with the codes of a table."""
+    kind = "str" if table.ids.dtype == object else "int64"
+    index = HashIndex.create(connection, name, encoder.manifest, id_kind=kind)
+    lists = [np.flatnonzero(row).tolist() for row in table.labels] if labels else None
+    index.upsert(table.ids, encoder.encode_table(table), table.present, lists)
+    return index
+
+
+def write_npz(path: Path, table: FeatureTable, prefix: str = "") -> Path:
+    """The table as a file that `open_source` reads, gaps as rows of NaN."""
+    features = {m: np.where(table.present[:, [i]], x, np.nan) for i, (m, x) in enumerate(table.features.items())}
+    np.savez(path, id=table.ids.astype(str) if table.ids.dtype == object else table.ids, labels=table.labels, **features)
+    return path
