@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from milvus_ichash.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DEFAULT_URI = "./milvus_ichash.db"
 SETTINGS_FILE = "ichash.toml"
 
+_CREDENTIALS = re.compile(r"://([^/]*)@")
 
-def _names(name: str) -> AliasChoices:
-    return AliasChoices(name, f"milvus_{name}", f"zilliz_{name}")
+
+def _table(settings_cls: type[BaseSettings]) -> dict[str, Any]:
+    """The table [milvus] of `ichash.toml`; empty where there is none."""
+    path = Path(SETTINGS_FILE)
+    if not path.exists():
+        return {}
+    table = tomllib.loads(path.read_text("utf-8")).get("milvus", {})
+    if not isinstance(table, dict):
+        raise ValueError("'milvus' is no table")
+    unknown = sorted(set(table) - set(settings_cls.model_fields))
+    if unknown:
+        raise ValueError(f"[milvus] has no setting '{unknown[0]}'; it has {', '.join(settings_cls.model_fields)}")
+    return table
 
 
 class MilvusSettings(BaseSettings):
-    """How to reach Milvus. `MILVUS_URI`, `MILVUS_TOKEN`, `MILVUS_DB_NAME`, `MILVUS_TIMEOUT`, or `ZILLIZ_...`."""
+    """How to reach Milvus.
 
-    model_config = SettingsConfigDict(env_file=".env", toml_file=SETTINGS_FILE, extra="ignore", populate_by_name=True)
+    Environment and `.env`: `MILVUS_URI`, `MILVUS_TOKEN`, `MILVUS_DB_NAME`, `MILVUS_TIMEOUT`, or `ZILLIZ_...`. In
+    `ichash.toml`: `uri`, `token`, `db_name`, `timeout` in the table `[milvus]`. Empty values count as not given.
+    """
 
-    uri: str = Field(DEFAULT_URI, validation_alias=_names("uri"))
-    token: SecretStr = Field(SecretStr(""), validation_alias=_names("token"))
-    db_name: str = Field("", validation_alias=_names("db_name"))
-    timeout: float = Field(30.0, gt=0, validation_alias=_names("timeout"))
+    model_config = SettingsConfigDict(env_prefix="MILVUS_", env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    uri: str = DEFAULT_URI
+    token: SecretStr = SecretStr("")
+    db_name: str = ""
+    timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds after which a call to Milvus is given up."""
 
     @classmethod
@@ -38,18 +68,33 @@ class MilvusSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        """The sources, the first one that has a setting wins (called by pydantic)."""
+        zilliz = EnvSettingsSource(settings_cls, env_prefix="ZILLIZ_")
+        dotenv_zilliz = DotEnvSettingsSource(settings_cls, env_prefix="ZILLIZ_")
+        toml = InitSettingsSource(settings_cls, _table(settings_cls))
+        return init_settings, env_settings, zilliz, dotenv_settings, dotenv_zilliz, toml
 
     @property
     def is_lite(self) -> bool:
         """True where the address is a file: Milvus Lite, embedded in this process."""
         return "://" not in self.uri
 
+    @property
+    def address(self) -> str:
+        """The address as it may be shown: without user and password."""
+        return _CREDENTIALS.sub("://", self.uri)
+
+    @property
+    def secret(self) -> str:
+        """The token, or else user:password out of the address."""
+        in_address = _CREDENTIALS.search(self.uri)
+        return self.token.get_secret_value() or (in_address.group(1) if in_address else "")
+
     def shown(self) -> dict[str, str]:
         """The settings without secrets."""
         return {
-            "uri": self.uri,
-            "token": "(set)" if self.token.get_secret_value() else "(none)",
+            "uri": self.address,
+            "token": "(set)" if self.secret else "(none)",
             "db_name": self.db_name or "(default)",
             "timeout": f"{self.timeout:g} s",
         }
@@ -67,5 +112,5 @@ def load_settings(**flags: Any) -> MilvusSettings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"setting '{where}': {first['msg']} (flag, environment, .env or {SETTINGS_FILE}).") from error
-    except ValueError as error:
-        raise InputError(f"'{Path(SETTINGS_FILE)}' cannot be read as TOML: {error}.") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"'{SETTINGS_FILE}' cannot be used: {error}.") from error

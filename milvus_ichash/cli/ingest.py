@@ -1,5 +1,183 @@
 """`milvus-ichash ingest`."""
 
+from __future__ import annotations
 
-def ingest() -> None:
-    """To be written."""
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milvus_ichash.cli.options import (
+    BundleOption,
+    CollectionOption,
+    DbOption,
+    Device,
+    DeviceOption,
+    Format,
+    FormatOption,
+    HoldoutOption,
+    IdColumnOption,
+    LabelsColumnOption,
+    ModalityOption,
+    QuietOption,
+    SplitOption,
+    TimeoutOption,
+    TokenOption,
+    UriOption,
+    mapping,
+)
+from milvus_ichash.cli.output import complain, emit, note, progress
+from milvus_ichash.errors import InputError
+
+if TYPE_CHECKING:
+    from milvus_ichash.index.client import Connection
+    from milvus_ichash.settings import MilvusSettings
+
+_WRITE = "Writing"
+
+
+def ingest(
+    data: Annotated[Path, typer.Argument(help="Features of the items: .parquet, .npz, .h5, .mat.", metavar="DATA")],
+    bundle: BundleOption,
+    collection: CollectionOption = "ichash",
+    fields: Annotated[
+        str | None,
+        typer.Option("--fields", help="Payload columns that go along: a,b or none.", rich_help_panel=_WRITE, show_default="all"),
+    ] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Leave the labels out.", rich_help_panel=_WRITE)] = False,
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            "--codes", help="Codes that a new collection stores, such as text_code or a,b.", rich_help_panel=_WRITE, show_default="all"
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Rows encoded and written at a time.", rich_help_panel=_WRITE)] = 4096,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an ingest that broke off: pass over rows that are there.", rich_help_panel=_WRITE)
+    ] = False,
+    recreate: Annotated[
+        bool,
+        typer.Option("--recreate", help="Delete the collection first, with all its rows; asks, or takes --yes.", rich_help_panel=_WRITE),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", rich_help_panel=_WRITE)] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read, check and encode everything, and write nothing.", rich_help_panel=_WRITE)
+    ] = False,
+    split: SplitOption = None,
+    holdout: HoldoutOption = None,
+    modality: ModalityOption = None,
+    id_column: IdColumnOption = None,
+    labels_column: LabelsColumnOption = None,
+    device: DeviceOption = Device.auto,
+    uri: UriOption = None,
+    token: TokenOption = None,
+    db_name: DbOption = None,
+    timeout: TimeoutOption = None,
+    style: FormatOption = Format.table,
+    quiet: QuietOption = False,
+) -> None:
+    """Encode items and write their codes into a collection, which is made where it is not there.
+
+    Rows are written by id: an item that is there already is replaced. Of a file with splits, the retrieval split is taken.
+
+    Examples:
+
+        milvus-ichash ingest items.parquet --bundle runs/mine/bundle --collection items
+
+        milvus-ichash ingest items.parquet --holdout 500 -b runs/mine/bundle -c items --fields title,url --uri http://localhost:19530
+
+        milvus-ichash ingest items.parquet -b runs/mine/bundle -c items --recreate --yes
+    """
+    from milvus_ichash.cli.sources import open_part
+    from milvus_ichash.index.ingest import IngestOptions, IngestReport, told
+    from milvus_ichash.index.ingest import ingest as run
+    from milvus_ichash.io import Columns
+    from milvus_ichash.runtime.encoder import HashEncoder
+    from milvus_ichash.settings import load_settings
+
+    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    source = open_part(data, "retrieval", split, holdout, Columns(mapping(modality, "--modality"), id_column, labels_column))
+    encoder = HashEncoder.load(bundle, device=device.value)
+    again = _resume_command(sys.argv)
+    options = IngestOptions(
+        codes=_names(codes),
+        fields=[] if fields == "none" else _names(fields),
+        labels=not no_labels,
+        batch_size=batch_size,
+        resume=resume,
+        recreate=recreate,
+        dry_run=dry_run,
+        resume_hint=again,
+    )
+    report = IngestReport()
+    with _connected(settings, dry_run) as connection:
+        if recreate and not (yes or dry_run):
+            _confirm(connection, collection)
+        try:
+            with progress(f"into {collection}", source.info.rows, quiet=quiet) as advance:
+                run(source, encoder, connection, collection, options, report=report, advance=advance)
+        except KeyboardInterrupt:
+            complain(f"interrupted: {told(report)}; go on with: {again}")
+            raise typer.Exit(130) from None
+    if dry_run:
+        note("Dry run: nothing was written.", quiet=quiet)
+    row = {
+        "collection": collection,
+        "rows": report.rows,
+        "written": 0 if dry_run else report.written,
+        "skipped": report.skipped,
+        **{f"completed {name}": number for name, number in report.completed.items()},
+        "seconds": round(report.seconds, 3),
+        "rows/s": round(report.written / report.seconds) if report.seconds else None,
+    }
+    emit([row], style)
+
+
+@contextmanager
+def _connected(settings: MilvusSettings, dry_run: bool) -> Iterator[Connection]:
+    """The connection; for a dry run without a database file, to one that is gone afterwards."""
+    from tempfile import TemporaryDirectory
+
+    from milvus_ichash.index.client import connect
+
+    if dry_run and settings.is_lite and not Path(settings.uri).expanduser().exists():
+        with (
+            TemporaryDirectory() as folder,
+            connect(settings.model_copy(update={"uri": str(Path(folder) / "dry_run.db")})) as connection,
+        ):
+            yield connection
+    else:
+        with connect(settings) as connection:
+            yield connection
+
+
+def _confirm(connection: Connection, collection: str) -> None:
+    """Raise InputError where a collection would be deleted that nobody agreed to lose."""
+    from milvus_ichash.index.hash_index import HashIndex
+
+    if not HashIndex.exists(connection, collection):
+        return
+    what = f"--recreate deletes the collection '{collection}' at {connection.address} with all its rows"
+    if not sys.stdin.isatty():
+        raise InputError(f"{what}: add --yes if that is meant.")
+    if not typer.confirm(f"{what}. Go on?", err=True):
+        raise typer.Exit(1)
+
+
+def _names(given: str | None) -> list[str] | None:
+    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _resume_command(argv: list[str]) -> str:
+    """This command with --resume, and without secrets."""
+    words = [word for word in argv[1:] if word not in ("--recreate", "--yes", "-y", "--resume")]
+    for i, word in enumerate(words):
+        if word == "--token" and i + 1 < len(words):
+            words[i + 1] = "..."
+        words[i] = re.sub(r"^--token=.*", "--token=...", re.sub(r"://[^/]*@", "://...@", words[i]))
+    return shlex.join(["milvus-ichash", *words, "--resume"])

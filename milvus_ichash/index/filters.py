@@ -1,0 +1,51 @@
+"""Filter expressions: literals that Milvus and Milvus Lite read alike, primary-key ranges, and the names in a filter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from milvus_ichash.index.schema import ID
+
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
+_WORD = re.compile(r"(?<![\w.$])[A-Za-z_$][\w$]*(?!\w)(?!\s*\()")
+_KEYWORDS = {"and", "or", "not", "in", "like", "exists", "is", "null", "true", "false"}
+
+
+def literal(value: Any) -> str:
+    """A value as it stands in an expression. Not `repr`, and no `\\uXXXX`, which Milvus Lite does not read."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+def equals(key: Any) -> str:
+    """The item with this id."""
+    return f"{ID} == {literal(key)}"
+
+
+def among(keys: Iterable[Any]) -> str:
+    """The items with these ids (at least one)."""
+    return f"{ID} in [{', '.join(map(literal, keys))}]"
+
+
+def between(first: Any, last: Any) -> str:
+    """The items from one id to another, both included."""
+    return f"{ID} >= {literal(first)} and {ID} <= {literal(last)}"
+
+
+def after(key: Any) -> str:
+    """The items beyond this id."""
+    return f"{ID} > {literal(key)}"
+
+
+def both(*expressions: str) -> str:
+    """All of these expressions, empty ones left out."""
+    parts = [expression for expression in expressions if expression.strip()]
+    return parts[0] if len(parts) == 1 else " and ".join(f"({part})" for part in parts)
+
+
+def names_in(expression: str) -> list[str]:
+    """The fields that a filter names, by their looks: words outside strings that are no keywords and no functions."""
+    words = _WORD.findall(_STRING.sub('""', expression))
+    return [word for word in dict.fromkeys(words) if word.lower() not in _KEYWORDS and not word.startswith("$")]

@@ -1,0 +1,319 @@
+"""HashIndex: a collection of hash codes that knows the bundle it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from milvus_ichash.bundle import Manifest
+from milvus_ichash.codes import Codes
+from milvus_ichash.errors import InputError, MilvusError, MismatchError
+from milvus_ichash.features import Ids, Mask
+from milvus_ichash.index import filters, ranking, reading, schema
+from milvus_ichash.index.client import Connection, reason_of
+from milvus_ichash.index.ranking import Distances, Hits, Search
+from milvus_ichash.index.reading import LIMIT, ReadBack
+from milvus_ichash.index.rows import Labels, Payload, Row, build_rows, check_ids, code_bytes
+from milvus_ichash.index.schema import Description, IdKind, IndexSpec
+
+_UPSERT_ROWS = 10_000
+"""Rows in one call: with a kilobyte of payload each, far below the 64 MiB that a server takes."""
+_EXPRESSION_CODES = (1100, 2000, 65535)
+"""Error codes of Milvus for an expression that it cannot parse or evaluate (65535: releases before 2.4)."""
+
+
+class HashIndex:
+    """Hash codes in Milvus: one entity per item. Open one with `HashIndex.open`, make one with `HashIndex.create`.
+
+    Attributes:
+        collection: its name.
+        fingerprint, method, bits: of the bundle that made its codes.
+        codes: names of the stored codes.
+        modalities: names, in the order of the columns of `present`.
+        label_names: names of the classes, where they are known.
+        id_kind: "str" or "int64".
+    """
+
+    def __init__(self, connection: Connection, collection: str, description: Description, id_kind: IdKind) -> None:
+        self.connection = connection
+        self.collection = collection
+        self.description = description
+        self.id_kind = id_kind
+        self.fingerprint = description.fingerprint
+        self.method = description.method
+        self.bits = description.bits
+        self.codes = tuple(description.codes)
+        self.modalities = description.modalities
+        self.label_names = description.label_names
+
+    @classmethod
+    def create(
+        cls,
+        connection: Connection,
+        collection: str,
+        manifest: Manifest,
+        *,
+        id_kind: IdKind = "str",
+        codes: Sequence[str] | None = None,
+        recreate: bool = False,
+        index: IndexSpec | None = None,
+    ) -> HashIndex:
+        """Make a collection for the codes of a bundle.
+
+        Args:
+            connection: to Milvus.
+            collection: name of the collection.
+            manifest: of the bundle.
+            id_kind: kind of the ids.
+            codes: which codes are stored; all by default (servers before 2.4 hold one vector field in a collection).
+            recreate: delete a collection of this name first, with all its rows.
+            index: how the codes are indexed; BIN_FLAT by default.
+
+        Raises:
+            InputError: the name is taken or cannot be one, or the bundle makes no such code.
+            MismatchError: the collection that would be deleted was not made by this program.
+            MilvusError: Milvus could not.
+        """
+        planned = cls.planned(connection, collection, manifest, id_kind=id_kind, codes=codes)
+        if cls.exists(connection, collection):
+            if not recreate:
+                raise InputError(
+                    f"the collection '{collection}' is there already: open it, or make it anew (--recreate) and lose its rows."
+                )
+            schema.check_ours(connection, collection)
+            schema.drop(connection, collection)
+        schema.create(connection, collection, planned.description, id_kind, index or IndexSpec())
+        return planned
+
+    @classmethod
+    def planned(
+        cls, connection: Connection, collection: str, manifest: Manifest, *, id_kind: IdKind = "str", codes: Sequence[str] | None = None
+    ) -> HashIndex:
+        """What `create` would make, without making it: rows can be checked against it (`rows`)."""
+        return cls(connection, schema.check_name(collection), Description.of(manifest, codes), id_kind)
+
+    @classmethod
+    def open(cls, connection: Connection, collection: str) -> HashIndex:
+        """Open a collection that is there.
+
+        Raises:
+            InputError: it is not.
+            MismatchError: it was not made by this program, or is not as its description says.
+            MilvusError: Milvus could not be asked.
+        """
+        description, id_kind = schema.describe(connection, collection)
+        schema.complete(connection, collection, description, IndexSpec())
+        return cls(connection, collection, description, id_kind)
+
+    @staticmethod
+    def exists(connection: Connection, collection: str) -> bool:
+        """True where there is a collection of this name, whoever made it."""
+        with connection.calling("list the collections"):
+            return bool(connection.client.has_collection(collection, timeout=connection.timeout))
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise MismatchError where the codes of this bundle do not belong with those of the collection."""
+        if manifest.fingerprint != self.fingerprint:
+            raise MismatchError(
+                f"collection '{self.collection}' holds codes of the bundle {self.fingerprint} ({self.method}, {self.bits} bits), and this "
+                f"bundle is {manifest.fingerprint} ({manifest.method}, {manifest.bits} bits): their distances mean nothing. "
+                "Take the bundle it was made with, another collection, or make it anew with `ingest --recreate`."
+            )
+
+    def rows(
+        self,
+        ids: Ids | Sequence[Any],
+        codes: Mapping[str, Codes],
+        present: Mask,
+        labels: Labels | None = None,
+        payload: Payload | None = None,
+    ) -> list[Row]:
+        """Items as rows for `write`, checked. Arguments and errors as `upsert`."""
+        keys = check_ids(ids, self.id_kind, lite=self.connection.is_lite)
+        return build_rows(self.description, keys, codes, present, labels, payload)
+
+    def write(self, rows: Sequence[Row]) -> int:
+        """Upsert rows that `rows` made; returns how many.
+
+        Raises:
+            MilvusError: Milvus could not; some rows may have been written.
+        """
+        written = 0
+        for start in range(0, len(rows), _UPSERT_ROWS):
+            with self.connection.calling(f"write to the collection '{self.collection}'"):
+                answer = self.connection.client.upsert(
+                    self.collection, list(rows[start : start + _UPSERT_ROWS]), timeout=self.connection.timeout
+                )
+            written += answer["upsert_count"]
+        if written != len(rows):
+            raise MilvusError(f"Milvus acknowledged {written} of {len(rows)} rows written to '{self.collection}': write them again.")
+        return written
+
+    def upsert(
+        self,
+        ids: Ids | Sequence[Any],
+        codes: Mapping[str, Codes],
+        present: Mask,
+        labels: Labels | None = None,
+        payload: Payload | None = None,
+    ) -> int:
+        """Write items; those that are there under the same id are replaced.
+
+        Args:
+            ids: n different ids of the collection's kind.
+            codes: uint8 (n, bits / 8) for each stored code.
+            present: bool (n, M), False where the modality was completed.
+            labels: class indices of each item; None where unknown.
+            payload: further columns, n values each.
+
+        Returns:
+            n, as acknowledged by Milvus.
+
+        Raises:
+            InputError: nothing of the call was written; names what cannot be stored.
+            MilvusError: Milvus could not; some rows may have been written.
+        """
+        return self.write(self.rows(ids, codes, present, labels, payload))
+
+    def existing(self, ids: Ids | Sequence[Any]) -> set[Any]:
+        """Those of these ids that are in the collection."""
+        return reading.existing(self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
+
+    def search(
+        self,
+        codes: Codes,
+        *,
+        code: str | None = None,
+        top_k: int = 10,
+        radius: int | None = None,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+    ) -> Hits:
+        """The nearest items of each query.
+
+        Args:
+            codes: uint8 (Q, bits / 8).
+            code: which stored code is searched; may be left out where there is one.
+            top_k: at most so many items, 1 to 16,384. Of several at the last distance, an arbitrary few are taken.
+            radius: no items beyond this Hamming distance.
+            filter: Milvus expression over fields of the collection, such as `has_text == true`.
+            output_fields: fields to return; "*" stands for labels and all of the payload.
+
+        Raises:
+            InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
+            MilvusError: Milvus could not.
+        """
+        if not 1 <= top_k <= LIMIT:
+            raise InputError(f"top-k is {top_k}; Milvus gives 1 to {LIMIT} items for a query (HashIndex.rank_all ranks all of them).")
+        if radius is not None and not (isinstance(radius, int | np.integer) and 0 <= radius <= self.bits):
+            raise InputError(f"the radius is {radius}; Hamming distances of {self.bits}-bit codes are whole numbers from 0 to {self.bits}.")
+        for name in output_fields:
+            if name in self.codes:
+                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
+        search = Search(self.collection, self._code(code), radius, filter)
+        with self._using(filter):
+            hits = ranking.nearest(self.connection, search, code_bytes(codes, self.bits), top_k, self._asked(output_fields))
+        if filter and not hits.counts.any():
+            self._check_names(filter)
+        if "*" not in output_fields:
+            names = set(output_fields)
+            for row in (row for rows in hits.fields for row in rows):
+                for extra in row.keys() - names:
+                    del row[extra]
+        return hits
+
+    def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
+        """For each query one complete ranking out of Milvus searches: ids and int32 distances, (N,), sorted by (distance, id).
+
+        Collections beyond 16,384 rows are searched slice by slice of the primary key, so that no row and no tie is cut off.
+
+        Raises:
+            InputError: as `search`.
+            MilvusError: Milvus could not, or the collection changed meanwhile.
+        """
+        search = Search(self.collection, self._code(code), None, filter)
+        queries = code_bytes(codes, self.bits)
+        with self._using(filter):
+            keys = reading.read_ids(self.connection, self.collection, filter, self.id_kind)
+            if filter and not len(keys):
+                self._check_names(filter)
+            yield from ranking.complete_rankings(self.connection, search, queries, keys)
+
+    def read_back(self, codes: Sequence[str] | None = None, filter: str = "") -> ReadBack:
+        """All rows, sorted by id, with these codes (all by default), what was observed, and labels.
+
+        Raises:
+            InputError: no such code, or a filter that cannot be used.
+            MilvusError: Milvus could not, or the collection changed meanwhile.
+        """
+        names = self.codes if codes is None else tuple(map(self._code, codes))
+        with self._using(filter):
+            return reading.read_back(self.connection, self.collection, self.description, self.id_kind, names, filter)
+
+    def count(self, filter: str = "") -> int:
+        """Number of rows, or of those that match a filter."""
+        with self._using(filter):
+            return reading.count(self.connection, self.collection, filter)
+
+    def field_names(self) -> list[str]:
+        """Fields that filters and outputs can name: those of the schema but the codes, and those of the first rows' payload."""
+        return reading.field_names(self.connection, self.collection, self.description)
+
+    def describe(self) -> dict[str, Any]:
+        """What `inspect` shows: where the codes come from, how many rows there are, and how they are indexed."""
+        rows = self.count()
+        return {
+            "collection": self.collection,
+            "rows": rows,
+            "method": self.method,
+            "bits": self.bits,
+            "fingerprint": self.fingerprint,
+            "id": self.id_kind,
+            "codes": {name: modality or "fused" for name, modality in self.description.codes.items()},
+            "missing": {m: self.count(f"{schema.has(m)} == false") for m in self.modalities},
+            "classes": None if self.label_names is None else len(self.label_names),
+            "index": schema.index_states(self.connection, self.collection),
+            "code bytes": rows * self.bits // 8 * len(self.codes),
+        }
+
+    def _code(self, name: str | None) -> str:
+        if name is None and len(self.codes) == 1:
+            return self.codes[0]
+        if name not in self.codes:
+            wrong = "holds several codes, choose one" if name is None else f"holds no code '{name}'"
+            raise InputError(f"collection '{self.collection}' {wrong}: {', '.join(self.codes)}.")
+        return name
+
+    def _asked(self, output_fields: Sequence[str]) -> list[str]:
+        """Fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all the others."""
+        if all(name.isidentifier() for name in output_fields):
+            return list(output_fields)
+        own = (schema.ID, *(schema.has(modality) for modality in self.modalities))
+        return [*(name for name in output_fields if name in own), "$meta"]
+
+    @contextmanager
+    def _using(self, expression: str) -> Iterator[None]:
+        """Blame the filter where Milvus cannot parse or evaluate it."""
+        try:
+            yield
+        except MilvusError as error:
+            if (
+                expression.strip()
+                and getattr(error.__cause__, "code", None) in _EXPRESSION_CODES
+                and isinstance(error.__cause__, Exception)
+            ):
+                raise InputError(
+                    f"the filter `{expression}` cannot be used ({reason_of(error.__cause__)}). "
+                    f"There are the fields {', '.join(self.field_names())}; write, for example, {schema.has(self.modalities[0])} == true."
+                ) from error
+            raise
+
+    def _check_names(self, expression: str) -> None:
+        """Raise InputError where a filter that nothing matched names a field that is not there: Milvus takes any name."""
+        known = self.field_names()
+        unknown = [name for name in filters.names_in(expression) if name not in known]
+        if unknown:
+            raise InputError(f"the filter `{expression}` names '{unknown[0]}', which no item has; there is {', '.join(known)}.")

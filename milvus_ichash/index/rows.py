@@ -1,0 +1,166 @@
+"""From arrays to the rows that pymilvus takes, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from milvus_ichash.codes import Codes
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Ids, Mask
+from milvus_ichash.index.schema import ID, ID_BYTES, LABELS, Description, IdKind, has
+
+Row = dict[str, Any]
+Labels = Sequence[Sequence[int] | None]
+Payload = Mapping[str, Sequence[Any]]
+
+# Filters cannot name control characters: such an item could neither be read nor replaced.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def build_rows(
+    description: Description, ids: Sequence[Any], codes: Mapping[str, Codes], present: Mask, labels: Labels | None, payload: Payload | None
+) -> list[Row]:
+    """One dict per item, with all fields of the collection.
+
+    Args:
+        description: of the collection.
+        ids: n ids, checked by `check_ids`.
+        codes: uint8 (n, bits / 8) by name; codes that the collection does not store are passed over.
+        present: bool (n, M), in the order of the collection's modalities.
+        labels: a list of class indices for each item; None for an item, or altogether, where they are unknown.
+        payload: further columns of n values that JSON knows.
+
+    Raises:
+        InputError: names the code, field or row that cannot be stored.
+    """
+    n = len(ids)
+    has_fields = [has(modality) for modality in description.modalities]
+    if present.shape != (n, len(has_fields)) or present.dtype != np.bool_:
+        raise InputError(f"'present' is {present.dtype} {present.shape}; expected bool ({n}, {len(has_fields)}).")
+    columns: dict[str, Sequence[Any]] = {ID: ids}
+    for name in description.codes:
+        if name not in codes:
+            raise InputError(f"the collection stores '{name}', and there is no such code among {', '.join(codes) or 'those given'}.")
+        columns[name] = code_bytes(codes[name], description.bits, n)
+    columns.update(zip(has_fields, present.T.tolist(), strict=True))
+    if payload:
+        columns.update(_checked_payload(payload, n, {*columns, LABELS}))
+    if labels is not None:
+        columns[LABELS] = _checked_labels(labels, n)
+    names = tuple(columns)
+    rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
+    if labels is not None and None in labels:
+        for row in rows:
+            if row[LABELS] is None:
+                del row[LABELS]
+    return rows
+
+
+def code_bytes(codes: Codes, bits: int, rows: int | None = None) -> list[bytes]:
+    """The rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them.
+
+    Raises:
+        InputError: another dtype or shape; Milvus Lite would store floats, unpacked bits and short rows as something else.
+    """
+    width = bits // 8
+    if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != width:
+        found = f"{codes.dtype} {codes.shape}" if isinstance(codes, np.ndarray) else type(codes).__name__
+        raise InputError(f"codes are {found}; this collection takes packed bits, uint8 (n, {width}): see milvus_ichash.codes.pack.")
+    if rows is not None and len(codes) != rows:
+        raise InputError(f"{rows} ids, but {len(codes)} codes.")
+    result: list[bytes] = np.ascontiguousarray(codes).view(f"V{width}").ravel().tolist()
+    return result
+
+
+def check_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
+    """The ids as a list, all different and of the collection's kind.
+
+    Raises:
+        InputError: names the first id that cannot be a key.
+    """
+    values: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    wanted = str if kind == "str" else int
+    if not all(type(value) is wanted for value in values):
+        bad = next(value for value in values if type(value) is not wanted)
+        raise InputError(f"the id {bad!r} is {type(bad).__name__}; this collection has ids of type {wanted.__name__}.")
+    if len(set(values)) < len(values):
+        seen: set[Any] = set()
+        twice = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        raise InputError(f"the id {twice!r} comes twice: every item needs an id of its own.")
+    if kind == "str":
+        _check_strings(values, lite=lite)
+    elif values and max(map(abs, values)) >= 2**63:
+        # Milvus Lite reads the literal -2^63 as -2^63 + 1.
+        raise InputError(f"the id {max(values, key=abs)} is beyond 63 bits: make the ids strings.")
+    return values
+
+
+def _check_strings(values: list[str], *, lite: bool) -> None:
+    """Cheap checks of all ids at once; only where one of them fails is the culprit looked for."""
+    together = "".join(values)
+    longest = max(map(len, values), default=1)
+    clean = together.isascii() and not _CONTROL.search(together) and "" not in values and longest <= ID_BYTES
+    if clean and not (lite and "'" in together):
+        return
+    for value in values:
+        problem = _problem(value, lite=lite)
+        if problem:
+            raise InputError(f"the id {value[:80]!r} {problem}")
+
+
+def _problem(value: str, *, lite: bool) -> str | None:
+    if not value:
+        return "is empty: every item needs an id."
+    if _CONTROL.search(value):
+        return "holds a control character (a tab or line break, say): ids must be printable."
+    if lite and "'" in value:
+        return (
+            "holds an apostrophe, on which Milvus Lite loses other rows (it writes ids into SQL as they are): rename it, or use a server."
+        )
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "is no valid Unicode text."
+    return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
+
+
+def _checked_labels(labels: Labels, n: int) -> Labels:
+    if len(labels) != n:
+        raise InputError(f"{n} ids, but {len(labels)} lists of labels.")
+    flat = list(chain.from_iterable(row for row in labels if row is not None))
+    if set(map(type, flat)) - {int} or (flat and not (min(flat) >= 0 and max(flat) < 2**31)):
+        bad = next(value for value in flat if type(value) is not int or not 0 <= value < 2**31)
+        raise InputError(f"a label is {bad!r}; labels are lists of class indices, plain whole numbers from 0.")
+    return labels
+
+
+def _checked_payload(payload: Payload, n: int, taken: set[str]) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {}
+    for name, given in payload.items():
+        if name in taken or not name or name.startswith("$"):
+            raise InputError(f"the payload column '{name}' has a name that Milvus or this program uses itself: rename it, or leave it out.")
+        values = given.tolist() if isinstance(given, np.ndarray) else given
+        if len(values) != n:
+            raise InputError(f"the payload column '{name}' has {len(values)} values for {n} ids.")
+        if not _is_json(values):
+            row = next((i for i, value in enumerate(values) if not _is_json(value)), 0)
+            raise InputError(
+                f"row {row} of the payload column '{name}' holds {values[row]!r:.60}: Milvus stores strings, finite numbers, booleans, "
+                "lists and dictionaries of these, and None."
+            )
+        columns[name] = values
+    return columns
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

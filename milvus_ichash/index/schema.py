@@ -1,0 +1,251 @@
+"""What a collection looks like: its fields, its index, and the description by which it knows its bundle.
+
+Fields: `id` (VARCHAR or INT64), a BINARY_VECTOR per stored code, `has_<modality>` BOOL. Labels and payload are dynamic
+fields: an ARRAY field costs Milvus Lite time quadratic in the rows of a batch, written or read, and on a server the
+space for as many labels as it may ever hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from milvus_ichash.bundle import Manifest
+from milvus_ichash.errors import InputError, MilvusError, MismatchError
+from milvus_ichash.index.client import Connection, import_pymilvus
+
+METRIC = "HAMMING"
+ID = "id"
+LABELS = "labels"
+ID_BYTES = 512
+"""Longest string id, in UTF-8."""
+DESCRIPTION_BYTES = 16_384
+"""Label names that would make the description longer are left out of it."""
+
+_STRONG = 0
+
+IdKind = Literal["str", "int64"]
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """How codes are indexed; BIN_IVF_FLAT takes `nlist` in its parameters."""
+
+    kind: Literal["BIN_FLAT", "BIN_IVF_FLAT"] = "BIN_FLAT"
+    params: dict[str, int] = field(default_factory=dict)
+
+
+class Description(BaseModel):
+    """The JSON in a collection's description (Milvus Lite keeps no other place for it)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ichash: Literal[1] = 1
+    fingerprint: str
+    method: str
+    bits: int
+    codes: dict[str, str | None]
+    """Stored codes -> modality, None for a fused code."""
+    modalities: tuple[str, ...]
+    label_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, codes: Sequence[str] | None) -> Description:
+        """That of a collection with these codes of a bundle, all of them by default.
+
+        Raises:
+            InputError: names a code that the bundle does not make.
+        """
+        made = {code.name: code.modality for code in manifest.codes}
+        wanted = list(made) if codes is None else list(dict.fromkeys(codes))
+        unknown = [name for name in wanted if name not in made]
+        if unknown or not wanted:
+            raise InputError(f"the bundle makes no code '{unknown[0] if unknown else ''}'; it makes {', '.join(made)}.")
+        names = [ID, LABELS, *wanted, *(has(m) for m in manifest.dims)]
+        if len(set(names)) < len(names):
+            raise InputError(f"the bundle's codes and modalities need different names in Milvus: {', '.join(names)}.")
+        description = cls(
+            fingerprint=manifest.fingerprint,
+            method=manifest.method,
+            bits=manifest.bits,
+            codes={name: made[name] for name in wanted},
+            modalities=tuple(manifest.dims),
+            label_names=manifest.label_names,
+        )
+        fits = len(description.to_json().encode()) <= DESCRIPTION_BYTES
+        return description if fits else description.model_copy(update={"label_names": None})
+
+    @classmethod
+    def parse(cls, text: str) -> Description | None:
+        """The description in this text; None where it is not one of ours."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def to_json(self) -> str:
+        """The text to store."""
+        return json.dumps(self.model_dump(), ensure_ascii=False, separators=(",", ":"))
+
+
+def has(modality: str) -> str:
+    """Name of the field that says whether an item has this modality, or had it completed."""
+    return f"has_{modality}"
+
+
+def check_name(collection: str) -> str:
+    """Return the name of a collection where Milvus takes it.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
+        raise InputError(f"'{collection}' cannot name a collection: use letters, digits and underscores, no digit first, at most 255.")
+    return collection
+
+
+def create(connection: Connection, collection: str, description: Description, id_kind: IdKind, index: IndexSpec) -> None:
+    """Make the collection with its index, loaded, at Strong consistency, and look whether Milvus made what was asked for.
+
+    Raises:
+        MilvusError: it could not, or made something else.
+        InputError: an index, or a number of codes, that this Milvus does not take.
+    """
+    if connection.is_lite and index.kind != "BIN_FLAT":
+        raise InputError(f"Milvus Lite has BIN_FLAT only: leave {index.kind} out, or use a Milvus server.")
+    client, kinds = connection.client, import_pymilvus().DataType
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=True, description=description.to_json())
+    if id_kind == "str":
+        schema.add_field(ID, kinds.VARCHAR, is_primary=True, max_length=ID_BYTES)
+    else:
+        schema.add_field(ID, kinds.INT64, is_primary=True)
+    for code in description.codes:
+        schema.add_field(code, kinds.BINARY_VECTOR, dim=description.bits)
+    for modality in description.modalities:
+        schema.add_field(has(modality), kinds.BOOL)
+    try:
+        with connection.calling(f"create the collection '{collection}'"):
+            client.create_collection(collection, schema=schema, consistency_level="Strong", timeout=connection.timeout)
+    except MilvusError as error:
+        if len(description.codes) > 1 and "vector field" in str(error):
+            # Servers before 2.4.
+            raise InputError(f"{error} Store one code in each collection: --codes {next(iter(description.codes))}.") from error
+        raise
+    complete(connection, collection, description, index)
+
+
+def complete(connection: Connection, collection: str, description: Description, index: IndexSpec) -> None:
+    """Build the indexes that are not there (a `create` may have been cut off), check them, and load the collection.
+
+    Raises:
+        MilvusError: Milvus could not.
+        MismatchError: the collection is not as its description says.
+    """
+    client, timeout = connection.client, connection.timeout
+    indexed = {info["field_name"] for info in indexes(connection, collection)}
+    missing = [code for code in description.codes if code not in indexed]
+    if missing:
+        params = client.prepare_index_params()
+        for code in missing:
+            # Without an explicit metric, Milvus Lite takes JACCARD.
+            params.add_index(code, index_type=index.kind, metric_type=METRIC, params=dict(index.params))
+        with connection.calling(f"index the collection '{collection}'"):
+            client.create_index(collection, params, timeout=timeout)
+    check(connection, collection, description)
+    with connection.calling(f"load the collection '{collection}'"):
+        if client.get_load_state(collection, timeout=timeout)["state"] != import_pymilvus().client.types.LoadState.Loaded:
+            client.load_collection(collection, timeout=timeout)
+
+
+def check(connection: Connection, collection: str, description: Description) -> None:
+    """Hold fields, metric and consistency of the collection against its description.
+
+    Raises:
+        MismatchError: names what differs.
+    """
+    with connection.calling(f"describe the collection '{collection}'"):
+        found = connection.client.describe_collection(collection, timeout=connection.timeout)
+    fields = {f["name"]: f for f in found["fields"]}
+    vector = import_pymilvus().DataType.BINARY_VECTOR
+    metrics = {info["field_name"]: info["metric_type"] for info in indexes(connection, collection)}
+    for code in description.codes:
+        if code not in fields or fields[code]["type"] != vector or fields[code]["params"].get("dim") != description.bits:
+            raise _changed(collection, f"'{code}' is no binary vector of {description.bits} bits")
+        if metrics.get(code) != METRIC:
+            raise _changed(collection, f"the index on '{code}' has the metric {metrics.get(code)}, not {METRIC}")
+    for name in map(has, description.modalities):
+        if name not in fields:
+            raise _changed(collection, f"it has no field '{name}'")
+    if found["consistency_level"] != _STRONG:
+        raise _changed(collection, "its consistency is not Strong, so that new rows would not be found at once")
+
+
+def _changed(collection: str, what: str) -> MismatchError:
+    return MismatchError(f"collection '{collection}' is not as its description says: {what}. Make it anew with `ingest --recreate`.")
+
+
+def indexes(connection: Connection, collection: str) -> list[dict[str, Any]]:
+    """What Milvus says of each index of the collection: `field_name`, `index_type`, `metric_type`, `state`, ..."""
+    client, timeout = connection.client, connection.timeout
+    with connection.calling(f"describe the indexes of '{collection}'"):
+        names = client.list_indexes(collection, timeout=timeout)
+        return [info for name in names if (info := client.describe_index(collection, name, timeout=timeout)) is not None]
+
+
+def index_states(connection: Connection, collection: str) -> dict[str, dict[str, Any]]:
+    """By code: kind of index, metric, parameters, state, and rows indexed and pending."""
+    kept = ["index_type", "metric_type", "nlist", "state"]
+    if not connection.is_lite:  # which says 0 of both, whatever is there
+        kept += ["indexed_rows", "pending_index_rows"]
+    return {info["field_name"]: {name: info[name] for name in kept if name in info} for info in indexes(connection, collection)}
+
+
+def describe(connection: Connection, collection: str) -> tuple[Description, IdKind]:
+    """The description of a collection that is there, and the kind of its ids.
+
+    Raises:
+        InputError: it is not there; those that are get named.
+        MismatchError: it was not made by this program.
+    """
+    client, timeout = connection.client, connection.timeout
+    check_name(collection)
+    with connection.calling("list the collections"):
+        there = client.has_collection(collection, timeout=timeout)
+        names = [] if there else client.list_collections(timeout=timeout)
+    if not there:
+        raise InputError(
+            f"there is no collection '{collection}' at {connection.address}; there is {', '.join(sorted(names)) or 'none yet'}."
+        )
+    description, found = check_ours(connection, collection)
+    key = next((f for f in found["fields"] if f.get("is_primary")), None)
+    kinds = import_pymilvus().DataType
+    if key is None or key["name"] != ID or key["type"] not in (kinds.VARCHAR, kinds.INT64):
+        raise _changed(collection, "its primary key is not 'id'")
+    return description, "str" if key["type"] == kinds.VARCHAR else "int64"
+
+
+def check_ours(connection: Connection, collection: str) -> tuple[Description, dict[str, Any]]:
+    """The description of a collection, and what Milvus says of it.
+
+    Raises:
+        MismatchError: it was not made by this program.
+    """
+    with connection.calling(f"describe the collection '{collection}'"):
+        found = connection.client.describe_collection(collection, timeout=connection.timeout)
+    description = Description.parse(found["description"])
+    if description is None:
+        raise MismatchError(
+            f"collection '{collection}' was not made by milvus-ichash (its description names no bundle): choose another with --collection."
+        )
+    return description, found
+
+
+def drop(connection: Connection, collection: str) -> None:
+    """Delete the collection with all its rows."""
+    with connection.calling(f"drop the collection '{collection}'"):
+        connection.client.drop_collection(collection, timeout=connection.timeout)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.io import open_source
+from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.settings import MilvusSettings
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+N = 3000
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
+PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        command, env = [*PROGRAM, *map(str, arguments)], ENVIRONMENT | environment
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle(modalities={"image": 6, "text": 4}, bits=32)
+
+
+def write(path: Path, n: int = N, **columns: Any) -> Path:
+    rng = np.random.default_rng(0)
+    image, text = rng.standard_normal((n, 6)), rng.standard_normal((n, 4))
+    given = {
+        "id": [f"k{i}" for i in range(n)],
+        "image": [None if i % 4 == 0 else image[i].tolist() for i in range(n)],
+        "text": [None if i % 4 == 1 else text[i].tolist() for i in range(n)],
+        "title": [f"title {i}" for i in range(n)],
+    }
+    pq.write_table(pa.table(given | columns), path, row_group_size=500)
+    return path
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "items.parquet")
+
+
+def rows_of(database: Path, collection: str = "ichash") -> tuple[int, dict[str, bytes]]:
+    """Rows as Milvus counts them, and the code of each id."""
+    with connect(MilvusSettings(uri=str(database))) as connection:
+        index = HashIndex.open(connection, collection)
+        back = index.read_back()
+        return index.count(), {key: code.tobytes() for key, code in zip(back.ids, back.codes["code"], strict=True)}
+
+
+def right_rows(bundle: Path, items: Path) -> tuple[int, dict[str, bytes]]:
+    """What should be there, by the encoder alone."""
+    table = open_source(items).read()
+    codes = HashEncoder.load(bundle, device="cpu", threads=1).encode_table(table)["code"]
+    return len(table), {key: code.tobytes() for key, code in zip(table.ids, codes, strict=True)}
+
+
+def test_ingest_and_ingest_again(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run("ingest", items, "--bundle", bundle, "--uri", "x.db", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        (row,) = json.loads(done.stdout)
+        assert {
+            "collection": "ichash",
+            "rows": N,
+            "written": N,
+            "skipped": 0,
+            "completed image": N // 4,
+            "completed text": N // 4,
+        }.items() <= row.items()
+        assert done.stderr == ""
+    assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
+
+
+def test_a_dry_run_leaves_nothing(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+    done = run("ingest", items, "--bundle", bundle, "--dry-run", "--format", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)[0]["rows"] == N
+    assert json.loads(done.stdout)[0]["written"] == 0
+    assert "nothing was written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def started(bundle: Path, items: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """An ingest into x.db in the middle of its work."""
+    command = [*PROGRAM, "ingest", str(items), "--bundle", str(bundle), "--uri", "x.db", "--batch-size", "20", "--token", "sesame"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    database = tmp_path / "x.db"
+    deadline = time.monotonic() + 60
+    # A new database has 28 kB; these are some batches of rows.
+    while not (database.exists() and database.stat().st_size > 80_000):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_every_row_once_after_it_was_ended(
+    how: signal.Signals, started: subprocess.Popen[str], run: Run, bundle: Path, items: Path, tmp_path: Path
+) -> None:
+    # As Ctrl-C in a terminal does: to the whole group of processes.
+    os.killpg(started.pid, how)
+    out, err = started.communicate(timeout=30)
+    assert out == ""
+    if how == signal.SIGINT:
+        assert started.returncode == 130, err
+        assert "interrupted" in err
+        assert "rows were written; go on with: milvus-ichash ingest" in err
+        assert err.rstrip().endswith("--token ... --resume")
+        assert "sesame" not in err
+    done = run("ingest", items, "--bundle", bundle, "--uri", "x.db", "--resume", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert 0 < row["skipped"] < N
+    assert row["skipped"] + row["written"] == row["rows"] == N
+    assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
+
+
+def test_a_bad_row_in_the_middle(run: Run, bundle: Path, tmp_path: Path) -> None:
+    image = [[1.0 * i] * 6 for i in range(50)]
+    image[37][2] = float("nan")
+    bad = write(tmp_path / "bad.parquet", 50, image=image)
+    done = run("ingest", bad, "--bundle", bundle, "--uri", "x.db", "--batch-size", "10")
+    assert done.returncode == 5
+    assert "row 37 (id 'k37') has NaN or infinity in 'image'" in done.stderr
+    assert "30 rows were written; go on with: milvus-ichash ingest" in done.stderr
+    image[37][2] = 0.0
+    write(bad, 50, image=image)
+    done = run("ingest", bad, "--bundle", bundle, "--uri", "x.db", "--batch-size", "10", "--resume", "--format", "json")
+    (row,) = json.loads(done.stdout)
+    assert (row["skipped"], row["written"]) == (30, 20)
+    assert rows_of(tmp_path / "x.db") == right_rows(bundle, bad)
+
+
+def test_bad_input_before_anything_is_written(run: Run, bundle: Path, tmp_path: Path, make_bundle: Callable[..., Path]) -> None:
+    good = write(tmp_path / "good.parquet", 20)
+    assert run("ingest", good, "--bundle", bundle, "--uri", "x.db").returncode == 0
+    there = rows_of(tmp_path / "x.db")
+    twice = write(tmp_path / "twice.parquet", 20, id=[f"n{i % 19}" for i in range(20)])
+    other = make_bundle(modalities={"image": 6, "text": 4}, bits=32, seed=5)
+    for arguments, code, says in (
+        (("ingest", twice, "--bundle", bundle), 2, "the id 'n0' is in row 0 and again in row 19"),
+        (("ingest", good, "--bundle", other), 4, "holds codes of the bundle"),
+        (("ingest", good, "--bundle", bundle, "--recreate"), 2, "add --yes"),
+        (("ingest", good, "--bundle", bundle, "--fields", "colour"), 2, "no payload column 'colour'; there is title"),
+    ):
+        done = run(*arguments, "--uri", "x.db")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert rows_of(tmp_path / "x.db") == there
+    assert run("ingest", good, "--bundle", other, "--uri", "x.db", "--recreate", "--yes").returncode == 0
+    assert rows_of(tmp_path / "x.db") == right_rows(other, good)
+
+
+def test_places_where_milvus_is_not(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database " * 100)
+    for uri, code, says in (
+        ("http://127.0.0.1:1", 3, "not reached at http://127.0.0.1:1"),
+        ("text.db", 3, "is not a Milvus Lite database"),
+        ("nowhere/x.db", 3, "there is no folder"),
+    ):
+        start = time.monotonic()
+        done = run("ingest", items, "--bundle", bundle, "--uri", uri, "--timeout", "2")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert says in done.stderr
+        assert time.monotonic() - start < 60
+    with connect(MilvusSettings(uri=str(tmp_path / "held.db"))):
+        done = run("ingest", items, "--bundle", bundle, MILVUS_URI="./held.db")
+        assert done.returncode == 3
+        assert "in use by another process" in done.stderr
+
+
+def test_splits_and_columns(run: Run, bundle: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed.parquet"
+    table = pq.read_table(write(tmp_path / "items.parquet", 40))
+    pq.write_table(table.rename_columns(["key", "picture", "words", "title"]), renamed)
+    columns = ["--id-column", "key", "--modality", "image=picture", "--modality", "text=words"]
+    done = run("ingest", renamed, "-b", bundle, "--uri", "x.db", "--holdout", "10", *columns, "--fields", "none", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["written"] == 30
+    with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
+        assert fields(connection) == ["id", "has_image", "has_text"]
+        queries = np.random.default_rng(0).permutation(40)[:10]
+        assert sorted(HashIndex.open(connection, "ichash").read_back().ids) == sorted(
+            {f"k{i}" for i in range(40)} - {f"k{i}" for i in queries}
+        )
+
+
+def fields(connection: Connection) -> list[str]:
+    return HashIndex.open(connection, "ichash").field_names()

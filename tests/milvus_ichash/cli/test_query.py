@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from milvus_ichash.codes import hamming_distance
+from milvus_ichash.index.client import connect
+from milvus_ichash.index.ingest import ingest
+from milvus_ichash.io import open_source
+from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.settings import MilvusSettings
+
+N = 80
+WORDS = ("red", "blue", "apple", "car")
+DIMS = {"image": 6, "text": 4}
+
+
+class Place:
+    """A folder with items, their bundles and a database, and the command run in it."""
+
+    def __init__(self, folder: Path, make_bundle: Callable[..., Path]) -> None:
+        self.folder = folder
+        rng = np.random.default_rng(0)
+        self.items = {
+            "id": [f"k{i:02d}" for i in range(N)],
+            "image": [None if i % 4 == 0 else rng.standard_normal(6).tolist() for i in range(N)],
+            "text": [None if i % 4 == 1 else (rng.random(4) < 0.5).astype(float).tolist() for i in range(N)],
+            "title": [f"title {i}" for i in range(N)],
+        }
+        pq.write_table(pa.table(self.items), folder / "items.parquet")
+        self.bundles = {
+            name: make_bundle(modalities=DIMS, bits=32, words={"text": WORDS}, pictures={"image": 8}, fused=name == "fused")
+            for name in ("fused", "cross")
+        }
+        self.encoders = {name: HashEncoder.load(path, device="cpu", threads=1) for name, path in self.bundles.items()}
+        source = open_source(folder / "items.parquet")
+        with connect(MilvusSettings(uri=str(folder / "x.db"))) as connection:
+            for name, encoder in self.encoders.items():
+                ingest(source, encoder, connection, name)
+        self.codes = {name: encoder.encode_table(source.read()) for name, encoder in self.encoders.items()}
+
+    def run(self, *arguments: object, uri: str = "./x.db") -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
+        command = [sys.executable, "-m", "milvus_ichash.cli", "query", *map(str, arguments)]
+        env = {**kept, "MILVUS_URI": uri}
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert "Traceback" not in done.stderr
+        return done
+
+    def rows(self, *arguments: object) -> list[dict[str, Any]]:
+        done = self.run(*arguments, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
+    def ranked(self, collection: str, query: np.ndarray, code: str) -> list[tuple[int, str]]:
+        distances = hamming_distance(query[None], self.codes[collection][code])[0].tolist()
+        return sorted(zip(distances, self.items["id"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Path]) -> Place:
+    return Place(tmp_path_factory.mktemp("place"), make_bundle)
+
+
+def pairs(rows: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    return [(row["distance"], row["id"]) for row in rows]
+
+
+def test_words(place: Place) -> None:
+    rows = place.rows("-b", place.bundles["cross"], "-c", "cross", "-w", "red apple", "-w", "car", "--top-k", N, "--field", "title")
+    assert [row["query"] for row in rows] == ["red apple"] * N + ["car"] * N
+    for part, bag in ((rows[:N], [1, 0, 1, 0]), (rows[N:], [0, 0, 0, 1])):
+        code = place.encoders["cross"].encode(text=np.array([bag]))["text_code"][0]
+        assert pairs(part) == place.ranked("cross", code, "image_code")
+    for row in rows:
+        i = int(row["id"][1:])
+        assert row["completed"] == [["image"], ["text"], [], []][i % 4]
+        assert row["title"] == f"title {i}"
+
+
+def test_pictures(place: Place) -> None:
+    Image.new("RGB", (9, 9), (200, 40, 10)).save(place.folder / "apple.png")
+    rows = place.rows("-b", place.bundles["fused"], "-c", "fused", "--picture", "apple.png", "-k", N)
+    _, features = place.encoders["fused"].raw.pictures(place.folder / "apple.png")
+    assert pairs(rows) == place.ranked("fused", place.encoders["fused"].encode(image=features)["code"][0], "code")
+
+
+def test_a_stored_item_within_a_radius(place: Place) -> None:
+    """No bundle is needed, and all items within the radius come, not only ten."""
+    rows = place.rows("-c", "fused", "--id", "k02", "--radius", 14, "--filter", "has_text == true")
+    expected = [(d, key) for d, key in place.ranked("fused", place.codes["fused"]["code"][2], "code") if d <= 14 and int(key[1:]) % 4 != 1]
+    assert len(expected) > 10
+    assert pairs(rows) == expected
+    assert rows[0]["id"] == "k02"
+
+
+def test_a_feature_file_by_one_modality(place: Place) -> None:
+    done = place.run("-b", place.bundles["cross"], "-c", "cross", "--features", "items.parquet", "--only", "image", "-k", 1, "-f", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    with_image = [i for i in range(N) if i % 4]
+    assert [row["query"] for row in rows] == [f"k{i:02d}" for i in with_image]
+    for row, i in zip(rows, with_image, strict=True):
+        assert int(row["distance"]) == place.ranked("cross", place.codes["cross"]["image_code"][i], "text_code")[0][0]
+
+
+def test_people_get_a_table_and_remarks(place: Place) -> None:
+    done = place.run("-c", "fused", "--id", "k02", "-k", 3, "--field", "title", "--field", "titel")
+    assert done.returncode == 0
+    assert next(line.split()[:4] for line in done.stdout.splitlines() if "k02" in line) == ["k02", "1", "k02", "0"]
+    assert done.stderr == "No item found has a field 'titel'.\n"
+    nothing = place.run("-c", "fused", "--id", "k02", "--filter", "title == 'none'", "-f", "json")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "[]\n", "Nothing was found.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["-c", "fused"], 2, "say what to search by"),
+        (["-c", "fused", "--id", "k02", "--words", "red"], 2, "say what to search by"),
+        (["-c", "fused", "--words", "red"], 2, "--bundle FOLDER"),
+        (["-c", "fused", "-b", "BUNDLE", "--words", "zebra"], 2, "none of the words of 'zebra'"),
+        (["-c", "cross", "-b", "BUNDLE", "--words", "red"], 4, "holds codes of the bundle"),
+        (["-c", "nope", "--id", "k02"], 2, "there is no collection 'nope' at ./x.db; there is cross, fused"),
+        (["-c", "fused", "--id", "k02", "--filter", "colour == 'red'"], 2, "names 'colour', which no item has; there is id, has_image"),
+        (["-c", "fused", "--id", "k02", "--filter", "title =="], 2, "the filter `title ==` cannot be used"),
+        (["-c", "fused", "--id", "k02", "--top-k", "20000"], 2, "1 to 16384"),
+    ],
+)
+def test_bad_input(arguments: list[str], code: int, says: str, place: Place) -> None:
+    done = place.run(*(place.bundles["fused"] if word == "BUNDLE" else word for word in arguments))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_database_that_is_not_there_is_not_made(place: Place) -> None:
+    done = place.run("--id", "a", uri="./other.db")
+    assert done.returncode == 2
+    assert "there is no database './other.db'" in done.stderr
+    assert not (place.folder / "other.db").exists()

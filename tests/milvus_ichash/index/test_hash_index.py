@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvus_ichash.bundle import Manifest, read_manifest
+from milvus_ichash.codes import hamming_distance
+from milvus_ichash.errors import InputError, MismatchError
+from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.settings import MilvusSettings
+
+N = 300
+
+
+class Items:
+    """Items with codes of 16 bits, so that many are at the same distance."""
+
+    def __init__(self, n: int = N) -> None:
+        rng = np.random.default_rng(0)
+        self.ids = np.array([f"item-{i:05d}" for i in rng.permutation(n)], object)
+        self.codes = rng.integers(0, 256, (n, 2), np.uint8)
+        self.present = rng.random((n, 2)) < 0.7
+        self.present[~self.present.any(axis=1), 0] = True
+        self.labels = [[int(i) % 5, 7] if i % 3 else None for i in range(n)]
+        self.payload = {"title": [f"title {i}" for i in range(n)], "odd name": [None if i % 2 else i for i in range(n)]}
+
+    def into(self, index: HashIndex) -> HashIndex:
+        index.upsert(self.ids, {"code": self.codes}, self.present, self.labels, self.payload)
+        return index
+
+
+@pytest.fixture(scope="module")
+def items() -> Items:
+    return Items()
+
+
+@pytest.fixture(scope="module")
+def index(connection: Connection, fused: Manifest, items: Items) -> HashIndex:
+    return items.into(HashIndex.create(connection, "items", fused))
+
+
+def nearest(items: Items, query: np.ndarray, rows: np.ndarray) -> list[tuple[int, str]]:
+    """(distance, id) of these rows, by brute force."""
+    distances = hamming_distance(query[None], items.codes[rows])[0]
+    return sorted(zip(distances.tolist(), items.ids[rows].tolist(), strict=True))
+
+
+ALL = np.arange(N)
+
+
+def test_what_goes_in_is_read_back(index: HashIndex, items: Items) -> None:
+    back = index.read_back()
+    order = np.argsort(items.ids)
+    assert back.ids.tolist() == items.ids[order].tolist()
+    assert np.array_equal(back.codes["code"], items.codes[order])
+    assert np.array_equal(back.present, items.present[order])
+    assert back.labels == [items.labels[i] for i in order]
+    some = index.read_back(codes=(), filter="has_text == false")
+    assert some.codes == {}
+    assert some.ids.tolist() == sorted(items.ids[~items.present[:, 1]])
+
+
+def test_search_is_sorted_by_distance_then_id(index: HashIndex, items: Items) -> None:
+    hits = index.search(items.codes[:20], top_k=N)
+    assert hits.ids.shape == hits.distances.shape == (20, N)
+    assert hits.distances.dtype == np.int32
+    for q in range(20):
+        assert list(zip(hits.distances[q].tolist(), hits.ids[q].tolist(), strict=True)) == nearest(items, items.codes[q], ALL)
+
+
+def test_top_k_has_the_smallest_distances(index: HashIndex, items: Items) -> None:
+    hits = index.search(items.codes[:20], top_k=7)
+    for q in range(20):
+        expected = nearest(items, items.codes[q], ALL)
+        assert hits.distances[q].tolist() == [distance for distance, _ in expected[:7]]
+        assert list(zip(hits.distances[q].tolist(), hits.ids[q].tolist(), strict=True)) == sorted(
+            set(expected) & set(zip(hits.distances[q].tolist(), hits.ids[q].tolist(), strict=True))
+        )
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 16])
+def test_radius_includes_its_distance(radius: int, index: HashIndex, items: Items) -> None:
+    hits = index.search(items.codes[:10], top_k=N, radius=radius)
+    for q in range(10):
+        expected = [pair for pair in nearest(items, items.codes[q], ALL) if pair[0] <= radius]
+        n = hits.counts[q]
+        assert list(zip(hits.distances[q, :n].tolist(), hits.ids[q, :n].tolist(), strict=True)) == expected
+        assert hits.distances[q, n:].tolist() == [-1] * (N - n)
+        assert hits.ids[q, n:].tolist() == [None] * (N - n)
+
+
+def test_radius_and_top_k_give_the_nearest(index: HashIndex, items: Items) -> None:
+    hits = index.search(items.codes[:10], top_k=3, radius=8)
+    for q in range(10):
+        assert hits.distances[q].tolist() == [d for d, _ in nearest(items, items.codes[q], ALL)[:3]]
+
+
+def test_filter(index: HashIndex, items: Items) -> None:
+    rows = np.flatnonzero(~items.present[:, 1])
+    hits = index.search(items.codes[:3], top_k=N, filter="has_text == false")
+    for q in range(3):
+        n = hits.counts[q]
+        assert list(zip(hits.distances[q, :n].tolist(), hits.ids[q, :n].tolist(), strict=True)) == nearest(items, items.codes[q], rows)
+    assert index.count("has_text == false") == len(rows)
+    assert index.count("array_contains(labels, 3)") == sum(labels is not None and 3 in labels for labels in items.labels)
+
+
+def test_output_fields(index: HashIndex, items: Items) -> None:
+    place = {key: i for i, key in enumerate(items.ids)}
+    hits = index.search(items.codes[:2], top_k=30, output_fields=["title", "odd name", "has_text", "labels", "nothing"])
+    for q in range(2):
+        for key, row in zip(hits.ids[q], hits.fields[q], strict=True):
+            i = place[key]
+            expected = {"title": items.payload["title"][i], "odd name": items.payload["odd name"][i], "has_text": items.present[i, 1]}
+            assert row == (expected if items.labels[i] is None else {**expected, "labels": items.labels[i]})
+    everything = index.search(items.codes[:1], top_k=1, output_fields=["*"]).fields[0][0]
+    assert set(everything) - {"labels"} == {"title", "odd name"}
+    assert index.search(items.codes[:1], top_k=2).fields == [[{}, {}]]
+
+
+def test_no_query_and_no_row(index: HashIndex, connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    assert index.search(np.zeros((0, 2), np.uint8)).ids.shape == (0, 10)
+    assert list(index.rank_all(np.zeros((0, 2), np.uint8))) == []
+    empty = HashIndex.create(connection, name(), fused)
+    assert empty.search(np.zeros((1, 2), np.uint8)).counts.tolist() == [0]
+    ids, distances = next(empty.rank_all(np.zeros((1, 2), np.uint8)))
+    assert len(ids) == len(distances) == 0
+    assert empty.read_back().codes["code"].shape == (0, 2)
+    assert empty.read_back().labels is None
+    assert empty.upsert([], {"code": np.zeros((0, 2), np.uint8)}, np.zeros((0, 2), bool)) == 0
+    assert empty.existing([]) == set()
+    assert empty.count() == 0
+
+
+def test_arguments_of_a_search(index: HashIndex) -> None:
+    query = np.zeros((1, 2), np.uint8)
+    for arguments, says in (
+        ({"top_k": 0}, "1 to 16384"),
+        ({"top_k": 16_385}, "1 to 16384"),
+        ({"radius": -1}, "from 0 to 16"),
+        ({"radius": 17}, "from 0 to 16"),
+        ({"radius": 2.5}, "whole numbers"),
+        ({"code": "nope"}, "no code 'nope'"),
+        ({"output_fields": ["code"]}, "cannot be an output field"),
+        ({"filter": "has_text =="}, "the filter `has_text ==` cannot be used"),
+        ({"filter": "title == 3 and (", "top_k": 1}, "There are the fields id, has_image, has_text, title"),
+        ({"filter": "colour == 'red'"}, "names 'colour', which no item has"),
+    ):
+        with pytest.raises(InputError, match=says.replace("(", r"\(")):
+            index.search(query, **arguments)
+    assert index.search(query, top_k=16_384).counts.tolist() == [N]
+    assert index.search(query, filter="title == 'none such'").counts.tolist() == [0]
+    with pytest.raises(InputError, match="uint8"):
+        index.search(query.astype(np.float32))
+    with pytest.raises(InputError, match="names 'colour'"):
+        list(index.rank_all(query, filter="colour == 'red'"))
+    with pytest.raises(InputError, match="cannot be used"):
+        index.read_back(filter="(")
+
+
+def test_upsert_replaces_by_id(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    index, items = HashIndex.create(connection, name(), fused), Items(50)
+    for _ in range(2):
+        items.into(index)
+    assert index.count() == 50
+    index.upsert(items.ids[:3], {"code": 255 - items.codes[:3]}, items.present[:3])
+    back = index.read_back()
+    places = [back.ids.tolist().index(key) for key in items.ids[:3]]
+    assert np.array_equal(back.codes["code"][places], 255 - items.codes[:3])
+    assert index.count() == 50
+
+
+def test_refused_batches_write_nothing(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    index, items = HashIndex.create(connection, name(), fused), Items(5)
+    twice = np.array([*items.ids[:4], items.ids[0]], object)
+    for ids, codes in ((twice, items.codes), (items.ids, items.codes[:, :1]), (items.ids, items.codes.astype(np.float32))):
+        with pytest.raises(InputError):
+            index.upsert(ids, {"code": codes}, items.present)
+    assert index.count() == 0
+
+
+def test_more_rows_than_one_call_takes(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    index = HashIndex.create(connection, name(), fused, id_kind="int64")
+    n = 10_500
+    assert index.upsert(np.arange(n), {"code": np.zeros((n, 2), np.uint8)}, np.ones((n, 2), bool)) == n
+    assert index.count() == n
+    assert index.existing(np.arange(n - 5000, n + 100)) == set(range(n - 5000, n))
+
+
+def test_the_bundle_that_made_it(index: HashIndex, fused: Manifest, cross: Manifest, connection: Connection) -> None:
+    index.check(fused)
+    with pytest.raises(MismatchError) as caught:
+        index.check(cross)
+    assert fused.fingerprint in str(caught.value)
+    assert cross.fingerprint in str(caught.value)
+    again = HashIndex.open(connection, "items")
+    assert (again.fingerprint, again.method, again.bits, again.codes, again.modalities, again.label_names, again.id_kind) == (
+        fused.fingerprint, "linear", 16, ("code",), ("image", "text"), ("fruit", "car"), "str",
+    )  # fmt: skip
+
+
+def test_a_name_that_is_taken(connection: Connection, fused: Manifest, cross: Manifest, name: Callable[[], str]) -> None:
+    collection = name()
+    Items(5).into(HashIndex.create(connection, collection, fused))
+    with pytest.raises(InputError, match="is there already"):
+        HashIndex.create(connection, collection, cross)
+    assert HashIndex.open(connection, collection).count() == 5
+    index = HashIndex.create(connection, collection, cross, recreate=True, codes=["text_code"])
+    assert (index.count(), index.codes, index.fingerprint) == (0, ("text_code",), cross.fingerprint)
+
+
+def test_several_codes(connection: Connection, cross: Manifest, items: Items, name: Callable[[], str]) -> None:
+    index = HashIndex.create(connection, name(), cross)
+    index.upsert(items.ids, {"image_code": items.codes, "text_code": 255 - items.codes}, items.present)
+    query = items.codes[:1]
+    assert index.search(query, code="image_code", top_k=1).distances.tolist() == [[0]]
+    assert index.search(query, code="text_code", top_k=N).distances.max() == 16
+    with pytest.raises(InputError, match="holds several codes, choose one: image_code, text_code"):
+        index.search(query)
+    assert set(index.read_back().codes) == {"image_code", "text_code"}
+    assert set(index.read_back(codes=["text_code"]).codes) == {"text_code"}
+
+
+def test_description(index: HashIndex, items: Items, fused: Manifest) -> None:
+    found = index.describe()
+    assert found["rows"] == N
+    assert found["missing"] == {"image": int((~items.present[:, 0]).sum()), "text": int((~items.present[:, 1]).sum())}
+    assert found["codes"] == {"code": "fused"}
+    assert found["code bytes"] == N * 2
+    assert found["index"] == {"code": {"index_type": "BIN_FLAT", "metric_type": "HAMMING", "state": "Finished"}}
+    assert found["fingerprint"] == fused.fingerprint
+
+
+def test_rows_outlive_the_connection(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    settings, manifest, items = MilvusSettings(uri=str(tmp_path / "x.db")), read_manifest(make_bundle(bits=16)), Items(40)
+    with connect(settings) as connection:
+        items.into(HashIndex.create(connection, "kept", manifest))
+    with connect(settings) as connection:
+        index = HashIndex.open(connection, "kept")
+        assert index.count() == 40
+        hits = index.search(items.codes[:1], top_k=40, output_fields=["title"])
+        assert list(zip(hits.distances[0].tolist(), hits.ids[0].tolist(), strict=True)) == nearest(items, items.codes[0], np.arange(40))
+        assert all(row["title"].startswith("title") for row in hits.fields[0])

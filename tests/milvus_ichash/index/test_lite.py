@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import psutil
+import pytest
+
+from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
+from milvus_ichash.index import lite
+from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.settings import MilvusSettings
+
+HOLD = """
+import sys, time
+from milvus_ichash.index.client import connect
+from milvus_ichash.settings import MilvusSettings
+connection = connect(MilvusSettings(uri=sys.argv[1]))
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def processes(path: Path) -> list[psutil.Process]:
+    """Milvus Lite processes that have this database open."""
+    everything = psutil.process_iter(["name", "cmdline"])
+    return [process for process in everything if process.info["name"] == "milvus" and str(path) in (process.info["cmdline"] or ())]
+
+
+def gone(path: Path) -> bool:
+    """True once no process has the database open; waits for it."""
+    deadline = time.monotonic() + 10
+    while processes(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not processes(path)
+
+
+def hold(path: Path) -> subprocess.Popen[str]:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    return holder
+
+
+def open_lite(path: Path) -> Connection:
+    return connect(MilvusSettings(uri=str(path)))
+
+
+def test_process_ends_with_the_last_connection(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    first = open_lite(path)
+    second = open_lite(tmp_path / "." / "x.db")
+    assert first.is_lite
+    assert first.server_version == "2.5.1"
+    assert len(processes(path)) == 1
+    first.close()
+    assert second.client.list_collections() == []
+    second.close()
+    assert processes(path) == []
+
+
+def test_process_ends_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), open_lite(tmp_path / "x.db"):
+        raise RuntimeError
+    assert processes(tmp_path / "x.db") == []
+
+
+def test_a_database_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    holder = hold(path)
+    try:
+        for _ in range(2):  # the failed attempt must not take the holder's lock away
+            with pytest.raises(MilvusError, match="in use by another process"):
+                open_lite(path)
+        assert len(processes(path)) == 1
+    finally:
+        holder.kill()
+        holder.wait()
+    with open_lite(path) as connection:
+        assert connection.client.list_collections() == []
+
+
+def test_interrupt_does_not_reach_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    holder = hold(path)
+    server = processes(path)[0]
+    assert os.getpgid(server.pid) != os.getpgid(holder.pid)
+    os.killpg(holder.pid, signal.SIGINT)
+    holder.wait(20)
+    assert gone(path)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_process_ends_with_its_owner_however_that_dies(how: signal.Signals, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    holder = hold(path)
+    holder.send_signal(how)
+    holder.wait(20)
+    assert gone(path)
+
+
+def test_a_process_that_died_is_told_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    first = connect(MilvusSettings(uri=str(path), timeout=2))
+    processes(path)[0].kill()
+    assert gone(path)
+    with pytest.raises(MilvusError, match="process of Milvus Lite ended"), first.calling("list"):
+        first.client.list_collections(timeout=1)
+    with open_lite(path) as second:
+        assert second.client.list_collections() == []
+    first.close()
+    assert processes(path) == []
+
+
+def test_other_files_are_refused_and_not_touched(tmp_path: Path) -> None:
+    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text.write_text("no database " * 100)
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (a INTEGER)")
+        database.commit()
+    before = {path: path.read_bytes() for path in (text, other)}
+    with pytest.raises(MilvusError, match="is not a Milvus Lite database"):
+        open_lite(text)
+    with pytest.raises(MilvusError, match="not one of Milvus Lite"):
+        open_lite(other)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_temporary_folder_far_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is longer than that of a socket may be."""
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with open_lite(tmp_path / "x.db") as connection:
+        assert connection.client.list_collections() == []
+
+
+def test_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "x.db").touch()
+    with open_lite(tmp_path / "x.db") as connection:
+        assert connection.client.list_collections() == []
+
+
+def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    for path, error, says in (
+        (tmp_path / "nowhere" / "x.db", MilvusError, "there is no folder"),
+        (tmp_path / "folder.db", MilvusError, "it is a folder"),
+        (Path("/proc/x.db"), MilvusError, "cannot open"),
+        (tmp_path / "a name.db", InputError, "no file named 'a name.db'"),
+        (tmp_path / f"{'x' * 40}.db", InputError, "at most 36"),
+        (tmp_path / "x.sqlite", InputError, r"ends in \.db"),
+        (Path("localhost:19530"), InputError, "http://HOST:19530"),
+    ):
+        with pytest.raises(error, match=says):
+            open_lite(path)
+
+
+def test_release_without_binary_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "milvus_lite-3.0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: milvus-lite\nVersion: 3.0.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BackendMissingError, match=r"milvus-lite 3.0.1 has no BINARY_VECTOR.*milvus-ichash\[lite\]"):
+        open_lite(tmp_path / "x.db")
+
+
+def test_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(lite, "version", nothing)
+    with pytest.raises(BackendMissingError, match=r"milvus-ichash\[lite\]"):
+        open_lite(tmp_path / "x.db")
+
+
+def test_package_without_its_executable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    with pytest.raises(BackendMissingError, match="no executable for this platform"):
+        open_lite(tmp_path / "x.db")
+    assert gone(tmp_path / "x.db")
+
+
+def test_it_works_without_pkg_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """milvus_lite 2.5.1 imports it, and setuptools 82 dropped it."""
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    with open_lite(tmp_path / "x.db") as connection:
+        assert connection.client.list_collections() == []
+
+
+def test_a_database_open_through_a_client_of_its_own_is_told(tmp_path: Path) -> None:
+    """Locks do not hold within one process, where pymilvus may have started a Milvus Lite by itself."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from milvus_ichash.index.client import connect, import_pymilvus\n"
+        "from milvus_ichash.settings import MilvusSettings\n"
+        "from milvus_ichash.errors import MilvusError\n"
+        "client = import_pymilvus().MilvusClient('./x.db')\n"
+        "try: connect(MilvusSettings(uri='x.db'))\n"
+        "except MilvusError as error: print(error)\n"
+        "print(client.list_collections())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "open in this process already" in done.stdout
+    assert done.stdout.endswith("[]\n")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.settings import DEFAULT_URI, MilvusSettings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and no settings in the environment."""
+    for name in list(os.environ):
+        if name.startswith(("MILVUS_", "ZILLIZ_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_defaults() -> None:
+    settings = load_settings(uri=None, token=None)
+    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (DEFAULT_URI, "", "", 30)
+    assert settings.is_lite
+
+
+def test_each_place_wins_over_those_after_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "ichash.toml").write_text('[milvus]\nuri = "http://toml:1"\ntimeout = 7\n')
+    assert load_settings().uri == "http://toml:1"
+    (here / ".env").write_text("ZILLIZ_URI=http://dotenv-alias:1\nSOMETHING=else\n")
+    assert load_settings().uri == "http://dotenv-alias:1"
+    (here / ".env").write_text("ZILLIZ_URI=http://dotenv-alias:1\nMILVUS_URI=http://dotenv:1\n")
+    assert load_settings().uri == "http://dotenv:1"
+    monkeypatch.setenv("ZILLIZ_URI", "http://alias:1")
+    assert load_settings().uri == "http://alias:1"
+    monkeypatch.setenv("MILVUS_URI", "http://environment:1")
+    assert load_settings().uri == "http://environment:1"
+    assert load_settings(uri="http://flag:1").uri == "http://flag:1"
+    assert load_settings(uri="http://flag:1").timeout == 7
+
+
+def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URI", "http://a:1"), ("TOKEN", "sesame"), ("DB_NAME", "mine"), ("TIMEOUT", "2.5")):
+        monkeypatch.setenv(f"MILVUS_{name}", value)
+    settings = load_settings()
+    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == ("http://a:1", "sesame", "mine", 2.5)
+
+
+def test_variables_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URI", "TOKEN", "TIMEOUT", "DB_NAME"):
+        monkeypatch.setenv(name, "77")
+    monkeypatch.setenv("MILVUS_URI", "")
+    assert load_settings() == MilvusSettings(uri=DEFAULT_URI, token="", db_name="", timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("uri", "lite"),
+    [("./x.db", True), ("x.db", True), ("/abs/x.db", True), ("http://h:1", False), ("https://h", False), ("tcp://h", False)],
+)
+def test_a_file_is_milvus_lite(uri: str, lite: bool) -> None:
+    assert MilvusSettings(uri=uri).is_lite is lite
+
+
+@pytest.mark.parametrize("uri", ["http://root:se@same@host:1/db", "http://se@same:1"])
+def test_secrets_are_not_shown(uri: str) -> None:
+    settings = MilvusSettings(uri=uri, token="sesame")
+    assert "se" not in settings.address.replace("://", "")
+    assert "sesame" not in repr(settings) + str(settings.shown())
+    assert settings.shown()["token"] == "(set)"
+    assert MilvusSettings(uri=uri).shown()["token"] == "(set)"
+    assert MilvusSettings(uri="./a@b.db").shown() == {
+        "uri": "./a@b.db", "token": "(none)", "db_name": "(default)", "timeout": "30 s",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_used_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags in ({"timeout": 0}, {"timeout": -1}, {"timeout": float("inf")}, {"timeout": float("nan")}):
+        with pytest.raises(InputError, match="setting 'timeout'"):
+            load_settings(**flags)
+    monkeypatch.setenv("MILVUS_TIMEOUT", "soon")
+    with pytest.raises(InputError, match=r"setting 'timeout'.*valid number"):
+        load_settings()
+    monkeypatch.delenv("MILVUS_TIMEOUT")
+    for text, says in (("[milvus", "Expected"), ("milvus = 3", "no table"), ('[milvus]\nurl = "x"', "no setting 'url'; it has uri, token")):
+        (here / "ichash.toml").write_text(text)
+        with pytest.raises(InputError, match=f"'ichash.toml' cannot be used: .*{says}"):
+            load_settings()
+    (here / "ichash.toml").unlink()
+    (here / "ichash.toml").mkdir()
+    with pytest.raises(InputError, match="cannot be used"):
+        load_settings()
