@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +12,39 @@ from torch import Tensor, nn
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, *, last: bool = False) -> nn.Sequential:
     """Linear layers through these sizes with an activation between them, and after the last one where `last` says so."""
     layers: list[nn.Module] = []
-    for i, (d_in, d_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(d_in, d_out))
         if last or i < len(sizes) - 2:
             layers.append(activation())
     return nn.Sequential(*layers)
 
 
+def normed_mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh, *, dropout: float = 0.0) -> nn.Sequential:
+    """Linear, BatchNorm, activation (and dropout) through these sizes, the last one included."""
+    layers: list[nn.Module] = []
+    for d_in, d_out in pairwise(sizes):
+        layers += [nn.Linear(d_in, d_out), nn.BatchNorm1d(d_out), activation()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def observed_only(network: nn.Module, x: Tensor, there: Tensor, width: int) -> Tensor:
+    """network(x), (B, width), with zeros in the rows that are not there, bool (B,).
+
+    BatchNorm does not see these rows in training; a batch with fewer than two others, on which it cannot train, is all zeros.
+    """
+    if not network.training:
+        return torch.where(there.unsqueeze(1), network(x), torch.zeros((), device=x.device))
+    rows = there.nonzero().flatten()
+    y = x.new_zeros(len(x), width)
+    return y.index_copy(0, rows, network(x[rows])) if len(rows) > 1 else y
+
+
 class FeatureScaling(nn.Module):
     """(x - shift) * scale per feature, and zeros where the modality is missing.
 
-    Missing rows may hold anything, NaN included: they are replaced before any arithmetic, so no trace of them is left.
+    Missing rows may hold anything, NaN included: no trace of them is left.
     """
 
     shift: Tensor
@@ -35,8 +58,7 @@ class FeatureScaling(nn.Module):
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """Scale x, float32 (B, D), with present, bool (B,)."""
         there = present.unsqueeze(1)
-        x = torch.where(there, x, torch.zeros_like(x))
-        return torch.where(there, (x - self.shift) * self.scale, torch.zeros_like(x))
+        return torch.where(there, (x - self.shift) * self.scale, torch.zeros((), dtype=x.dtype, device=x.device))
 
     def fit_standard(self, x: Tensor) -> None:
         """Learn mean and standard deviation of the observed rows x, float32 (n, D); constant features are only centred."""

@@ -28,6 +28,15 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class SplitName(str, Enum):
+    """Splits of a data set."""
+
+    all = "all"
+    query = "query"
+    retrieval = "retrieval"
+    train = "train"
+
+
 _MILVUS = "Milvus"
 _DATA = "Data"
 _OUTPUT = "Output"
@@ -71,6 +80,14 @@ ModalityOption = Annotated[
 IdColumnOption = Annotated[str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_DATA, show_default="id")]
 LabelsColumnOption = Annotated[
     str | None, typer.Option("--labels-column", help="Column with the labels.", rich_help_panel=_DATA, show_default="labels")
+]
+SplitOption = Annotated[
+    SplitName | None,
+    typer.Option("--split", help="Split of the file, or of --holdout.", rich_help_panel=_DATA, show_default=False),
+]
+HoldoutOption = Annotated[
+    int | None,
+    typer.Option("--holdout", help="Cut a file without splits: this many items, by lot, are its query split.", rich_help_panel=_DATA),
 ]
 
 

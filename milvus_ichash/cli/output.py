@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from milvus_ichash.cli.options import Format
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Row = dict[str, Any]
-Advance = Callable[[int], None]
+
+
+class Advance(Protocol):
+    """Moves a progress bar on; `said` is shown behind it."""
+
+    def __call__(self, steps: int, said: str = "") -> None:
+        """Go on by so many steps."""
 
 
 def _stderr() -> Console:
@@ -78,7 +84,8 @@ def _table(rows: Sequence[Row], title: str | None) -> None:
 
     names = columns_of(rows)
     numeric = {n for n in names if all(isinstance(r.get(n), int | float) or r.get(n) is None for r in rows)}
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    # Nine columns of figures fit into a terminal of 80 characters.
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", collapse_padding=True, pad_edge=False)
     for name in names:
         table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
     for row in rows:
@@ -107,14 +114,15 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Advance]:
-    """A progress bar on stderr; nothing where stderr is no terminal or `quiet`. Yields `advance(steps)`."""
+    """A progress bar on stderr; nothing where stderr is no terminal or `quiet`. Yields `advance(steps, said)`."""
     console = _stderr()
     if quiet or not console.is_terminal:
-        yield lambda steps: None
+        yield lambda steps, said="": None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    said = TextColumn("{task.fields[said]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), said)
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        task = bar.add_task(description, total=total, said="")
+        yield lambda steps, said="": bar.update(task, advance=steps, said=said)

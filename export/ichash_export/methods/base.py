@@ -26,7 +26,9 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(50, ge=1)
+    """How often all training items are gone through, stages included."""
     batch_size: int = Field(512, ge=2)
+    """Training items in a step."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ModelSpec:
 
     @property
     def modalities(self) -> tuple[str, ...]:
+        """Their names, in order."""
         return tuple(self.dims)
 
 
@@ -53,17 +56,21 @@ class TrainData:
     """bool (n, M)."""
     labels: Tensor
     """float32 (n, C), multi-hot."""
+    labelled: Tensor | None = None
+    """bool (n,); False where an item's labels are unknown (its row of `labels` is zero). None: all are known."""
 
     def __len__(self) -> int:
         return len(self.present)
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors are."""
         return self.present.device
 
     def rows(self, index: Tensor) -> TrainData:
         """The items of these indices."""
-        return TrainData({m: x[index] for m, x in self.features.items()}, self.present[index], self.labels[index])
+        known = None if self.labelled is None else self.labelled[index]
+        return TrainData({m: x[index] for m, x in self.features.items()}, self.present[index], self.labels[index], known)
 
 
 class Method(nn.Module, ABC):
@@ -71,6 +78,9 @@ class Method(nn.Module, ABC):
 
     Attributes:
         family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs `<modality>_code`).
+        paper: where the method is published, in one line; a plain string, read without importing the file.
+        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else
+            they are left out.
         Config: the settings' class.
         scaling: how each modality is scaled: standardised, or min-max to [0, 1].
         state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say);
@@ -78,6 +88,8 @@ class Method(nn.Module, ABC):
     """
 
     family: ClassVar[Family]
+    paper: ClassVar[str] = ""
+    needs_labels: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = MethodConfig
 
     def __init__(self, spec: ModelSpec, config: MethodConfig) -> None:
@@ -89,6 +101,11 @@ class Method(nn.Module, ABC):
     def scaling(self, modality: str) -> Scaling:
         """How the features of this modality are scaled; learnt on the training items, part of the exported graph."""
         return "standard"
+
+    @property
+    def warmup(self) -> int:
+        """Epochs at the start that do not train the codes yet (a first stage): they are not validated."""
+        return 0
 
     @property
     def codes(self) -> dict[str, str | None]:
@@ -123,7 +140,10 @@ class Method(nn.Module, ABC):
         """
 
     def finish(self, data: TrainData) -> None:
-        """Called after the last epoch, and before every validation: fix what inference needs (stored contexts, say)."""
+        """Called after the last epoch, and before every validation: fix what inference needs (stored contexts, say).
+
+        In evaluation mode and without gradients; the next epoch must not depend on whether it was called.
+        """
         return
 
     @abstractmethod

@@ -1,0 +1,81 @@
+"""`milvus-ichash export`: the same checkpoint gives the same codes again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+from support.command import run_here
+from support.tiny import make_table, plugin
+
+from ichash_export.options import TrainingOptions
+from ichash_export.training import train
+from milvus_ichash.bundle import verify
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with plugin():
+        train(make_table(), "tiny", 16, run=folder)
+    torch.set_num_threads(threads)
+    return folder
+
+
+def _export(*words: object) -> CompletedProcess[str]:
+    with plugin():
+        return run_here("export", *words)
+
+
+def test_a_checkpoint_has_one_fingerprint(run: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps(list("abcdefgh")))
+    rows = []
+    for source, out, more in (
+        (run, "a", []),
+        (run / "checkpoint.safetensors", "b", []),
+        (run, "a", ["--vocabulary", f"text={words}", "--overwrite"]),
+    ):
+        done = _export(source, "--out", tmp_path / out, "-f", "json", *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        rows.append(json.loads(done.stdout)[0])
+    assert rows[0]["fingerprint"] == rows[1]["fingerprint"] == verify(tmp_path / "b").fingerprint
+    assert rows[2]["fingerprint"] == verify(tmp_path / "a").fingerprint != rows[0]["fingerprint"]
+    assert rows[0]["kept epoch"] == 4
+
+
+def test_bad_input_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes((run / "checkpoint.safetensors").read_bytes()[:500])
+    for words, message in (
+        ((tmp_path / "nowhere", "--out", tmp_path / "b"), "there is no checkpoint at"),
+        ((run, "--out", taken), "it is not a bundle, so it is left alone"),
+        ((broken, "--out", tmp_path / "b"), "is not a whole checkpoint"),
+        ((run, "--out", tmp_path / "b", "--vocabulary", "words=x.json"), "'x.json' is given for 'words', which is no modality"),
+    ):
+        done = _export(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_unfinished_run_without_validation_says_so(tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(report: object) -> None:
+        raise StopError
+
+    with plugin(), pytest.raises(StopError):
+        train(make_table(), "tiny", 16, options=TrainingOptions(validation=0), run=tmp_path / "run", progress=stop)
+    done = _export(tmp_path / "run", "--out", tmp_path / "b")
+    assert done.returncode == 2
+    assert "has no validated weights yet: go on with `milvus-ichash train ... --resume`" in done.stderr

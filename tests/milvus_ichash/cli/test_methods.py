@@ -1,0 +1,64 @@
+"""`milvus-ichash methods`: quick, without torch, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+from support.command import run_here
+from support.tiny import environment, plugin
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    with plugin():
+        return run_here("methods", *words)
+
+
+def test_the_list() -> None:
+    done = _run("--format", "json")
+    rows = {row["method"]: row for row in json.loads(done.stdout)}
+    assert rows["tiny"] == {
+        "method": "tiny",
+        "family": "fused",
+        "codes": "code",
+        "description": "a fused method that is trained in milliseconds and uses all that the frame offers",
+    }
+    assert (rows["tiny-cross"]["family"], rows["tiny-cross"]["codes"]) == ("cross-modal", "<modality>_code")
+    table = _run()
+    assert all(name in table.stdout for name in rows)
+    assert (table.returncode, table.stderr) == (0, "")
+
+
+def test_one_method() -> None:
+    about = json.loads(_run("nch", "-f", "json").stdout)
+    assert "Neighbor-Aware" in about["paper"]
+    assert "nch/mirflickr25k" in about["recipes"]
+    assert {"setting", "default", "type", "what"} == set(about["settings"][0])
+    assert any(f["dataset"] == "MIRFlickr-25K" and f["bits"] == 32 and f["value"] == 0.7743 for f in about["figures"])
+    shown = _run("nch").stdout
+    assert "Settings (train --set NAME=VALUE)" in shown
+    assert "Published figures (mAP)" in shown
+    rows = list(csv.DictReader(io.StringIO(_run("tiny", "-f", "csv").stdout)))
+    assert {"name": "family", "value": "fused"} in rows
+
+
+def test_an_unknown_method() -> None:
+    done = _run("tinny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no method 'tinny'" in done.stderr
+    assert "Did you mean 'tiny'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_does_not_import_torch() -> None:
+    code = """
+import sys
+from milvus_ichash.cli.app import app
+for words in (["methods"], ["methods", "tiny"]):
+    app(words, standalone_mode=False)
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, check=False).returncode == 0

@@ -1,0 +1,154 @@
+"""`milvus-ichash train` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.command import run_here
+from support.tiny import environment, make_table, plugin, write_npz
+
+from ichash_export.checkpoint import load_info
+from milvus_ichash.bundle import verify
+from milvus_ichash.cli import backends
+
+PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+
+
+def _run(*words: object) -> subprocess.CompletedProcess[str]:
+    with plugin():
+        return run_here("train", *words)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_npz(tmp_path_factory.mktemp("data") / "items.npz", make_table())
+
+
+def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps(list("abcdefgh")))
+    done = _run(
+        *(data, "--out", tmp_path / "run", "--method", "tiny", "--bits", 24, "--epochs", 6, "--set", "width=8", "--pdr", 0.5, "--seed", 3),
+        *("--holdout", 40, "--vocabulary", f"text={words}", "--format", "json"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = json.loads(done.stdout)
+    manifest = verify(tmp_path / "run" / "bundle")
+    assert (row["bundle"], row["fingerprint"], row["bits"]) == (str(tmp_path / "run" / "bundle"), manifest.fingerprint, 24)
+    assert 0.3 < row["validation mAP"] < 1
+    assert (row["epochs"], row["kept epoch"] in (5, 6)) == (6, True)
+    assert manifest.training["settings"]["width"] == 8
+    assert (manifest.training["options"]["pdr"], manifest.training["options"]["seed"]) == (0.5, 3)
+    items = manifest.training["items"]
+    assert items["training_items"] + items["validation_items"] == 160
+    assert manifest.raw["text"].vocabulary == "text_vocabulary.json"
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["bundle", "checkpoint.safetensors", "raw.json", "text_vocabulary.json"]
+
+
+def _read_terminal(master: int) -> str:
+    """All that a process writes to a terminal, until it ends."""
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # what Linux gives where others give an empty read
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    return shown.decode()
+
+
+def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> None:
+    """On a terminal: a bar with loss and validation; Ctrl-C in the middle; the command in the message then makes the bundle."""
+    out = tmp_path / "a run"
+    words = ("train", data, "--out", out, "--method", "tiny", "--bits", 16, "--epochs", 60, "--set", "pause=0.1", "--overwrite")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, words)], env={**environment(), "COLUMNS": "250"}, stdout=subprocess.PIPE, stderr=slave, text=True
+    )
+    os.close(slave)
+    checkpoint = out / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (checkpoint.exists() and load_info(checkpoint)["log"]["epoch"] >= 6):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    shown = _read_terminal(master)
+    stdout, _ = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, "")
+    for part in ("tiny, 16 bits", "similarity 0.", "validation mAP 0."):
+        assert part in shown, part
+    assert re.search(r"[1-9]\d*/60", shown)
+    assert "interrupted; epoch" in shown
+    assert "of 60 is kept. Go on with: milvus-ichash train" in shown
+    assert "Traceback" not in shown
+    assert not (out / "bundle").exists()
+    program, *again = shlex.split(shown.split("Go on with: ")[1])
+    assert (program, again[-1], "--overwrite" in again) == ("milvus-ichash", "--resume", False)
+    with plugin():
+        done = run_here(*again, "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert verify(out / "bundle").training["finished"]
+    assert json.loads(done.stdout)[0]["epochs"] > 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "tinny"], "there is no method 'tinny'"),
+        ([], "name a method (--method) or a recipe (--recipe)"),
+        (["--method", "tiny", "--set", "widht=3"], "method 'tiny' has no 'widht': did you mean 'width'?"),
+        (["--method", "tiny", "--bits", "12"], "12 bits cannot be stored"),
+        (["--method", "tiny", "--pdr", "1"], "pdr: Input should be less than 1"),
+        (["--recipe", "nch/nowhere"], "there is no recipe 'nch/nowhere'"),
+        (["--method", "tiny", "--resume"], "there is no checkpoint at"),
+        (["--method", "tiny", "--bundle", "{out}"], "cannot be the same folder"),
+        (["--method", "tiny", "--labels-column", "nolabels"], "nolabels"),
+        (["--method", "tiny", "--vocabulary", "text=/no/such.json"], "there is no file '/no/such.json'"),
+    ],
+)
+def test_bad_input_is_one_sentence(data: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    out = tmp_path / "run"
+    done = _run(data, "--out", out, *[w.format(out=out) for w in words])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_a_training_set_without_a_label(tmp_path: Path) -> None:
+    table = make_table()
+    np.savez(tmp_path / "x.npz", id=table.ids, **table.features)
+    done = _run(tmp_path / "x.npz", "--out", tmp_path / "run", "--method", "tiny")
+    assert done.returncode == 2
+    assert "none of the 200 training items has a label" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_that_is_not_there(data: Path, tmp_path: Path) -> None:
+    done = _run(data, "--out", tmp_path / "run", "--method", "tiny", "--device", "cuda")
+    assert done.returncode == 6
+    assert "--device cuda: this torch" in done.stderr
+
+
+def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = backends.find_spec
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name in ("torch", "safetensors") else real(name))
+    for words in (("train", data, "--out", tmp_path / "run", "--method", "tiny"), ("export", tmp_path / "run", "--out", tmp_path / "b")):
+        done = run_here(*words)
+        assert (done.returncode, done.stdout) == (6, "")
+        assert "ing needs torch, safetensors: pip install 'milvus-ichash[train]'." in done.stderr
