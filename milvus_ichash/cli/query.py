@@ -130,6 +130,9 @@ def query(
         for queries in _queries(index, encoder, words, picture, item, source, only):
             k = top_k if top_k is not None else 10 if radius is None else LIMIT
             rows += find(index, queries, code=code, top_k=k, radius=radius, filter=where, fields=field or ())
+    for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
+        if unknown:
+            note(f"The bundle does not know {', '.join(unknown)} of '{text}'.", quiet=quiet)
     for name in _never_there(rows, field or ()):
         note(f"No item found has a field '{name}'.", quiet=quiet)
     if not rows:

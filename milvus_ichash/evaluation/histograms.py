@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
+from milvus_ichash.features import Mask
 
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.unsignedinteger]
-Shared = npt.NDArray[np.uint16]
 
 _ROWS = 1 << 15
 """Rows of one block: its scratch arrays stay in the cache of a core."""
@@ -52,7 +52,8 @@ def joint_histograms(query_codes: Codes, codes: Codes, query_labels: Labels, lab
         block = _Distances(_words(codes[rows]), dtype)
         row_labels = LabelSets(labels[rows])
         for labels_of_set, queries in zip(_words(sets), queries_of_set, strict=True):
-            offset = (row_labels.shared(labels_of_set, levels - 1) * np.uint32(distances)).astype(dtype)
+            shared = row_labels.shared(labels_of_set) if graded else row_labels.any_shared(labels_of_set)
+            offset = shared.astype(dtype) * dtype.type(distances)
             for q in queries:
                 counts[q] += np.bincount(block.add_to(offset, words[q]), minlength=counts.shape[1])
     result: Counts = counts.reshape(len(counts), levels, distances).swapaxes(1, 2)
@@ -73,17 +74,24 @@ class LabelSets:
         self._word = np.empty(len(labels), np.uint64)
         self._count = np.empty(len(labels), np.uint8)
 
-    def shared_with(self, query_labels: Labels) -> Shared:
+    def shared_with(self, query_labels: Labels) -> npt.NDArray[np.uint16]:
         """Labels shared with a query, multi-hot (C,): uint16 (N,)."""
-        return self.shared(_words(_bits(query_labels[None, :]))[0], np.iinfo(np.uint16).max)
+        return self.shared(_words(_bits(query_labels[None, :]))[0])
 
-    def shared(self, words: Words, most: int) -> Shared:
-        """Labels shared with a set of labels in words, cut at `most`: uint16 (N,)."""
+    def shared(self, words: Words) -> npt.NDArray[np.uint16]:
+        """Labels shared with a set of labels in words: uint16 (N,)."""
         shared = np.zeros(len(self._word), np.uint16)
         for theirs, ours in zip(self._sets, words, strict=True):
             np.bitwise_count(np.bitwise_and(theirs, ours, out=self._word), out=self._count)
             shared += self._count
-        return np.minimum(shared, most, out=shared)
+        return shared
+
+    def any_shared(self, words: Words) -> Mask:
+        """Whether any label is shared with a set of labels in words: bool (N,)."""
+        some = np.zeros(len(self._word), np.bool_)
+        for theirs, ours in zip(self._sets, words, strict=True):
+            some |= np.bitwise_and(theirs, ours, out=self._word) != 0
+        return some
 
 
 class _Distances:

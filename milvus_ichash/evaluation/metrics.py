@@ -71,8 +71,14 @@ def average_precision(groups: Groups, relevant: Counts, k: int | None = None, no
     taken = groups.rows if k is None else np.clip(k - before, 0, groups.rows)
     if k is not None and normalisation == "hits":
         return _average_precision_by_hits(groups, before, found, taken)
-    total = _precision_sum(groups.rows, groups.relevant, before, found, taken).sum(axis=1)
-    return _ratio(total, relevant if k is None else np.minimum(relevant, k))
+    return _ratio(_total(groups, before, found, taken), relevant if k is None else np.minimum(relevant, k))
+
+
+def _total(groups: Groups, before: Counts, found: Counts, taken: Counts) -> Floats:
+    """Expected sum of the precisions at all relevant rows among the first `taken` of their groups, float64 (Q,)."""
+    at = np.nonzero((groups.relevant > 0) & (taken > 0))
+    sums = _precision_sum(groups.rows[at], groups.relevant[at], before[at], found[at], taken[at])
+    return np.asarray(np.bincount(at[0], weights=sums, minlength=len(taken)), np.float64)
 
 
 def _precision_sum(rows: Counts, relevant: Counts, before: Counts, found: Counts, taken: Counts) -> Floats:
@@ -87,7 +93,7 @@ def _precision_sum(rows: Counts, relevant: Counts, before: Counts, found: Counts
     """
     slope = (relevant - 1) / np.maximum(rows - 1, 1)
     inner = slope * taken + (found + 1 - slope * (before + 1)) * harmonic_difference(before, before + taken)
-    return _ratio(relevant, rows) * inner
+    return np.asarray(relevant / rows * inner)
 
 
 def _average_precision_by_hits(groups: Groups, before: Counts, found: Counts, taken: Counts) -> Floats:
@@ -97,7 +103,7 @@ def _average_precision_by_hits(groups: Groups, before: Counts, found: Counts, ta
     """
     cut = (taken > 0) & (taken < groups.rows)
     whole = np.where(cut, 0, taken)
-    total = _precision_sum(groups.rows, groups.relevant, before, found, whole).sum(axis=1)
+    total = _total(groups, before, found, whole)
     hits = np.where(whole > 0, groups.relevant, 0).sum(axis=1)
     result = _ratio(total, hits)
     for q, g in np.argwhere(cut):

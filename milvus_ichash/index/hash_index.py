@@ -15,12 +15,10 @@ from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index import filters, ranking, reading, schema
 from milvus_ichash.index.client import Connection, reason_of
 from milvus_ichash.index.ranking import Distances, Hits, Search
-from milvus_ichash.index.reading import LIMIT, ReadBack
-from milvus_ichash.index.rows import Labels, Payload, Row, build_rows, check_ids, code_bytes
+from milvus_ichash.index.reading import ReadBack
+from milvus_ichash.index.rows import Labels, Payload, Row, build_rows, check_ids, code_bytes, upsert_rows
 from milvus_ichash.index.schema import Description, IdKind, IndexSpec
 
-_UPSERT_ROWS = 10_000
-"""Rows in one call: with a kilobyte of payload each, far below the 64 MiB that a server takes."""
 _EXPRESSION_CODES = (1100, 2000, 65535)
 """Error codes of Milvus for an expression that it cannot parse or evaluate (65535: releases before 2.4)."""
 
@@ -141,16 +139,7 @@ class HashIndex:
         Raises:
             MilvusError: Milvus could not; some rows may have been written.
         """
-        written = 0
-        for start in range(0, len(rows), _UPSERT_ROWS):
-            with self.connection.calling(f"write to the collection '{self.collection}'"):
-                answer = self.connection.client.upsert(
-                    self.collection, list(rows[start : start + _UPSERT_ROWS]), timeout=self.connection.timeout
-                )
-            written += answer["upsert_count"]
-        if written != len(rows):
-            raise MilvusError(f"Milvus acknowledged {written} of {len(rows)} rows written to '{self.collection}': write them again.")
-        return written
+        return upsert_rows(self.connection, self.collection, rows)
 
     def upsert(
         self,
@@ -206,10 +195,7 @@ class HashIndex:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
             MilvusError: Milvus could not.
         """
-        if not 1 <= top_k <= LIMIT:
-            raise InputError(f"top-k is {top_k}; Milvus gives 1 to {LIMIT} items for a query (HashIndex.rank_all ranks all of them).")
-        if radius is not None and not (isinstance(radius, int | np.integer) and 0 <= radius <= self.bits):
-            raise InputError(f"the radius is {radius}; Hamming distances of {self.bits}-bit codes are whole numbers from 0 to {self.bits}.")
+        ranking.check_reach(top_k, radius, self.bits)
         for name in output_fields:
             if name in self.codes:
                 raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")

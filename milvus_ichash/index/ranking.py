@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from milvus_ichash.errors import MilvusError
+from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.features import Ids
 from milvus_ichash.index import filters
 from milvus_ichash.index.client import Connection
@@ -58,6 +58,15 @@ class Search:
     def params(self) -> dict[str, Any]:
         """Search parameters. Milvus takes items nearer than `radius`, so it is one more than the largest distance."""
         return {"metric_type": METRIC, "params": {} if self.radius is None else {"radius": self.radius + 1}}
+
+
+def check_reach(top_k: int, radius: int | None, bits: int) -> None:
+    """Raise InputError where Milvus cannot give so many items, or no distance is like this radius."""
+    if not 1 <= top_k <= LIMIT:
+        raise InputError(f"top-k is {top_k}; Milvus gives 1 to {LIMIT} items for a query (HashIndex.rank_all ranks all of them).")
+    # Milvus cuts a fractional radius to a whole one.
+    if radius is not None and not (isinstance(radius, int | np.integer) and 0 <= radius <= bits):
+        raise InputError(f"the radius is {radius}; Hamming distances of {bits}-bit codes are whole numbers from 0 to {bits}.")
 
 
 def nearest(connection: Connection, search: Search, codes: Sequence[bytes], k: int, fields: Sequence[str]) -> Hits:

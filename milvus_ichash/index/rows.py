@@ -1,4 +1,4 @@
-"""From arrays to the rows that pymilvus takes, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
+"""From arrays to rows in Milvus, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.codes import Codes
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.features import Ids, Mask
+from milvus_ichash.index.client import Connection
 from milvus_ichash.index.schema import ID, ID_BYTES, LABELS, Description, IdKind, has
 
 Row = dict[str, Any]
 Labels = Sequence[Sequence[int] | None]
 Payload = Mapping[str, Sequence[Any]]
+
+_UPSERT_ROWS = 10_000
+"""Rows in one call: with a kilobyte of payload each, far below the 64 MiB that a server takes."""
 
 # Filters cannot name control characters: such an item could neither be read nor replaced.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -60,6 +64,22 @@ def build_rows(
             if row[LABELS] is None:
                 del row[LABELS]
     return rows
+
+
+def upsert_rows(connection: Connection, collection: str, rows: Sequence[Row]) -> int:
+    """Write rows by id, in calls of a bounded size; returns how many.
+
+    Raises:
+        MilvusError: Milvus could not, or acknowledged fewer; some may have been written.
+    """
+    written = 0
+    for start in range(0, len(rows), _UPSERT_ROWS):
+        part = list(rows[start : start + _UPSERT_ROWS])
+        with connection.calling(f"write to the collection '{collection}'"):
+            written += connection.client.upsert(collection, part, timeout=connection.timeout)["upsert_count"]
+    if written != len(rows):
+        raise MilvusError(f"Milvus acknowledged {written} of {len(rows)} rows written to '{collection}': write them again.")
+    return written
 
 
 def code_bytes(codes: Codes, bits: int, rows: int | None = None) -> list[bytes]:

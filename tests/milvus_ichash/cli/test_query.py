@@ -122,6 +122,8 @@ def test_people_get_a_table_and_remarks(place: Place) -> None:
     assert done.returncode == 0
     assert next(line.split()[:4] for line in done.stdout.splitlines() if "k02" in line) == ["k02", "1", "k02", "0"]
     assert done.stderr == "No item found has a field 'titel'.\n"
+    unknown = place.run("-b", place.bundles["fused"], "-c", "fused", "-w", "red zebra")
+    assert (unknown.returncode, unknown.stderr) == (0, "The bundle does not know zebra of 'red zebra'.\n")
     nothing = place.run("-c", "fused", "--id", "k02", "--filter", "title == 'none'", "-f", "json")
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "[]\n", "Nothing was found.\n")
 

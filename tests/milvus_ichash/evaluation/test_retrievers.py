@@ -101,6 +101,13 @@ def test_rows_that_one_search_does_not_return_count_as_misses(make_bundle: MakeB
     assert cell.metrics["mAP@10"] == pytest.approx(whole.metrics["mAP@10"], abs=1e-9)
 
 
+def test_one_search_for_more_rows_than_there_are_is_complete(make_bundle: MakeBundle, milvus: Connection) -> None:
+    encoder = HashEncoder.load(make_bundle(fused=False))
+    table, queries = items(100, gaps=0.5), items(8, seed=1, first_id=1000)
+    index = ingest(milvus, "short", encoder, table)
+    same(evaluate(encoder, queries, in_memory(encoder, table)), evaluate(encoder, queries, SearchRetriever(index, top_k=500)))
+
+
 def test_the_result_says_what_it_was_measured_on(make_bundle: MakeBundle, milvus: Connection) -> None:
     encoder = HashEncoder.load(make_bundle())
     index = ingest(milvus, "said", encoder, items(20))

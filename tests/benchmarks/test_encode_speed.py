@@ -1,0 +1,42 @@
+"""HashEncoder against a bare `InferenceSession.run` of the same graph on the same batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from support.timing import in_turns
+
+from milvus_ichash import HashEncoder
+from milvus_ichash.runtime.session import open_session
+
+BATCH = 1024
+DIMS = {"image": 1280, "text": 1000}
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    """A bundle of PMCH's size: 1280 -> 2048 -> 512 and 1000 -> 1024 -> 512, then 64 bits."""
+    return make_bundle(modalities=DIMS, bits=64, hidden={"image": (2048, 512), "text": (1024, 512)})
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "half without text"])
+def test_encoding_costs_hardly_more_than_the_graph(bundle: Path, gaps: bool, benchmark: BenchmarkFixture) -> None:
+    rng = np.random.default_rng(0)
+    features = {name: rng.standard_normal((BATCH, dim), np.float32) for name, dim in DIMS.items()}
+    present = np.ones((BATCH, 2), bool)
+    if gaps:
+        present[::2, 1] = False
+        features["text"][::2] = np.nan
+    encoder = HashEncoder.load(bundle, device="cpu", batch_size=BATCH)
+    session = open_session(bundle / "encoder.onnx", device="cpu")
+    feeds = {**features, "present": present}
+    _, bare, ratio = in_turns(lambda: encoder.encode(**features), lambda: session.run(["code"], feeds), rounds=15)
+    codes = benchmark.pedantic(encoder.encode, kwargs=features, rounds=5, warmup_rounds=1)["code"]
+    benchmark.extra_info.update(bare_seconds=bare, ratio=ratio)
+    print(f"\nencoding {BATCH} rows: {ratio:.2f} x the rate of a bare run ({BATCH / bare:,.0f} rows/s)")
+    assert (codes == session.run(["code"], feeds)[0]).all()
+    assert ratio >= 0.9
