@@ -120,7 +120,7 @@ def to_onnx(graph: ExportGraph) -> bytes:
     example = (*(torch.zeros(rows, dim) for dim in dims.values()), present)
     batch = torch.export.Dim("batch")
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 graph,
                 example,
@@ -164,7 +164,7 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter prints and warns about things that nobody here can act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

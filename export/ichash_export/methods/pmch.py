@@ -1,0 +1,302 @@
+"""PMCH: fused codes; what is missing is recovered as a weighted sum of learnt within-modality prototypes.
+
+Zhu, Wu, Wu, Dai, Li: Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025. No public code
+could be had; symbols and numbers of equations are the paper's.
+
+V^m are a modality's encoder features, P^m (C, K) its learnable prototypes, one per class, W_a the Weight-Net of modality a, H_f the
+hash function (linear, tanh), L the labels. What is missing is recovered in the encoders' space from the modality a that is there
+(eq. 4-5, 12-13); then the features of all modalities are added and hashed (eq. 1, 11, 14):
+
+    omega = W_a(V^a)        V~^m = sum over c of omega_c p_c^m        H = H_f(sum over m of V^m, or V~^m where m is missing)
+
+    eq. 2      P^h      = H_f(sum over m of P^m)
+    eq. 3      L_proto  = mean of cos(H_i, P_c^h) over the pairs with L_ic = 0, minus the mean over those with L_ic = 1
+    eq. 6      L_recons = sum over m of ||V~^m - V^m||^2
+    eq. 7, 8   L_sim    = (cos(H_i, H_j) - S_ij)^2,  S_ij = 2 / (1 + exp(-L_i L_j^T)) - 1
+    eq. 9      L_sign   = ||H - sign(H)||^2
+    eq. 10     L        = L_sim + alpha L_recons + beta L_proto + gamma L_sign
+
+Eq. 3 and 6 are taken over paired items, eq. 7 and 9 over all, with recovered features in the gaps.
+
+More than two modalities: an item is paired where it has two or more. W_a gives one set of coefficients, for the prototypes of all other
+modalities, since a row of each stands for the same class; a missing modality is the mean of what each modality that is there recovers.
+L_recons takes each ordered pair of observed modalities by itself: the sum over targets of the mean over sources.
+
+Ours:
+- Means in place of sums in eq. 6, 7 and 9 (over items, or pairs of items, and over features), so that alpha, beta and gamma depend neither
+  on the batch nor on K. The paper does not print its values; those of the recipes are chosen on held-out training items.
+- Section 3.3 gives the Weight-Net two hidden layers, 4.1 two fully connected layers of size 2048: the default is two hidden layers of
+  that size. No softmax is mentioned; `softmax` adds one.
+- Not in the paper: the encoders' activation; and, off by default, `weight_decay` and `modality_dropout`, a share of the paired items that
+  each step hashes from one of their modalities only (L_recons still sees all of them), so that paired items
+  teach the completed codes too.
+- The ablations of Tables 3 to 5 are described in `_pmch_completion`; "mean" is ours: the feature of the mean item.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from ichash_export.layers import mlp, observed_only
+from ichash_export.losses import cosine, quantisation, squashed_similarity
+from ichash_export.methods._pmch_completion import Aggregation, recovery_network
+from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from milvus_ichash.errors import InputError
+
+Pair = tuple[int, int]
+"""Source and target modality."""
+
+
+class PMCHConfig(MethodConfig):
+    """Settings of PMCH."""
+
+    alpha: float = Field(1.0, ge=0)
+    """Weight of L_recons."""
+    beta: float = Field(0.1, ge=0)
+    """Weight of L_proto."""
+    gamma: float = Field(0.1, ge=0)
+    """Weight of L_sign."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of the networks."""
+    prototype_learning_rate: float = Field(0.05, gt=0)
+    """Of the prototypes."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 penalty on the networks' weights; the paper mentions none."""
+    modality_dropout: float = Field(0.0, ge=0, le=1)
+    """Share of the paired items that a step hashes from one of their modalities only; the paper mentions none."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Of the encoders' hidden layers."""
+    hidden: tuple[int, ...] = (2048, 1024)
+    """Hidden width of the encoders, by modality; the last one is that of all further modalities too."""
+    width: int = Field(512, ge=1)
+    """Size K of a modality's feature."""
+    weight_net: tuple[int, ...] = (2048, 2048)
+    """Hidden widths of the Weight-Net, and of what the ablations put in its place."""
+    softmax: bool = False
+    """Make the Weight-Net's coefficients a convex combination."""
+    completion: Literal["prototypes", "gae", "mlp", "mean", "none"] = "prototypes"
+    """Table 3: what recovers a missing modality: prototypes; a graph autoencoder; a generator; its mean; nothing, it is left out."""
+    anchors: Literal["prototypes", "random"] = "prototypes"
+    """Table 4: what is aggregated: learnt prototypes, or random paired training items."""
+    random_anchors: int = Field(300, ge=1)
+    """How many of these."""
+    aggregation: Aggregation = "weight_net"
+    """Table 5: what makes the coefficients: the Weight-Net, or similarity to the prototypes of the modality that is there."""
+    nearest: int = Field(5, ge=1)
+    """Prototypes that the aggregation "knn" averages."""
+
+    @model_validator(mode="after")
+    def _one_ablation(self) -> PMCHConfig:
+        if not self.hidden or not self.weight_net:
+            raise ValueError("hidden and weight_net need at least one width each")
+        if self.completion != "prototypes" and (self.anchors, self.aggregation) != ("prototypes", "weight_net"):
+            raise ValueError(f"anchors and aggregation say how prototypes complete; completion = '{self.completion}' has none")
+        return self
+
+
+class PMCH(Method):
+    """PMCH for two or more modalities; see the module's docstring.
+
+    `state` holds the raw features of random anchors, `anchors_<modality>` (A, D_m), where Table 4 asks for them.
+
+    Raises:
+        InputError: fewer than two modalities.
+    """
+
+    family: ClassVar[Family] = "fused"
+    paper: ClassVar[str] = "Zhu et al., Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025"
+    Config = PMCHConfig
+    config: PMCHConfig
+    anchor_features: Tensor
+
+    def __init__(self, spec: ModelSpec, config: PMCHConfig) -> None:
+        super().__init__(spec, config)
+        names, c = spec.modalities, config
+        if len(names) < 2:
+            raise InputError(f"pmch completes one modality from another, so it needs at least two; there is only '{names[0]}'.")
+        hidden = [*c.hidden, *[c.hidden[-1]] * len(names)]
+        activation = nn.Tanh if c.activation == "tanh" else nn.ReLU
+        self.encoders = nn.ModuleDict({m: mlp((spec.dims[m], hidden[i], c.width), activation) for i, m in enumerate(names)})
+        self.head = nn.Linear(c.width, spec.bits)
+        self.recovery = recovery_network(c, len(names), c.random_anchors if self.draws_anchors else spec.classes)
+        if self.learns_prototypes:
+            self.prototypes = nn.Parameter(torch.randn(len(names), spec.classes, c.width) * c.width**-0.5)
+        if self.draws_anchors:
+            self.register_buffer("anchor_features", torch.zeros(len(names), c.random_anchors, c.width))
+
+    @property
+    def draws_anchors(self) -> bool:
+        """Random paired items stand in for prototypes (Table 4)."""
+        return self.config.anchors == "random"
+
+    @property
+    def learns_prototypes(self) -> bool:
+        """There are learnable prototypes."""
+        return self.config.completion == "prototypes" and not self.draws_anchors
+
+    def completion(self) -> str:
+        """One sentence for the manifest."""
+        what = "random training items" if self.draws_anchors else "its learnt prototypes, one per class"
+        return {
+            "prototypes": f"A missing modality is a weighted sum of {what}, averaged over the modalities that give the weights.",
+            "gae": "A missing modality is decoded by a graph autoencoder, with the item as its only neighbour.",
+            "mlp": "A missing modality is generated from each one that is there, as encoder features, and averaged.",
+            "mean": "The mean features of a modality stand in where it is missing.",
+            "none": "A missing modality adds nothing to the sum of features.",
+        }[self.config.completion]
+
+    def begin(self, data: TrainData) -> None:
+        """Check that something can be learnt about completion, and draw the random anchors of Table 4.
+
+        Raises:
+            InputError: no paired item, or fewer than random anchors.
+        """
+        if self.recovery is None:
+            return
+        if not _paired(data.present).any():
+            raise InputError(
+                f"pmch needs at least 1 training item that has two of {', '.join(self.spec.modalities)}, to learn completion from; "
+                f"none of the {len(data)} has: give it paired items, or set completion to 'mean' or 'none'."
+            )
+        if self.draws_anchors:
+            self._draw_anchors(data)
+
+    def _draw_anchors(self, data: TrainData) -> None:
+        complete = data.present.all(dim=1).nonzero().flatten()
+        if len(complete) < (count := self.config.random_anchors):
+            raise InputError(
+                f"pmch with anchors = 'random' needs {count} training items that have all of {', '.join(self.spec.modalities)}; there are "
+                f"{len(complete)} of {len(data)}: give it more of them, or set random_anchors to at most {len(complete)}."
+            )
+        drawn = data.rows(complete[torch.randperm(len(complete))[:count].to(data.device)])
+        self.state = {f"anchors_{m}": x for m, x in drawn.features.items()}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Adam with one rate for the networks and one for the prototypes."""
+        networks = [p for name, p in self.named_parameters() if name != "prototypes"]
+        groups = [{"params": networks, "lr": self.config.learning_rate, "weight_decay": self.config.weight_decay}]
+        if self.learns_prototypes:
+            groups.append({"params": [self.prototypes], "lr": self.config.prototype_learning_rate})
+        return {"adam": Adam(groups, fused=True)}
+
+    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+        """One pass over all items."""
+        self.train()
+        optimizer, steps = optimizers["adam"], []
+        for index in batches(len(data), self.config.batch_size, generator, data.device):
+            terms = self.losses(data.rows(index))
+            optimizer.zero_grad()
+            self.objective(terms).backward()
+            optimizer.step()
+            steps.append({name: term.detach() for name, term in terms.items()})
+        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
+
+    def losses(self, items: TrainData) -> dict[str, Tensor]:
+        """The terms of eq. 10 for a batch, each a mean; those of paired items are 0 where there is none."""
+        encoded = self._encoded(items.features, items.present)
+        recovered = self._recovered(encoded, items.present, self._prototypes(), items.labels)
+        h = self._hashed(self._filled(encoded, recovered, self._shown(items.present)))
+        terms = {"L_sim": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)), "L_sign": quantisation(h)}
+        if self.recovery is not None:
+            terms["L_recons"] = self._reconstruction(encoded, recovered, items.present)
+        if self.learns_prototypes:
+            paired = _paired(items.present)
+            terms["L_proto"] = prototype_loss(h[paired], self._hashed(list(self.prototypes)), items.labels[paired])
+        return terms
+
+    def _shown(self, present: Tensor) -> Tensor:
+        """What the codes of a training batch are made from: `present`, with all but one modality hidden from some paired items."""
+        if not self.config.modality_dropout:
+            return present
+        chosen = (torch.rand(len(present), 1, device=present.device) < self.config.modality_dropout) & _paired(present).unsqueeze(1)
+        kept = ((1 + torch.rand(present.shape, device=present.device)) * present).argmax(dim=1)
+        return torch.where(chosen, F.one_hot(kept, present.shape[1]).bool(), present)
+
+    def objective(self, terms: dict[str, Tensor]) -> Tensor:
+        """Eq. 10."""
+        weights = {"L_sim": 1.0, "L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def _reconstruction(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
+        """Eq. 6, over the items that have both source and target."""
+        loss = torch.zeros((), device=present.device)
+        for (source, target), made in recovered.items():
+            both = present[:, source] & present[:, target]
+            errors = (made - encoded[target]).square().mean(dim=1)
+            loss = loss + (errors * both).sum() / both.sum().clamp_min(1)
+        return loss / (len(encoded) - 1)
+
+    @torch.no_grad()
+    def finish(self, data: TrainData) -> None:
+        """Keep the encoder features of random anchors for inference."""
+        if self.draws_anchors:
+            self.anchor_features.copy_(self._encoded_anchors())
+
+    def _prototypes(self) -> Tensor | None:
+        """P^m, float32 (M, C, K), or what stands in for them; None where completion does without."""
+        if self.learns_prototypes:
+            return self.prototypes
+        if self.draws_anchors:
+            return self._encoded_anchors() if self.training else self.anchor_features
+        return None
+
+    def _encoded_anchors(self) -> Tensor:
+        return torch.stack([encoder(self.state[f"anchors_{m}"]) for m, encoder in self.encoders.items()])
+
+    def _encoded(self, features: dict[str, Tensor], present: Tensor) -> list[Tensor]:
+        """V^m (B, K); zeros where a modality is missing."""
+        return [observed_only(self.encoders[m], x, present[:, i], self.config.width) for i, (m, x) in enumerate(features.items())]
+
+    def _recovered(self, encoded: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None) -> dict[Pair, Tensor]:
+        """V~^m from each other modality (eq. 4-5, 12-13), (B, K); in training, with labels, zeros in the rows that lack the source."""
+        made: dict[Pair, Tensor] = {}
+        for source, x in enumerate(encoded if self.recovery is not None else []):
+            if labels is None:
+                made |= {(source, m): y for m, y in self.recovery(source, x, prototypes, None).items()}
+            else:
+                rows = present[:, source].nonzero().flatten()
+                targets = self.recovery(source, x[rows], prototypes, labels[rows])
+                made |= {(source, m): torch.zeros_like(x).index_copy(0, rows, y) for m, y in targets.items()}
+        return made
+
+    def _filled(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> list[Tensor]:
+        """V^m, and what stands in for it where m is missing."""
+        return [torch.where(present[:, m : m + 1], v, self._stand_in(m, recovered, present)) for m, v in enumerate(encoded)]
+
+    def _stand_in(self, m: int, recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
+        """V~^m, the mean of what the modalities that are there recover, (B, K); or one feature for all items, (1, K)."""
+        if self.config.completion in ("mean", "none"):
+            name = self.spec.modalities[m]
+            mean_item = self.head.weight.new_zeros(1, self.spec.dims[name])
+            return self.encoders[name](mean_item) if self.config.completion == "mean" else mean_item.new_zeros(1, self.config.width)
+        sources = [s for s in range(present.shape[1]) if s != m]
+        total = torch.stack([recovered[s, m] * present[:, s : s + 1] for s in sources]).sum(dim=0)
+        return total / present[:, sources].sum(dim=1, keepdim=True).clamp_min(1)
+
+    def _hashed(self, features: list[Tensor]) -> Tensor:
+        """H_f of the sum of all modalities' features (eq. 1, 2, 14)."""
+        return torch.tanh(self.head(torch.stack(features).sum(dim=0)))
+
+    def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """`code`, float32 (B, bits) in (-1, 1)."""
+        encoded = self._encoded(features, present)
+        recovered = self._recovered(encoded, present, self._prototypes(), None)
+        return {"code": self._hashed(self._filled(encoded, recovered, present))}
+
+
+def prototype_loss(h: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
+    """L_proto (eq. 3) of paired items' codes h (B, bits), hash prototypes (C, bits) and labels (B, C)."""
+    cosines, others = cosine(h, prototypes), 1 - labels
+    pulled = (cosines * labels).sum() / labels.sum().clamp_min(1)
+    return (cosines * others).sum() / others.sum().clamp_min(1) - pulled
+
+
+def _paired(present: Tensor) -> Tensor:
+    """bool (B,): items that have two or more modalities."""
+    return present.sum(dim=1) > 1
