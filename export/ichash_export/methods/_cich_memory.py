@@ -1,0 +1,99 @@
+"""What CICH knows of all training items while it trains on a batch: every prototype, and the neighbours' features and codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from ichash_export.methods._cich_losses import hamming_neighbours
+from ichash_export.methods._cich_networks import Networks
+from ichash_export.methods.base import TrainData
+from milvus_ichash.errors import InputError
+
+_ROWS = 4096
+"""Items that the networks see at once."""
+
+
+def check_items(modalities: tuple[str, ...], present: Tensor, neighbours: int) -> None:
+    """Check that every term can be learnt from items with present, bool (n, M), and that q' finds its neighbours (0: there is no q').
+
+    Raises:
+        InputError: two modalities that no item has together, or too few items that have one to be neighbours.
+    """
+    for (i, a), (j, b) in combinations(enumerate(modalities), 2):
+        if not (present[:, i] & present[:, j]).any():
+            raise InputError(
+                f"cich needs at least 1 paired training item, one that has both '{a}' and '{b}'; none of the {len(present)} has: "
+                "give it paired items."
+            )
+    for m, count in zip(modalities, present.sum(dim=0).tolist(), strict=True):
+        if neighbours and count <= neighbours:
+            cure = f"set neighbours to at most {count - 1}" if count > 1 else "give it more of them"
+            raise InputError(
+                f"cich with neighbours = {neighbours} needs at least {neighbours + 1} training items that have '{m}', there are {count}: "
+                f"{cure}."
+            )
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """The labels of the n training items; items with the same labels count together, since their prototypes are the same."""
+
+    labels: Tensor
+    """float32 (U, C), the U different label vectors."""
+    counts: Tensor
+    """float32 (U,), how many items have each."""
+    which: Tensor
+    """int64 (n,), which one an item has."""
+
+    @classmethod
+    def of(cls, labels: Tensor) -> LabelSets:
+        """Of labels, float32 (n, C)."""
+        different, which, counts = torch.unique(labels, dim=0, return_inverse=True, return_counts=True)
+        return cls(different, counts.to(labels.dtype), which)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The training items that have a modality, as the networks saw them at the start of a round."""
+
+    rows: Tensor
+    """int64 (N,), which of the n training items these are."""
+    place: Tensor
+    """int64 (n,), where among these a training item is; -1 for those without the modality."""
+    features: Tensor
+    """f = mu, float32 (N, width)."""
+    h: Tensor
+    """Relaxed codes, float32 (N, K)."""
+
+    def neighbours(self, h: Tensor, items: Tensor, k: int) -> Tensor:
+        """N(f) of eq. (10): features, float32 (B, k, width), of the nearest items in Hamming space, an item itself left out.
+
+        Args:
+            h: relaxed codes that ask, float32 (B, K), of another modality.
+            items: int64 (B,), which training items ask.
+            k: how many.
+        """
+        return self.features[hamming_neighbours(h, self.h, k, exclude=self.place[items])]
+
+
+Memory = dict[str, Observed]
+"""By modality."""
+
+
+@torch.no_grad()
+def remember(networks: Networks, data: TrainData) -> Memory:
+    """All training items as the networks see them now, without dropout and noise."""
+    training, memory = networks.training, {}
+    networks.eval()
+    for i, (m, x) in enumerate(data.features.items()):
+        rows = data.present[:, i].nonzero().flatten()
+        place = torch.full((len(data),), -1, dtype=torch.long, device=data.device)
+        place[rows] = torch.arange(len(rows), device=data.device)
+        mu = torch.cat([networks.mu(m, x[part]) for part in rows.split(_ROWS)])
+        memory[m] = Observed(rows, place, mu, networks.code(m, mu))
+    networks.train(training)
+    return memory

@@ -1,0 +1,172 @@
+"""How CICH recovers what is missing: in a batch with eq. (10) beside it, for all items in step 6 of Algorithm 1, and in the export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+
+from ichash_export.methods._cich_losses import kl_standard_normal, reconstruction
+from ichash_export.methods._cich_memory import Memory
+from ichash_export.methods._cich_networks import Networks, View
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Features of one modality for the rows that lack it."""
+
+    rows: Tensor
+    """int64 (R,)."""
+    features: Tensor
+    """float32 (R, width)."""
+
+
+class NeighbourRecovery:
+    """q' with the neighbours of the round's start.
+
+    Args:
+        networks: with q and q'.
+        memory: of the round's start.
+        neighbours: K, how many q' takes.
+        beta: weight of the divergence in eq. (10).
+    """
+
+    def __init__(self, networks: Networks, memory: Memory, neighbours: int, beta: float) -> None:
+        self.networks, self.memory, self.neighbours, self.beta = networks, memory, neighbours, beta
+
+    def batch(self, views: dict[str, View], index: Tensor) -> tuple[dict[str, Tensor], dict[str, Recovered]]:
+        """The term L^CCA of a batch, and what the batch lacks, by modality.
+
+        Args:
+            views: the batch.
+            index: int64 (B,), which training items these are.
+        """
+        loss = index.new_zeros((), dtype=torch.float32)
+        guesses: dict[str, list[Recovered]] = {m: [] for m in views}
+        for a, b in permutations(views, 2):
+            view = views[a]
+            z = view.mu + torch.randn_like(view.mu) * (view.logvar / 2).exp()
+            items = index[view.rows]
+            guess = self._guess(a, b, z, view.h, items)
+            if len(view.rows):
+                loss = loss + self.beta * kl_standard_normal(view.mu, view.logvar)
+            both = self.memory[b].place[items] >= 0
+            if both.any():
+                target = _matching(views[b], view.rows[both], len(index)).detach()
+                loss = loss + reconstruction(target, self.networks.between(a, b).q(z[both])) + reconstruction(target, guess[both])
+            guesses[b].append(Recovered(view.rows[~both], guess[~both]))
+        return {"L_CCA": loss / (len(views) - 1)}, {m: _mean_by_row(found) for m, found in guesses.items()}
+
+    def items(self, b: str) -> Recovered:
+        """Modality b of all training items that lack it, from z = mu."""
+        guesses = []
+        lacking = self.memory[b].place < 0
+        for a, seen in self.memory.items():
+            if a != b:
+                place = seen.place[lacking & (seen.place >= 0)]
+                guess = self._guess(a, b, seen.features[place], seen.h[place], seen.rows[place])
+                guesses.append(Recovered(seen.rows[place], guess))
+        return _mean_by_row(guesses)
+
+    def _guess(self, a: str, b: str, z: Tensor, h: Tensor, items: Tensor) -> Tensor:
+        context = self.memory[b].neighbours(h.detach(), items, self.neighbours)
+        return self.networks.between(a, b).with_context(z, context)
+
+
+class MeanRecovery:
+    """The mean feature of a modality, for every item that lacks it.
+
+    Args:
+        memory: of the round's start.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def batch(self, views: dict[str, View], index: Tensor) -> tuple[dict[str, Tensor], dict[str, Recovered]]:
+        """No term, and what the batch lacks, by modality."""
+        missing = {m: (self.memory[m].place[index] < 0).nonzero().flatten() for m in views}
+        return {}, {m: self._means(m, rows) for m, rows in missing.items()}
+
+    def items(self, b: str) -> Recovered:
+        """Modality b of all training items that lack it."""
+        return self._means(b, (self.memory[b].place < 0).nonzero().flatten())
+
+    def _means(self, b: str, rows: Tensor) -> Recovered:
+        features = self.memory[b].features
+        return Recovered(rows, features.mean(dim=0).expand(len(rows), features.shape[1]))
+
+
+Recovery = NeighbourRecovery | MeanRecovery
+
+
+class StoredContext(nn.Module):
+    """What the export has in place of neighbours: of each modality the mean feature, and the class prototypes with their shares.
+
+    Args:
+        modalities: their names.
+        classes: C.
+        width: size of f.
+        neighbours: K, how many contexts q' takes: here the same one K times.
+        how: "context": q' with the class prototypes; "q": q alone; "mean": the mean feature.
+    """
+
+    means: Tensor
+    prototypes: Tensor
+    log_shares: Tensor
+
+    def __init__(self, modalities: tuple[str, ...], *, classes: int, width: int, neighbours: int, how: str) -> None:
+        super().__init__()
+        self.modalities, self.neighbours, self.how = modalities, neighbours, how
+        self.register_buffer("means", torch.zeros(len(modalities), width))
+        self.register_buffer("prototypes", torch.zeros(len(modalities), classes, width))
+        self.register_buffer("log_shares", torch.zeros(len(modalities), classes))
+
+    def fit(self, memory: Memory, labels: Tensor) -> None:
+        """Learn from all training items, with labels (n, C)."""
+        for i, seen in enumerate(memory.values()):
+            has = labels[seen.rows]
+            counts = has.sum(dim=0)
+            self.means[i] = seen.features.mean(dim=0)
+            self.prototypes[i] = has.T @ seen.features / counts.clamp_min(1).unsqueeze(1)
+            # A class that no item has gets no weight; its logarithm must stay finite.
+            self.log_shares[i] = (counts / len(has)).clamp_min(1e-30).log()
+
+    def recovered(self, networks: Networks, target: str, mu: dict[str, Tensor], present: Tensor) -> Tensor:
+        """f of a modality, float32 (B, width), from mu of the others (B, width) each: the mean over those that are there."""
+        if self.how == "mean":
+            return self.means[self.modalities.index(target)].expand_as(mu[target])
+        sources = [(i, a) for i, a in enumerate(self.modalities) if a != target]
+        guesses = torch.stack([self._guess(networks, a, target, mu[a]) for _, a in sources])
+        there = torch.stack([present[:, i] for i, _ in sources]).unsqueeze(2).to(guesses.dtype)
+        return (guesses * there).sum(dim=0) / there.sum(dim=0).clamp_min(1)
+
+    def _guess(self, networks: Networks, source: str, target: str, z: Tensor) -> Tensor:
+        approximators = networks.between(source, target)
+        if self.how == "q":
+            guess: Tensor = approximators.q(z)
+            return guess
+        i = self.modalities.index(target)
+        h, h_c = networks.code(source, z), networks.code(target, self.prototypes[i])
+        weights = (h @ h_c.T / 2 + self.log_shares[i]).softmax(dim=1)
+        context = (weights @ self.prototypes[i]).unsqueeze(1).expand(-1, self.neighbours, -1)
+        return approximators.with_context(z, context)
+
+
+def _matching(view: View, rows: Tensor, batch: int) -> Tensor:
+    """The features of these rows of the batch, all of which the view has."""
+    place = rows.new_empty(batch)
+    place[view.rows] = torch.arange(len(view.rows), device=rows.device)
+    return view.mu[place[rows]]
+
+
+def _mean_by_row(guesses: list[Recovered]) -> Recovered:
+    """One row each: the mean of what different modalities made of it."""
+    if len(guesses) == 1:
+        return guesses[0]
+    rows, features = (torch.cat([getattr(guess, part) for guess in guesses]) for part in ("rows", "features"))
+    different, which, counts = torch.unique(rows, return_inverse=True, return_counts=True)
+    summed = features.new_zeros(len(different), features.shape[1]).index_add(0, which, features)
+    return Recovered(different, summed / counts.unsqueeze(1))
