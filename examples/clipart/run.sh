@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 out=out
 mkdir -p $out/searches
 export MILVUS_URI=./$out/milvus.db
+settings='--method pmch --bits 64 --epochs 12 --set weight_net=[2048] --set weight_decay=1e-3 --set modality_dropout=0.5'
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
 run() { printf '\033[32m$ %s\033[0m\n' "$(printf '%q ' "$@")"; "$@"; }
@@ -14,11 +15,11 @@ search() {
     milvus-ichash query --collection clipart --top-k 12 --field title --format json --quiet "${@:2}" > "$out/searches/$1.json"
 }
 
-say 'Features: pictures through a pretrained network, words as a bag of words; 12 pictures have no words'
+say 'Features: pictures through a pretrained network, words as a bag of words'
 run python features.py $out
 
 say 'Train 64-bit codes on pictures and words, and look at what came out'
-run milvus-ichash train $out/search.parquet --recipe pmch/clipart --out $out/run --overwrite
+run milvus-ichash train $out/search.parquet $settings --out $out/run --overwrite
 run milvus-ichash export $out/run --out $out/bundle --overwrite \
     --vocabulary text=$out/vocabulary.json --picture-tower image=$out/picture_tower.onnx \
     --picture-mean .498 .498 .498 --picture-std .502 .502 .502 --picture-fit pad
@@ -35,8 +36,8 @@ search 4-picture --bundle $out/bundle --picture $out/bare/cartella_dossier_direc
 run python page.py pictures.parquet $out/searches $out/page.html
 
 say 'mAP from the index. Words that name the labels would answer the question, so this part is trained without them'
-run milvus-ichash train $out/fair.parquet --recipe pmch/clipart --holdout 500 --split train --out $out/fair-run --bundle $out/fair-bundle --overwrite
-run milvus-ichash ingest $out/fair.parquet --holdout 500 --split retrieval --bundle $out/fair-bundle --collection clipart_fair --recreate --yes
-run milvus-ichash evaluate $out/fair.parquet --holdout 500 --split query --bundle $out/fair-bundle --collection clipart_fair --figure $out/pr_curve.png
+run milvus-ichash train $out/fair.parquet --holdout 500 $settings --out $out/fair-run --overwrite
+run milvus-ichash ingest $out/fair.parquet --holdout 500 --bundle $out/fair-run/bundle --collection clipart_fair --recreate --yes
+run milvus-ichash evaluate $out/fair.parquet --holdout 500 --bundle $out/fair-run/bundle --collection clipart_fair --via readback --figure $out/pr_curve.png
 
 printf '\nThe searches with their pictures: %s\nThe precision-recall curve:        %s\n' "$PWD/$out/page.html" "$PWD/$out/pr_curve.png"
