@@ -15,7 +15,7 @@ demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
 
 test: lint
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/benchmarks $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pyarrow.parquet as pq
+from PIL import Image
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>milvus-ichash: clip art</title>
@@ -51,16 +57,36 @@ def section(hits: list[dict[str, Any]], pictures: dict[str, bytes]) -> str:
     return f'<h2>{shown}</h2><div class="hits">{"".join(figure(hit, pictures) for hit in hits)}</div>'
 
 
-def write_page(pictures_file: Path, searches: Path, page: Path) -> None:
+def write_sheet(results: list[list[dict[str, Any]]], pictures: dict[str, bytes], sheet: Path, columns: int = 8) -> None:
+    """One row per search: the query, then its first hits with their distances."""
+    canvas, axes = plt.subplots(len(results), columns, figsize=(columns * 1.15, len(results) * 1.25), squeeze=False)
+    for row, hits in zip(axes, results, strict=True):
+        query = str(hits[0]["query"])
+        if Path(query).is_file():
+            row[0].imshow(Image.open(query))
+            row[0].set_title("this picture", fontsize=8)
+        else:
+            row[0].text(0.5, 0.5, f"“{query}”", ha="center", va="center", fontsize=9, wrap=True)
+        for place, hit in zip(row[1:], hits, strict=False):
+            place.imshow(Image.open(io.BytesIO(pictures[hit["id"]])))
+            place.set_title(f"distance {hit['distance']}", fontsize=7, color="#555")
+    for place in axes.flat:
+        place.axis("off")
+    canvas.tight_layout(pad=0.4)
+    canvas.savefig(sheet, dpi=110)
+
+
+def write_page(pictures_file: Path, searches: Path, page: Path, sheet: Path) -> None:
     table = pq.read_table(pictures_file, columns=["id", "picture"])
     pictures = dict(zip(table["id"].to_pylist(), table["picture"].to_pylist(), strict=True))
     results = [json.loads(path.read_text("utf-8")) for path in sorted(searches.glob("*.json"))]
+    write_sheet([hits for hits in results if hits], pictures, sheet)
     sections = "\n".join(section(hits, pictures) for hits in results if hits)
     page.write_text(PAGE.format(codes=f"{len(pictures):,}", sections=sections), "utf-8")
-    print(f"{page}: {len(results)} searches")
+    print(f"{page}, {sheet}: {len(results)} searches")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
     write_page(*map(Path, sys.argv[1:]))

@@ -29,11 +29,11 @@ run milvus-ichash ingest $out/search.parquet --bundle $out/bundle --collection c
 run milvus-ichash inspect --collection clipart
 
 say 'Search by words, then by a picture that has no words at all'
-search 1-red-apple --bundle $out/bundle --words 'red apple'
-search 2-sailing-boat --bundle $out/bundle --words 'sailing boat'
-search 3-bird --bundle $out/bundle --words 'bird'
-search 4-picture --bundle $out/bundle --picture $out/bare/cartella_dossier_direct_01.webp
-run python page.py pictures.parquet $out/searches $out/page.html
+search 1-sailing-boat --bundle $out/bundle --words 'sailing boat'
+search 2-weather --bundle $out/bundle --words weather
+search 3-house --bundle $out/bundle --words house
+search 4-picture --bundle $out/bundle --picture $out/bare/attenzione_rotondo_archi_01.webp
+run python page.py pictures.parquet $out/searches $out/page.html $out/sheet.png
 
 say 'mAP from the index. Words that name the labels would answer the question, so this part is trained without them'
 run milvus-ichash train $out/fair.parquet --holdout 500 $settings --out $out/fair-run --overwrite
