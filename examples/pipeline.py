@@ -53,7 +53,7 @@ with tempfile.TemporaryDirectory() as folder:
         index = HashIndex.create(connection, "clipart", encoder.manifest)
         index.upsert(table.ids, encoder.encode_table(table), table.present, payload={"title": [row["title"] for row in rows]})
 
-        query = words.transform(["blue flag"]).toarray().astype(np.float32)
+        query = words.transform(["insect"]).toarray().astype(np.float32)
         hits = index.search(encoder.encode(text=query)["code"], top_k=5, output_fields=["title"])
         for distance, entity in zip(hits.distances[0], hits.fields[0], strict=True):
             print(f"distance {distance:2d}  {entity['title']}")
