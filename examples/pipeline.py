@@ -31,7 +31,7 @@ def colours(picture: bytes) -> np.ndarray:
     return np.bincount(levels @ np.array([16, 4, 1]), minlength=64).astype(np.float32) / len(levels)
 
 
-rows = pq.read_table(Path(__file__).parent / "clipart" / "pictures.parquet").slice(0, 2000).to_pylist()
+rows = pq.read_table(Path(__file__).parent / "clipart" / "pictures.parquet").to_pylist()[::2]
 words = CountVectorizer(token_pattern=r"[a-z]{3,}", max_features=300, binary=True)
 text = words.fit_transform(" ".join([row["title"], *row["tags"]]) for row in rows).toarray().astype(np.float32)
 text[text.sum(axis=1) == 0] = np.nan  # a row of NaN: the item lacks this modality
@@ -53,7 +53,7 @@ with tempfile.TemporaryDirectory() as folder:
         index = HashIndex.create(connection, "clipart", encoder.manifest)
         index.upsert(table.ids, encoder.encode_table(table), table.present, payload={"title": [row["title"] for row in rows]})
 
-        query = words.transform(["insect"]).toarray().astype(np.float32)
+        query = words.transform(["sailing boat"]).toarray().astype(np.float32)
         hits = index.search(encoder.encode(text=query)["code"], top_k=5, output_fields=["title"])
         for distance, entity in zip(hits.distances[0], hits.fields[0], strict=True):
             print(f"distance {distance:2d}  {entity['title']}")
