@@ -91,8 +91,9 @@ def _table(rows: Sequence[Row], title: str | None) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in names))
     console = Console(highlight=False)
-    # Piped into a file, a table is not cut to 80 columns.
-    Console(highlight=False, width=None if console.is_terminal else 200).print(table)
+    if not console.is_terminal:
+        console.width = 200  # piped into a file, a table is not cut to 80 columns
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
