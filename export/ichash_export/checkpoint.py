@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -103,9 +104,11 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Any], dict[str, 
     if not path.is_file():
         raise InputError(f"there is no checkpoint at '{path}': give the folder that `milvus-ichash train --out` wrote.")
     try:
-        with safe_open(path, framework="pt") as file:
+        # The numpy reader opens the file once; torch's opens it a second time, which may by then be the next checkpoint.
+        with safe_open(path, framework="numpy") as file:
             document = json.loads((file.metadata() or {})[_JSON])
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
+            names = file.keys() if with_tensors else ()
+            tensors = {name: torch.from_numpy(file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"'{path}' is not a whole checkpoint of milvus-ichash ({error}): train again.") from error
     if document["format"] != FORMAT:

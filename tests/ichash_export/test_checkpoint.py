@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,29 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         load(tmp_path / "newer")
     assert checkpoint_path(tmp_path) == tmp_path / CHECKPOINT
     assert checkpoint_path(tmp_path / "other") == tmp_path / "other"
+
+
+def test_a_checkpoint_is_whole_while_another_process_replaces_it(tmp_path: Path) -> None:
+    """Files of changing size, so that a header of one read with the tensors of another is seen."""
+    path = tmp_path / "checkpoint.safetensors"
+    save(path, _numbered(0))
+    writer = multiprocessing.get_context("fork").Process(target=_write_on, args=(path,), daemon=True)
+    writer.start()
+    seen = set()
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        read = load(path)
+        assert torch.equal(read.weights["w"], _numbered(read.info["k"]).weights["w"])
+        seen.add(load_info(path)["k"])
+    writer.kill()
+    writer.join()
+    assert len(seen) > 5
+
+
+def _numbered(k: int) -> Checkpoint:
+    return Checkpoint({"k": k}, {"w": torch.full((1000 + k % 7 * 100,), float(k))})
+
+
+def _write_on(path: Path) -> None:
+    for k in range(1, 10**9):
+        save(path, _numbered(k))
