@@ -8,8 +8,10 @@ NaN, and the packing of bits are the trainer's and the exporter's business.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,6 +84,7 @@ class Method(nn.Module, ABC):
         needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else
             they are left out.
         Config: the settings' class.
+        ablations: the method's variants, name (the paper's, where it has one) -> the settings that make it.
         scaling: how each modality is scaled: standardised, or min-max to [0, 1].
         state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say);
             saved in checkpoints, never exported.
@@ -91,6 +94,7 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str] = ""
     needs_labels: ClassVar[bool] = True
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
     def __init__(self, spec: ModelSpec, config: MethodConfig) -> None:
         super().__init__()

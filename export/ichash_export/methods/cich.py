@@ -49,7 +49,8 @@ Ours:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -125,6 +126,13 @@ class CICH(Method):
     family: ClassVar[Family] = "cross-modal"
     paper: ClassVar[str] = "Luo, Zhang, Nie, Contrastive Incomplete Cross-modal Hashing, IEEE TKDE 2024"
     Config = CICHConfig
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "Pair": {"variant": "Pair"},
+        "PSSC": {"variant": "PSSC"},
+        "PSSC+CCA": {"variant": "PSSC+CCA"},
+        "no completion": {"completion": "none"},
+        "mean completion": {"completion": "mean"},
+    }
     config: CICHConfig
 
     def __init__(self, spec: ModelSpec, config: CICHConfig) -> None:

@@ -31,8 +31,9 @@ and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr;
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import permutations
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -106,6 +107,13 @@ class NCH(Method):
     family: ClassVar[Family] = "fused"
     paper: ClassVar[str] = "Tan et al., Partial Multi-Modal Hashing via Neighbor-Aware Completion Learning, IEEE TMM 2023"
     Config = NCHConfig
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "no neighbour loss": {"neighbour": "none"},
+        "KNN": {"neighbour": "knn"},
+        "GAT": {"neighbour": "gat"},
+        "no completion": {"completion": "none"},
+        "mean completion": {"completion": "mean"},
+    }
     config: NCHConfig
 
     def __init__(self, spec: ModelSpec, config: NCHConfig) -> None:

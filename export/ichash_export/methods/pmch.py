@@ -35,7 +35,8 @@ Ours:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,16 @@ class PMCH(Method):
     family: ClassVar[Family] = "fused"
     paper: ClassVar[str] = "Zhu et al., Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025"
     Config = PMCHConfig
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "no completion": {"completion": "none"},
+        "mean completion": {"completion": "mean"},
+        "graph autoencoder": {"completion": "gae"},
+        "MLP": {"completion": "mlp"},
+        "random anchors": {"anchors": "random"},
+        "KNN": {"aggregation": "knn"},
+        "GAT": {"aggregation": "gat"},
+        "transformer": {"aggregation": "transformer"},
+    }
     config: PMCHConfig
     anchor_features: Tensor
 

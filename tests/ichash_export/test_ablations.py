@@ -1,0 +1,23 @@
+"""Every named ablation of every method: its settings are the method's, and differ from the method itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from ichash_export.methods import registry
+from ichash_export.options import validated
+
+NAMED = [(method, name) for method in registry.method_names() for name in registry.load(method).ablations]
+
+
+@pytest.mark.parametrize(("method", "name"), NAMED)
+def test_an_ablation_is_a_setting_that_differs(method: str, name: str) -> None:
+    chosen = registry.load(method)
+    settings = dict(chosen.ablations[name])
+    assert validated(chosen.Config, settings, name) != chosen.Config()
+    assert sorted(str(other) for other in chosen.ablations.values()).count(str(chosen.ablations[name])) == 1
+
+
+@pytest.mark.parametrize("method", registry.method_names())
+def test_every_method_can_be_held_against_no_completion_and_mean_completion(method: str) -> None:
+    assert {"no completion", "mean completion"} <= set(registry.load(method).ablations)
