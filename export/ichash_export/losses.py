@@ -24,6 +24,23 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def quantisation(h: Tensor) -> Tensor:
     """Mean squared distance of relaxed codes (B, K) from their signs (PMCH eq. 9)."""
-    # sign(0) = 0 in torch, while the bit rule makes it a 0 bit, that is -1.
-    signs = torch.where(h > 0, 1.0, -1.0).detach()
-    return F.mse_loss(h, signs)
+    return F.mse_loss(h, signs(h).detach())
+
+
+def signs(h: Tensor) -> Tensor:
+    """sign(h) in {-1, +1}; zero is a 0 bit, that is -1, as the bit rule has it (torch.sign(0) is 0)."""
+    return torch.where(h > 0, 1.0, -1.0).to(h.dtype)
+
+
+def pairwise_likelihood(h: Tensor, psi: Tensor, s: Tensor, weights: Tensor | None = None) -> Tensor:
+    """-(S Lambda - log(1 + e^Lambda)) with Lambda = h^T psi / 2, the mean over all pairs (i, j) (CICH eq. 3, DCMH eq. 1).
+
+    Args:
+        h: relaxed codes (m, K).
+        psi: prototypical codes, or the other modality's (p, K).
+        s: (m, p), 1 where the two share a label, else 0.
+        weights: (p,), how many of the n prototypes each row of psi stands for; None: one each.
+    """
+    lam = h @ psi.T / 2
+    loss = F.softplus(lam) - s * lam
+    return loss.mean() if weights is None else (loss @ weights).mean() / weights.sum()

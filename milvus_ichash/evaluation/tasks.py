@@ -59,8 +59,8 @@ class Task:
 def available_tasks(manifest: Manifest) -> dict[str, Task]:
     """All tasks that a bundle's codes can be measured on, by name, those measured by default first."""
     names = tuple(manifest.dims)
-    tasks = [_fused(code.name, names) for code in manifest.codes if code.modality is None]
-    tasks.append(_cross_modal({code.modality: code.name for code in manifest.codes if code.modality is not None}))
+    tasks = [fused_tasks(code.name, names) for code in manifest.codes if code.modality is None]
+    tasks.append(cross_modal_tasks({code.modality: code.name for code in manifest.codes if code.modality is not None}))
     return {task.name: task for group in tasks for task in group}
 
 
@@ -95,13 +95,15 @@ def _is_usual(task: Task, tasks: int, masked: bool) -> bool:
     return task.asked != (task.target,) or tasks == 1
 
 
-def _fused(code: str, modalities: tuple[str, ...]) -> list[Task]:
+def fused_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:
+    """The tasks of a fused code of this name: all modalities together, each alone, and whatever each query has (`OBSERVED`)."""
     everything = {1: modalities[0], 2: "both"}.get(len(modalities), "all")
     asked = {everything: modalities, **{name: (name,) for name in modalities}}
     return [Task(name, some, code, code, None) for name, some in asked.items()] + [Task(OBSERVED, None, code, code, None)]
 
 
-def _cross_modal(codes: dict[str, str]) -> list[Task]:
+def cross_modal_tasks(codes: dict[str, str]) -> list[Task]:
+    """The tasks of codes by modality (modality -> name of its code): each modality against every other, then each against itself."""
     pairs = [*permutations(codes, 2), *((name, name) for name in codes)]
     return [Task(f"{a}->{b}", (a,), codes[a], codes[b], b) for a, b in pairs]
 

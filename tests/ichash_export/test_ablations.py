@@ -18,6 +18,10 @@ def test_an_ablation_is_a_setting_that_differs(method: str, name: str) -> None:
     assert sorted(str(other) for other in chosen.ablations.values()).count(str(chosen.ablations[name])) == 1
 
 
-@pytest.mark.parametrize("method", registry.method_names())
+COMPLETES_NOTHING = {"dcmh"}
+"""It is the baseline that knows no incomplete data: it trains on paired items and gives a missing modality no code."""
+
+
+@pytest.mark.parametrize("method", [method for method in registry.method_names() if method not in COMPLETES_NOTHING])
 def test_every_method_can_be_held_against_no_completion_and_mean_completion(method: str) -> None:
     assert {"no completion", "mean completion"} <= set(registry.load(method).ablations)

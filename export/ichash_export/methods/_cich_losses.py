@@ -6,24 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def signs(h: Tensor) -> Tensor:
-    """sign(h) in {-1, +1}; zero is a 0 bit, that is -1, as the bit rule has it (torch.sign(0) is 0)."""
-    return torch.where(h > 0, 1.0, -1.0).to(h.dtype)
-
-
-def pairwise_likelihood(h: Tensor, psi: Tensor, s: Tensor, weights: Tensor | None = None) -> Tensor:
-    """L_P of eq. (3): -(S Lambda - log(1 + e^Lambda)) with Lambda = h^T psi / 2, the mean over all pairs (i, j).
-
-    Args:
-        h: relaxed codes (m, K).
-        psi: prototypical codes (p, K), or the other modality's codes (variant "Pair").
-        s: (m, p), 1 where the two share a label, else 0.
-        weights: (p,), how many of the n prototypes each row of psi stands for; None: one each.
-    """
-    lam = h @ psi.T / 2
-    loss = F.softplus(lam) - s * lam
-    return loss.mean() if weights is None else (loss @ weights).mean() / weights.sum()
+from ichash_export.losses import pairwise_likelihood as pairwise_likelihood
+from ichash_export.losses import signs as signs
 
 
 def quantisation_to(h: Tensor, b: Tensor) -> Tensor:
