@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,11 @@ class Model(nn.Module):
     def _scale(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         rows = zip(self.scaling, features.items(), strict=True)
         return {name: scaling(x, present[:, i]) for i, (scaling, (name, x)) in enumerate(rows)}
+
+
+def spec_of(info: Mapping[str, Any]) -> ModelSpec:
+    """The sizes and names that a checkpoint's info states."""
+    return ModelSpec(**info["sizes"], label_names=tuple(info["label_names"] or ()))
 
 
 def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) -> Model:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from ichash_export.checkpoint import Checkpoint, checkpoint_path, load
-from ichash_export.methods.base import ModelSpec
-from ichash_export.model import Model, build_model
+from ichash_export.model import Model, build_model, spec_of
 from milvus_ichash.errors import InputError
 
 
@@ -62,7 +61,7 @@ def trained_from(checkpoint: Checkpoint) -> TrainedModel:
             "go on with `milvus-ichash train ... --resume`."
         )
     with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced at once
-        model = build_model(identity["method"], ModelSpec(**info["sizes"]), identity["settings"])
+        model = build_model(identity["method"], spec_of(info), identity["settings"])
     model.load_state_dict(checkpoint.best or checkpoint.weights)
     model.eval()
     return TrainedModel(

@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 
 from ichash_export.checkpoint import CHECKPOINT, Checkpoint, load, save
 from ichash_export.methods import registry
-from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.model import build_model, resolve_device
+from ichash_export.methods.base import TrainData
+from ichash_export.model import build_model, resolve_device, spec_of
 from ichash_export.options import TrainingOptions, validated
 from ichash_export.preparation import Note, Parts, counts, prepare, tensors
 from ichash_export.randomness import reproducible, seed_everything
@@ -88,16 +88,19 @@ def train(
         "options": options.model_dump(mode="json"),
         "data": {} if run is None else digest(table),
     }
-    checkpoint = None
+    checkpoint, recorded = None, None
     if run is not None and going_on:
         refuse_changes(going_on["identity"], identity, run)
+        recorded = going_on["sizes"].get("inputs", {})
+    inputs = chosen.input_sizes(config, recorded)
+    if run is not None and going_on:
         checkpoint = load(run / CHECKPOINT)
         if going_on["log"]["finished"]:
             return trained_from(checkpoint)
     parts = prepare(table, options, needs_labels=chosen.needs_labels, note=note)
     info = {
         "identity": identity,
-        "sizes": {"dims": table.dims, "classes": table.labels.shape[1], "bits": bits},
+        "sizes": {"dims": table.dims, "classes": table.labels.shape[1], "bits": bits, "inputs": inputs},
         "label_names": table.label_names,
         "counts": counts(parts),
         "versions": {"torch": torch.__version__, "device": place.type},
@@ -115,7 +118,7 @@ class _Run:
     def __init__(self, info: dict[str, Any], parts: Parts, options: TrainingOptions, place: torch.device, folder: Path | None) -> None:
         seed_everything(options.seed, -1)
         self.info, self.parts, self.options, self.place, self.folder = info, parts, options, place, folder
-        self.model = build_model(info["identity"]["method"], ModelSpec(**info["sizes"]), info["identity"]["settings"]).to(place)
+        self.model = build_model(info["identity"]["method"], spec_of(info), info["identity"]["settings"]).to(place)
         self.method = self.model.method
         self.log = Log(epochs=self.method.config.epochs)
         self.best: dict[str, Tensor] = {}

@@ -15,7 +15,11 @@ from ichash_export.options import TrainingOptions
 from ichash_export.runlog import Report
 from ichash_export.training import train
 
-SMALLER: dict[str, dict[str, Any]] = {"nch": {"neighbour_epochs": 1, "anchors": 30}}
+SMALLER: dict[str, dict[str, Any]] = {
+    "nch": {"neighbour_epochs": 1, "anchors": 30},
+    "egich": {"selection": "none"},
+    "jcpmh": {"classifier_epochs": 1, "autoencoder_epochs": 1, "autoencoder_hidden": 64},
+}
 """Settings without which a method cannot train on 240 items in 3 epochs."""
 
 

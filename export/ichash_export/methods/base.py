@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +41,10 @@ class ModelSpec:
     """Feature size of each modality, in order."""
     classes: int
     bits: int
+    label_names: tuple[str, ...] = ()
+    """Names of the classes, in the order of the labels; empty where the data has none."""
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    """Sizes that files named by the method's settings decide, as `Method.input_sizes` found them."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -117,6 +121,19 @@ class Method(nn.Module, ABC):
         if self.family == "fused":
             return {"code": None}
         return {f"{m}_code": m for m in self.spec.modalities}
+
+    @classmethod
+    def input_sizes(cls, config: Any, recorded: Mapping[str, int] | None) -> dict[str, int]:
+        """Sizes that files named by the settings decide: they reach `spec.inputs`, and checkpoints record them.
+
+        Args:
+            config: the settings, of the method's Config.
+            recorded: those of the run that goes on, which must need the files no more; None for a fresh one.
+
+        Raises:
+            InputError: a file that cannot be used, or does not fit what was recorded.
+        """
+        return {}
 
     def completion(self) -> str:
         """One sentence for the manifest: how what is missing is completed in the exported graph."""

@@ -1,0 +1,81 @@
+"""A batch of EGICH, coded, and its terms; numbers are those of `egich`'s docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ichash_export.methods._egich_losses import alignment, dice, soft_cross_entropy
+from ichash_export.methods.base import batches
+
+TERMS = ("L_align", "L_intra", "L_inter", "L_quant", "L_label")
+
+
+@dataclass(frozen=True)
+class CodedBatch:
+    """Items, and what the networks make of them, by modality."""
+
+    labels: Tensor
+    """(B, C)."""
+    rows: Mapping[str, Tensor]
+    """int64, the rows that have the modality."""
+    codes: Mapping[str, Tensor]
+    """h (B, K), completed where something completes."""
+    anchors: Mapping[str, Tensor]
+    """h(f*) (B, K) of all items; empty without CLEG."""
+    completed: bool
+    """Every item has a code of every modality."""
+
+
+def terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: float, tau: float) -> dict[str, Tensor]:
+    """Eq. 3-6 for the rows that have m, at least two, and the cross-entropy of its label head.
+
+    Args:
+        m: the modality.
+        batch: with its codes.
+        b: B of all its items (B, K).
+        logits: of the label head, of the rows that have m.
+        theta: temperature of eq. 3.
+        tau: temperature of eq. 4 and 5.
+    """
+    rows = batch.rows[m]
+    own, labels = batch.codes[m][rows], batch.labels[rows]
+    others = [k for k in batch.codes if k != m]
+    align = [alignment(own, batch.anchors[k][rows], theta) for k in others if batch.anchors]
+    inter = []
+    for k in others:
+        facing = torch.arange(len(batch.labels), device=rows.device) if batch.completed else batch.rows[k]
+        if len(facing):
+            inter.append(soft_cross_entropy(own, batch.codes[k][facing], dice(labels, batch.labels[facing]), tau))
+    zero = own.new_zeros(())
+    return {
+        "L_align": sum(align, zero) / len(others),
+        "L_intra": soft_cross_entropy(own, own, dice(labels, labels), tau),
+        "L_inter": sum(inter, zero) / len(others),
+        "L_quant": F.mse_loss(F.normalize(own, dim=1), b[rows]),
+        "L_label": F.binary_cross_entropy_with_logits(logits, labels),
+    }
+
+
+def grouped_batches(present: Tensor, needed: list[int], size: int, generator: torch.Generator, *, mixed: bool) -> list[Tensor]:
+    """Batches of indices of the items that have one of the modalities needed, none of a single item.
+
+    Args:
+        present: (n, M).
+        needed: columns of `present`.
+        size: items in a batch.
+        generator: of their order.
+        mixed: all items alike; else group by group, complete items first, then those that lack the same.
+    """
+    there = present[:, needed].any(dim=1)
+    patterns = sorted(present[there].unique(dim=0).tolist(), key=lambda pattern: (-sum(pattern), pattern))
+    groups = [there] if mixed else [(present == torch.tensor(pattern, device=present.device)).all(dim=1) for pattern in patterns]
+    found = []
+    for group in groups:
+        rows = group.nonzero().flatten()
+        found += [rows[part] for part in batches(len(rows), size, generator, present.device) if len(part) > 1]
+    return found
