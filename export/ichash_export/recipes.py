@@ -1,4 +1,4 @@
-"""Recipes: the settings of a paper, or ours, for a method on a data set, with the published figures.
+"""Recipes: the settings of a paper, or ours, for a method on a data set. What the papers publish is in `published`.
 
 method = "pmch"
 bits = 32
@@ -9,15 +9,6 @@ epochs = 50
 
 [training]            # of the run (`TrainingOptions`)
 pdr = 0.5
-
-[[paper.figures]]     # what the paper reports
-table = "3"
-page = 6
-dataset = "MIRFlickr-25K"
-setting = "text only"
-variant = ""          # an ablation's name, or another method's; empty: the method itself
-bits = 32
-value = 0.7725
 """
 
 from __future__ import annotations
@@ -39,28 +30,6 @@ else:
     import tomli as tomllib
 
 
-class Figure(BaseModel):
-    """One cell of a published table: mAP over the whole retrieval set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    table: str
-    page: int | None = None
-    dataset: str
-    setting: str
-    variant: str = ""
-    bits: int
-    value: float = Field(ge=0, le=1)
-
-
-class Paper(BaseModel):
-    """What the paper reports."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    figures: tuple[Figure, ...] = ()
-
-
 class Recipe(BaseModel):
     """A recipe file. `settings` are held against the method's Config when they are used."""
 
@@ -72,7 +41,6 @@ class Recipe(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     """The members of TrainingOptions that are not at their defaults."""
-    paper: Paper = Paper()
 
 
 def recipes_folder() -> Path:
@@ -104,11 +72,6 @@ def load_recipe(name: str | Path) -> Recipe:
     validated(TrainingOptions, recipe.training, f"recipe '{path}', section [training]")
     check_bits(recipe.bits)
     return recipe
-
-
-def published_figures(method: str) -> list[tuple[str, Figure]]:
-    """The published figures of a method: (name of the recipe, figure)."""
-    return [(name, figure) for name in recipe_names(method) for figure in load_recipe(name).paper.figures]
 
 
 def _files(method: str | None) -> Iterator[Path]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
-    """Run the program: errors become one sentence on stderr and an exit code, never a traceback."""
+    """Run the program."""
     from milvus_ichash.cli.app import app
+
+    guarded(app)
+
+
+def guarded(program: Callable[[], object]) -> None:
+    """Run a program: errors become one sentence on stderr and an exit code, never a traceback."""
     from milvus_ichash.cli.output import complain
     from milvus_ichash.errors import IchashError
 
     try:
-        app()
+        program()
     except IchashError as error:
         complain(str(error))
         sys.exit(error.exit_code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from milvus_ichash.cli.options import Format, FormatOption
-from milvus_ichash.cli.output import Row, emit, emit_document
+from milvus_ichash.cli.output import Row, emit, emit_document, filled
 
 if TYPE_CHECKING:
     from ichash_export.methods.registry import MethodInfo
@@ -30,11 +30,12 @@ def methods(
     if name is None:
         emit([_line(registry.describe(each)) for each in registry.method_names()], style)
         return
-    from ichash_export.recipes import published_figures, recipe_names
+    from ichash_export.published import published_figures
+    from ichash_export.recipes import recipe_names
 
     info = registry.describe(name)
     settings = [{"setting": s.name, "default": s.default, "type": s.type, "what": s.description} for s in info.settings]
-    figures = [{"recipe": recipe, **figure.model_dump()} for recipe, figure in published_figures(name)]
+    figures = [figure.model_dump(exclude={"method"}) for figure in published_figures(name)]
     about = {**_line(info), "paper": info.paper, "recipes": recipe_names(name)}
     if style is not Format.table:
         emit_document({**about, "settings": settings, "figures": figures}, style)
@@ -42,7 +43,7 @@ def methods(
     emit_document(about, style)
     emit(settings, style, title="Settings (train --set NAME=VALUE)")
     if figures:
-        emit(figures, style, title="Published figures (mAP)")
+        emit(filled(figures), style, title="Published figures")
 
 
 def _line(info: MethodInfo) -> Row:

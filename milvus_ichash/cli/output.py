@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from milvus_ichash.cli.options import Format
 
@@ -44,7 +44,7 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 
 def emit(rows: Sequence[Row], style: Format, *, title: str | None = None) -> None:
-    """Write rows to stdout: a table for people, or JSON (one array), JSON lines or CSV for programs."""
+    """Write rows to stdout: a table for people, Markdown for documents, or JSON (one array), JSON lines or CSV for programs."""
     out = sys.stdout
     if style is Format.json:
         json.dump(list(rows), out, ensure_ascii=False, indent=2, default=_plain)
@@ -56,6 +56,8 @@ def emit(rows: Sequence[Row], style: Format, *, title: str | None = None) -> Non
         writer = csv.DictWriter(out, fieldnames=columns_of(rows), restval="")
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    elif style is Format.markdown:
+        _markdown(rows, out)
     else:
         _table(rows, title)
 
@@ -74,6 +76,18 @@ def emit_document(document: Row, style: Format) -> None:
 def columns_of(rows: Sequence[Row]) -> list[str]:
     """Names of all columns, in the order in which they first appear."""
     return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _markdown(rows: Sequence[Row], out: TextIO) -> None:
+    names = columns_of(rows)
+    for cells in (names, ["---"] * len(names), *([_cell(row.get(name)) for name in names] for row in rows)):
+        out.write("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n")
+
+
+def filled(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the columns that none of them has anything in."""
+    names = [name for name in columns_of(rows) if any(row.get(name) not in (None, "") for row in rows)]
+    return [{name: row[name] for name in names if name in row} for row in rows]
 
 
 def _table(rows: Sequence[Row], title: str | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ichash_export import recipes
 from ichash_export.methods import registry
 from ichash_export.options import validated
-from ichash_export.recipes import load_recipe, published_figures, recipe_names
+from ichash_export.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 
 GOOD = """
@@ -19,12 +19,6 @@ bits = 16
 width = 8
 [training]
 pdr = 0.5
-[[paper.figures]]
-table = "3"
-dataset = "MIRFlickr-25K"
-setting = "text only"
-bits = 32
-value = 0.7725
 """
 
 
@@ -40,7 +34,6 @@ def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
     path.write_text(GOOD)
     recipe = load_recipe(path)
     assert (recipe.method, recipe.bits, recipe.settings, recipe.training) == ("tiny", 16, {"width": 8}, {"pdr": 0.5})
-    assert recipe.paper.figures[0].value == 0.7725
 
 
 @pytest.mark.parametrize(
@@ -49,7 +42,6 @@ def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
         (("method =", "metod ="), r"mine\.toml' has no 'metod': did you mean 'method'\?"),
         (("pdr =", "prd ="), r"section \[training\] has no 'prd': did you mean 'pdr'\?"),
         (("pdr = 0.5", "pdr = 1.0"), r"pdr: Input should be less than 1 \(got 1.0\)"),
-        (("0.7725", "77.25"), r"paper.figures.0.value: Input should be less than or equal to 1 \(got 77.25\)"),
         (("bits = 16", "bits = 12"), "12 bits cannot be stored"),
         (("width = 8", "width = "), "is not TOML"),
     ],
@@ -72,4 +64,3 @@ def test_in_a_wheel_the_recipes_are_inside_the_package(tmp_path: Path, monkeypat
     inside.mkdir(parents=True)
     (inside / "toy.toml").write_text(GOOD)
     assert recipe_names() == ["tiny/toy"]
-    assert [(name, figure.table) for name, figure in published_figures("tiny")] == [("tiny/toy", "3")]

@@ -100,7 +100,7 @@ def test_listing_needs_no_torch() -> None:
     code = """
 import sys
 from ichash_export.methods import registry
-from ichash_export.recipes import published_figures
+from ichash_export.published import published_figures
 for name in registry.method_names():
     registry.describe(name), published_figures(name)
 sys.exit("torch" in sys.modules)

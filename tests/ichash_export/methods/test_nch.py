@@ -18,7 +18,7 @@ from ichash_export.methods._nch_batches import proportional_batches
 from ichash_export.methods._nch_neighbours import NearestAnchors, NeighbourAttention
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.nch import NCH, NCHConfig
-from ichash_export.recipes import load_recipe, published_figures, recipe_names
+from ichash_export.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
@@ -487,9 +487,3 @@ def test_recipes_fit_the_settings() -> None:
         recipe = load_recipe(name)
         assert recipe.method == "nch"
         NCHConfig(**recipe.settings)
-
-
-def test_figures_are_those_that_pmch_quotes() -> None:
-    cells = {(f.dataset, f.setting, f.bits): f.value for _, f in published_figures("nch") if f.table == "PMCH 1"}
-    assert len(cells) == 3 * 2 * 4
-    assert cells["MIRFlickr-25K", "text only", 16] == 0.7590 and cells["MS COCO", "image only", 128] == 0.5510
