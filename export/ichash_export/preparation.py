@@ -42,7 +42,7 @@ def prepare(table: FeatureTable, options: TrainingOptions, *, needs_labels: bool
     if needs_labels and not known.all():
         note(f"{int((~known).sum())} of {len(table)} items have no known labels and are left out.")
         table, known = table.take(known), known[known]
-    table = _masked(table, options)
+    table = masked(table, options)
     held = _held_out(known, options)
     parts = Parts(table.take(~held), table.take(held))
     if len(parts.training) < 2:
@@ -88,7 +88,12 @@ def _labelled(table: FeatureTable) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.ones(len(table), bool) if table.labelled is None else np.asarray(table.labelled, bool)
 
 
-def _masked(table: FeatureTable, options: TrainingOptions) -> FeatureTable:
+def masked(table: FeatureTable, options: TrainingOptions) -> FeatureTable:
+    """The table with modalities hidden as the options say (`pdr` or `level`, by `seed`).
+
+    Raises:
+        InputError: a mask that is not possible for these items.
+    """
     if options.level:
         return table.hide(partition_mask(table.present, options.level, options.seed))
     return table.hide(pdr_mask(table.present, options.pdr, options.seed)) if options.pdr else table

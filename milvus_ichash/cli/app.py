@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from milvus_ichash import __version__
+from milvus_ichash.cli.compare import compare
 from milvus_ichash.cli.doctor import doctor
 from milvus_ichash.cli.evaluate import evaluate
 from milvus_ichash.cli.export import export
 from milvus_ichash.cli.ingest import ingest
 from milvus_ichash.cli.inspect import inspect
+from milvus_ichash.cli.knowledge import knowledge
 from milvus_ichash.cli.methods import methods
 from milvus_ichash.cli.query import query
 from milvus_ichash.cli.train import train
@@ -39,5 +41,6 @@ def program(
     """Hash codes for items with missing modalities, kept and searched in Milvus."""
 
 
-for command in (methods, train, export, ingest, query, evaluate, inspect, doctor):
+for command in (methods, train, compare, export, ingest, query, evaluate, inspect, doctor):
     app.command()(command)
+app.add_typer(knowledge, name="knowledge")

@@ -18,6 +18,7 @@ class Format(str, Enum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    markdown = "markdown"
 
 
 class Device(str, Enum):

@@ -1,0 +1,116 @@
+"""The data of a grid: read once a process, with what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ichash_export.resuming import digest
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.io import Columns, FeatureSource, Holdout, SourceInfo, open_source
+from milvus_ichash.io.source import SPLITS
+from milvus_ichash.io.views import cut
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The three splits, with labels, in memory.
+
+    Attributes:
+        name: how results call the data.
+        train, query, retrieval: the splits.
+    """
+
+    name: str
+    train: FeatureTable
+    query: FeatureTable
+    retrieval: FeatureTable
+
+    def digests(self) -> dict[str, str]:
+        """A digest of each split: features, gaps and labels, in the order of the rows; ids are not in it."""
+        splits = {"train": self.train, "query": self.query, "retrieval": self.retrieval}
+        return {name: hashlib.blake2b(json.dumps(digest(table)).encode(), digest_size=8).hexdigest() for name, table in splits.items()}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """Where the items are and how they are read: all that another process needs to have the same data.
+
+    Attributes:
+        path: a file, or a folder of them, as `open_source` takes it.
+        name: how results call the data.
+        columns: which columns hold what.
+        holdout: queries to cut off a file that is one table.
+        zeros_missing: modalities of which a row of zeros means that the item lacks it (bags of words, say).
+        complete_only: leave out items that lack a modality, before anything is cut.
+    """
+
+    path: Path
+    name: str
+    columns: Columns
+    holdout: int | None = None
+    zeros_missing: tuple[str, ...] = ()
+    complete_only: bool = False
+
+    def read(self) -> Dataset:
+        """Read the splits.
+
+        Raises:
+            InputError: as `open_source`; a split that is not there, no labels, or no items left.
+        """
+        if self.holdout is None:
+            tables = {split: self._prepared(open_source(self.path, split=split, columns=self.columns)) for split in SPLITS}
+        else:
+            holdout = Holdout(self.holdout)
+            open_source(self.path, columns=self.columns, holdout=holdout)  # refuses a file that has splits of its own
+            whole = self._prepared(open_source(self.path, columns=self.columns))
+            splits = cut(TableSource(self.path, whole), holdout)
+            tables = {split: splits[split].read() for split in SPLITS}
+        return Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
+
+    def _prepared(self, source: FeatureSource) -> FeatureTable:
+        if source.info.classes is None:
+            raise InputError(f"{self.path} has no labels: nothing can be trained or measured. Name their column with --labels-column.")
+        table = replace(source.read(), payload={})
+        for name in self.zeros_missing:
+            table = _without_zeros(table, name)
+        if self.complete_only:
+            table = table.take(table.present.all(axis=1))
+        if not len(table):
+            raise InputError(f"{self.path}: no item has all of {', '.join(table.modalities)}, so that --complete-only leaves none.")
+        table.check_rows()
+        return table
+
+
+class TableSource(FeatureSource):
+    """A table in memory, as a source."""
+
+    def __init__(self, path: Path, table: FeatureTable) -> None:
+        kind = "int64" if table.ids.dtype.kind == "i" else "str"
+        classes = None if table.labels is None else table.labels.shape[1]
+        self.info = SourceInfo(path, len(table), table.dims, kind, classes, table.label_names, (), SPLITS)  # type: ignore[arg-type]
+        self._table = table
+
+    def ids(self) -> Iterator[Ids]:
+        """All of them at once."""
+        yield self._table.ids
+
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        """See `FeatureSource.batches`."""
+        for first in range(start, len(self._table), size):
+            yield self._table.rows(first, first + size)
+
+
+def _without_zeros(table: FeatureTable, name: str) -> FeatureTable:
+    """The same items; a row of zeros of this modality counts as missing."""
+    if name not in table.modalities:
+        raise InputError(f"--zeros-missing {name}: there is no such modality; there are: {', '.join(table.modalities)}.")
+    present = table.present.copy()
+    present[:, table.modalities.index(name)] &= np.any(table.features[name], axis=1)
+    return replace(table, present=present)

@@ -1,0 +1,173 @@
+"""Which cases a grid has: contenders times code lengths times protocols times seeds, checked before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ichash_export import baselines
+from ichash_export.compare.case import BASELINE, COMPLETE, FULL, Case, Protocol
+from ichash_export.compare.dataset import Dataset
+from ichash_export.compare.unseen import check_classes, draw_classes
+from ichash_export.methods import registry
+from ichash_export.options import validated
+from ichash_export.plan import parse_settings
+from ichash_export.preparation import masked
+from ichash_export.recipes import load_recipe, recipe_names
+from milvus_ichash.codes import check_bits
+from milvus_ichash.errors import InputError
+from milvus_ichash.incomplete import partition_mask, pdr_mask
+
+Settings = dict[str, Any]
+
+_NO_ROWS = np.ones((0, 2), np.bool_)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method, one of its ablations, or a baseline, with the settings that it takes everywhere in the grid."""
+
+    method: str
+    variant: str
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    recipe: str | None
+
+
+def contenders(
+    names: Sequence[str],
+    *,
+    ablations: bool = False,
+    recipe_set: str | None = None,
+    settings: Sequence[str] = (),
+    training: Mapping[str, Any] | None = None,
+) -> list[Contender]:
+    """Who takes part, in the order of the names, each once.
+
+    Settings: defaults < recipe < `settings` < the ablation. What a recipe says of seed, PDR and level does not count.
+
+    Args:
+        names: of methods, `method:ablation`, or of baselines.
+        ablations: take each method's ablations along.
+        recipe_set: methods take the recipe `<method>/<recipe_set>` where there is one.
+        settings: `METHOD.NAME=VALUE`, or `NAME=VALUE` for all methods.
+        training: options that come before a recipe's.
+
+    Raises:
+        InputError: an unknown method, ablation, recipe set or setting, a value or a file that cannot be used.
+    """
+    given = _settings_by_method(settings, {name.partition(":")[0] for name in names})
+    if recipe_set and not any(name.endswith(f"/{recipe_set}") for name in recipe_names()):
+        there = ", ".join(sorted({name.partition("/")[2] for name in recipe_names()}))
+        raise InputError(f"no method has a recipe '{recipe_set}'; there are: {there}.")
+    found: dict[tuple[str, str], Contender] = {}
+    for name in names:
+        for contender in _named(name, ablations, recipe_set, given, training or {}):
+            found[contender.method, contender.variant] = contender
+    return list(found.values())
+
+
+def _named(
+    name: str, ablations: bool, recipe_set: str | None, given: Mapping[str, Settings], training: Mapping[str, Any]
+) -> list[Contender]:
+    method, _, variant = (part.strip() for part in name.partition(":"))
+    if method not in registry.method_names():
+        if method in baselines.names() and not variant:
+            return [Contender(method, BASELINE, {}, {}, None)]
+        raise InputError(_unknown(name, method))
+    known: Mapping[str, Settings] = {FULL: {}, **registry.load(method).ablations}
+    if variant and variant not in known:
+        raise InputError(f"{method} has no ablation '{variant}'; it has: {', '.join(known)}.{_hint(variant, known)}")
+    recipe = f"{method}/{recipe_set}" if f"{method}/{recipe_set}" in recipe_names(method) else None
+    read = load_recipe(recipe) if recipe else None
+    base = {**(read.settings if read else {}), **given.get("", {}), **given.get(method, {})}
+    options = {name: value for name, value in (read.training if read else {}).items() if name not in ("seed", "pdr", "level")}
+    chosen = [variant] if variant else list(known) if ablations else [FULL]
+    result = [Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe) for each in chosen]
+    chosen_method = registry.load(method)
+    for contender in result:
+        config = validated(chosen_method.Config, contender.settings, f"method '{method}', {contender.variant}")
+        chosen_method.input_sizes(config, None)
+    return result
+
+
+def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, Settings]:
+    """Settings by the method that they are for; "" for all of them."""
+    given: dict[str, Settings] = {}
+    for pair in pairs:
+        name = pair.partition("=")[0]
+        method, dot, _ = name.rpartition(".")
+        if method and method.strip() not in methods:
+            raise InputError(f"--set {pair}: '{method}' is not among --methods: {', '.join(sorted(methods))}.")
+        given.setdefault(method.strip(), {}).update(parse_settings([pair.removeprefix(method + dot)]))
+    return given
+
+
+def _unknown(name: str, method: str) -> str:
+    if method in baselines.names():
+        return f"'{name}': a baseline has no ablations."
+    known = [*registry.method_names(), *baselines.names()]
+    return f"there is no method or baseline '{method}'; there are: {', '.join(known)}.{_hint(method, known)}"
+
+
+def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def remarks(who: Sequence[Contender], recipe_set: str | None) -> list[str]:
+    """What a reader of the figures should know of their settings: who has no recipe of that name."""
+    without = dict.fromkeys(c.method for c in who if recipe_set and c.recipe is None and c.variant != BASELINE)
+    return [f"without a recipe '{recipe_set}', at their defaults: {', '.join(without)}."] if without else []
+
+
+def protocols(
+    pdrs: Sequence[float],
+    levels: Sequence[str],
+    query_pdrs: Sequence[float],
+    use: str = COMPLETE,
+    unseen: Sequence[str] = (),
+    unseen_share: float | None = None,
+) -> list[Protocol]:
+    """Every way to hide modalities from training with every way to hide them from queries; nothing hidden where none is named.
+
+    Raises:
+        InputError: a PDR outside [0, 1), a level that does not exist, or unseen classes both named and drawn.
+    """
+    if unseen and unseen_share is not None:
+        raise InputError("--unseen names classes, --unseen-share draws them: give one of the two.")
+    for pdr in (*pdrs, *query_pdrs):
+        pdr_mask(_NO_ROWS, pdr, 0)
+    for level in levels:
+        partition_mask(_NO_ROWS, level, 0)
+    hidden: list[tuple[float, Any]] = [(pdr, None) for pdr in pdrs] + [(0.0, level) for level in levels] or [(0.0, None)]
+    return [
+        Protocol(pdr, level, query_pdr, use, unseen_share, tuple(unseen))
+        for (pdr, level), query_pdr in product(hidden, query_pdrs or [0.0])
+    ]
+
+
+def cases(who: Sequence[Contender], bits: Sequence[int], how: Sequence[Protocol], seeds: Sequence[int], data: Dataset) -> list[Case]:
+    """The grid, seed by seed, so that every contender has a figure early; unseen classes are drawn for each seed.
+
+    Raises:
+        InputError: a code length or a protocol that is not possible with these data.
+    """
+    for length in bits:
+        check_bits(length)
+    grid = []
+    for seed, protocol in product(seeds, how):
+        if protocol.unseen_share is not None:
+            protocol = replace(protocol, unseen=draw_classes(data, protocol.unseen_share, seed))
+        elif protocol.unseen:
+            protocol = replace(protocol, unseen=check_classes(data, protocol.unseen))
+        grid += [Case(c.method, c.variant, length, seed, protocol, c.settings, c.training, c.recipe) for length, c in product(bits, who)]
+    for case in {(case.seed, case.protocol): case for case in grid}.values():
+        masked(data.train, case.options())
+        pdr_mask(data.query.present, case.protocol.query_pdr, case.seed)
+    return grid

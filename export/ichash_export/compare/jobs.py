@@ -1,0 +1,203 @@
+"""Running the cases of a grid: here one after the other, or in worker processes that each have the data."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NoReturn
+
+import torch
+
+from ichash_export.compare.case import Case, Line
+from ichash_export.compare.dataset import DataFile, Dataset
+from ichash_export.compare.running import run
+from milvus_ichash.errors import IchashError, InputError
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SECONDS_TO_END = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        case: it.
+        figures: as `run` gives them; None where it failed.
+        failure: why it failed, in a sentence.
+        notes: remarks of the training.
+    """
+
+    case: Case
+    figures: Line | None = None
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def run_here(cases: Iterable[Case], data: Dataset, device: str) -> Iterator[Outcome]:
+    """One case after the other, in this process."""
+    for case in cases:
+        yield _outcome(case, data, device)
+
+
+def run_in_workers(cases: Iterable[Case], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
+    """As the cases end, `workers` of them at a time, the threads of torch shared out among them.
+
+    `cases` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and when this process is
+    gone, however that comes about.
+
+    Raises:
+        InputError: a worker was killed.
+    """
+    waiting = iter(cases)
+    pool: dict[Connection, _Worker] = {}
+    try:
+        for case in islice(waiting, workers):
+            worker = _start(file, device, max(1, torch.get_num_threads() // workers))
+            pool[worker.pipe] = worker
+            worker.give(case)
+        while pool:
+            for pipe in wait(list(pool)):
+                worker = pool[pipe]  # type: ignore[index]
+                yield worker.take()
+                following = next(waiting, None)
+                if following is None:
+                    pool.pop(worker.pipe).end()
+                else:
+                    worker.give(following)
+    finally:
+        for worker in pool.values():
+            worker.process.terminate()
+        for worker in pool.values():
+            worker.end()
+
+
+class _Worker:
+    """A process, the pipe to it, and what it is doing."""
+
+    case: Case
+
+    def __init__(self, process: BaseProcess, pipe: Connection) -> None:
+        self.process, self.pipe = process, pipe
+
+    def give(self, case: Case) -> None:
+        """A case to run."""
+        self.case = case
+        try:
+            self.pipe.send(case)
+        except OSError:
+            self._gone()
+
+    def take(self) -> Outcome:
+        """What became of it."""
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self._gone()
+
+    def _gone(self) -> NoReturn:
+        self.process.join()
+        if self.process.exitcode == 1:
+            raise RuntimeError(f"the worker process that ran {self.case} failed; its traceback is above.")
+        raise InputError(
+            f"the worker process that ran {self.case} was killed, most likely for want of memory: what has ended is kept; "
+            "run the same command again with fewer --jobs."
+        )
+
+    def end(self) -> None:
+        """Let it come to its end, or, where it does not, kill it."""
+        self.pipe.close()
+        self.process.join(_SECONDS_TO_END)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _start(file: DataFile, device: str, threads: int) -> _Worker:
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(there, file, device, threads), daemon=True)
+    # OpenMP reads the environment as its library is loaded.
+    with _environment(dict.fromkeys(_THREADS, str(threads))), _deaf_to_interrupts():
+        process.start()
+    there.close()
+    return _Worker(process, here)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started inside never hear of Ctrl-C, which reaches all of a terminal's: their parent ends them itself."""
+    resource_tracker.ensure_running()  # its start would end the deafness
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_stopped = threading.Event()
+"""Set in a worker that was told to end."""
+
+
+def _serve(pipe: Connection, file: DataFile, device: str, threads: int) -> None:
+    """The worker: cases in, outcomes out, until nobody sends any more, or it is told to end."""
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        data = file.read()
+        while True:
+            pipe.send(_outcome(pipe.recv(), data, device))
+    except EOFError:
+        return
+    except BaseException:
+        # Where it was interrupted, an import for one, another error may have come of it.
+        if not _stopped.is_set():
+            raise
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    """An exit, so that no temporary files are left behind."""
+    _stopped.set()
+    sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_SECONDS_TO_END)
+        os._exit(1)
+
+
+def _outcome(case: Case, data: Dataset, device: str) -> Outcome:
+    notes: list[str] = []
+    try:
+        return Outcome(case, run(case, data, device=device, note=notes.append), notes=tuple(notes))
+    except IchashError as error:
+        return Outcome(case, failure=str(error), notes=tuple(notes))

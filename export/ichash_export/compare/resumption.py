@@ -1,0 +1,104 @@
+"""What of a grid is there already, and running what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ichash_export.compare.case import Case, Line, changes, key
+from ichash_export.compare.dataset import DataFile, Dataset
+from ichash_export.compare.jobs import Outcome, run_here, run_in_workers
+from ichash_export.compare.records import Records, refusal
+from milvus_ichash.errors import InputError
+
+State = Literal["there", "to run", "changed"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A case and what the results file knows of it.
+
+    Attributes:
+        case: the case.
+        identity: what its line begins with.
+        line: the line of its cell, if there is one.
+        changed: what that line was made with that differs from the case, in words.
+    """
+
+    case: Case
+    identity: Line
+    line: Line | None
+    changed: tuple[str, ...]
+
+    @property
+    def state(self) -> State:
+        """Whether there is anything left to do."""
+        if self.line is None:
+            return "to run"
+        return "changed" if self.changed else "there"
+
+
+def plan(cases: Sequence[Case], data: Dataset, records: Records) -> list[Planned]:
+    """Hold a grid against the results.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    lines, digests = records.read(), data.digests()
+    planned = []
+    for case in cases:
+        identity = case.identity(data.name, digests)
+        line = lines.get(key(identity))
+        planned.append(Planned(case, identity, line, tuple(changes(line, identity)) if line else ()))
+    return planned
+
+
+def refuse_changed(planned: Sequence[Planned], records: Records) -> None:
+    """Raise InputError where cells are there that were made with something else."""
+    changed = [(each.identity, list(each.changed)) for each in planned if each.changed]
+    if changed:
+        raise InputError(refusal(records.path, changed))
+
+
+def missing(planned: Sequence[Planned], *, replace: bool = False) -> list[Planned]:
+    """What is to be run: cells that are not there, and with `replace` those that are there with something else."""
+    return [each for each in planned if each.state == "to run" or (replace and each.state == "changed")]
+
+
+def lines_of(planned: Sequence[Planned], records: Records) -> list[Line]:
+    """The lines of these cases that are there now, in the order of the cases."""
+    there = records.read()
+    return [there[key(each.identity)] for each in planned if key(each.identity) in there]
+
+
+def run_missing(
+    planned: Sequence[Planned],
+    records: Records,
+    data: Dataset,
+    file: DataFile,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    replace: bool = False,
+) -> Iterator[Outcome]:
+    """Run what is not there, write each line as its run ends, and say what became of it.
+
+    A case that another process has run in the meantime is not run again. With `replace`, changed cells are run too, and their new lines
+    take the place of the old.
+    """
+    identities = {key(each.identity): each.identity for each in planned}
+    left = missing(planned, replace=replace)
+
+    def due() -> Iterator[Case]:
+        for each in left:
+            line = records.read().get(key(each.identity))
+            if line is None or (replace and changes(line, each.identity)):
+                yield each.case
+
+    outcomes = run_here(due(), data, device) if min(jobs, len(left)) < 2 else run_in_workers(due(), file, device, min(jobs, len(left)))
+    for outcome in outcomes:
+        if outcome.figures is not None:
+            identity = identities[key(outcome.case.identity(data.name, {}))]
+            records.add({**identity, "recipe": outcome.case.recipe, **outcome.figures}, replace=replace)
+        yield outcome

@@ -1,0 +1,162 @@
+"""One case: train, export, and measure the bundle that a user would get; or measure a baseline."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ichash_export import baselines
+from ichash_export.compare.case import COMPLETE, Case, Line
+from ichash_export.compare.dataset import Dataset, TableSource
+from ichash_export.compare.unseen import without_unseen
+from ichash_export.options import TrainingOptions
+from ichash_export.preparation import masked
+from ichash_export.to_onnx import export_bundle
+from ichash_export.training import train
+from milvus_ichash import __version__
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.database import encode_database
+from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.metrics import random_average_precision
+from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.evaluation.scores import MAP, RANDOM
+from milvus_ichash.evaluation.tasks import Part
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.incomplete import ROW_USES, pdr_mask
+from milvus_ichash.runtime.encoder import HashEncoder
+
+DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a case trains on and is measured with.
+
+    Attributes:
+        train: not masked yet where `options` says how, so that training does it as it always does.
+        query: complete as the data has them; `query_pdr` is the harness's business.
+        retrieval: with the gaps that `use` asks for.
+        part: rows of it that take part.
+        options: of the training.
+    """
+
+    train: FeatureTable
+    query: FeatureTable
+    retrieval: FeatureTable
+    part: Part
+    options: TrainingOptions
+
+
+def tables(case: Case, data: Dataset) -> Tables:
+    """The splits as a case sees them.
+
+    "discard": training keeps the complete items only, so that it has nothing left to hide. "discard", "enhance" and "extend": the
+    retrieval split has gaps as the training split, drawn for itself by the same seed.
+
+    Raises:
+        InputError: no item is left.
+    """
+    if case.protocol.unseen:
+        data = without_unseen(data, case.protocol.unseen)
+    options = case.options()
+    if case.protocol.use == COMPLETE:
+        return Tables(data.train, data.query, data.retrieval, "observed", options)
+    training, retrieval = masked(data.train, options), masked(data.retrieval, options)
+    rows = ROW_USES[case.protocol.use](training.present, retrieval.present)
+    if not rows.train.any():
+        raise InputError(f"use 'discard': none of the {len(training)} training items is complete.")
+    part: Part = "observed" if case.protocol.use == "extend" else "complete"
+    if rows.train.all():
+        return Tables(data.train, data.query, retrieval, part, options)
+    return Tables(training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None}))
+
+
+def run(case: Case, data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None) -> Line:
+    """Train and measure; what is known of the run beside its identity.
+
+    Returns:
+        map, random: tie-aware mAP@all of the codes and of a random order, by task.
+        queries, rows: numbers of queries in the mean, and of rows searched, by task.
+        seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together; threads, epochs, kept_epoch, validation, items, fingerprint, versions.
+
+    Raises:
+        InputError: data or settings that this method cannot be trained with.
+    """
+    chosen = tables(case, data)
+    return _baseline(case, chosen) if case.is_baseline else _method(case, chosen, device, note)
+
+
+def _method(case: Case, given: Tables, device: str, note: Callable[[str], None]) -> Line:
+    watch = _Watch()
+    trained = train(given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note)
+    taken = watch.read()
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = export_bundle(trained, Path(folder) / "bundle")
+        encoder = HashEncoder.load(Path(folder) / "bundle", device="cpu", threads=threads)
+        database = encode_database(encoder, TableSource(Path(folder), given.retrieval))
+        settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
+        result = evaluate(encoder, given.query, ExactRetriever(database, manifest.fingerprint), settings=settings)
+    cells = {name: cell for name, cell in result.cells.items() if cell.queries}
+    return {
+        "map": {name: round(cell.metrics[MAP], DIGITS) for name, cell in cells.items()},
+        "random": {name: round(cell.metrics[RANDOM], DIGITS) for name, cell in cells.items()},
+        "queries": {name: cell.queries for name, cell in cells.items()},
+        "rows": {name: cell.rows for name, cell in cells.items()},
+        **taken,
+        "threads": threads,
+        "epochs": trained.summary["epochs"],
+        "kept_epoch": trained.summary["kept_epoch"],
+        "validation": trained.validation_map,
+        "items": trained.summary["items"],
+        "fingerprint": manifest.fingerprint,
+        "versions": {"milvus-ichash": __version__, **trained.versions, "onnxruntime": onnxruntime.__version__},
+    }
+
+
+def _baseline(case: Case, given: Tables) -> Line:
+    training = masked(given.train, given.options)
+    retrieval = given.retrieval.take(given.retrieval.present.all(axis=1)) if given.part == "complete" else given.retrieval
+    query = given.query.hide(pdr_mask(given.query.present, case.protocol.query_pdr, case.seed))
+    watch = _Watch()
+    found = baselines.measure(case.method, train=training, queries=query, database=retrieval, bits=case.bits, seed=case.seed)
+    return {
+        "map": {name: round(value, DIGITS) for name, value in found.items()},
+        "random": dict.fromkeys(found, round(_random(query, retrieval), DIGITS)),
+        **watch.read(),
+        "threads": torch.get_num_threads(),
+        "items": {"training_items": len(training), "complete_items": int(training.present.all(axis=1).sum())},
+        "versions": {"milvus-ichash": __version__, "numpy": np.__version__},
+    }
+
+
+class _Watch:
+    """Time since it was made."""
+
+    def __init__(self) -> None:
+        self.clock, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds on the clock, and of all cores together, which other work on the machine leaves nearly as they are."""
+        return {"seconds": round(time.perf_counter() - self.clock, 1), "cpu_seconds": round(time.process_time() - self.cpu, 1)}
+
+
+def _random(query: FeatureTable, retrieval: FeatureTable) -> float:
+    """MAP of a random order, over the queries that have something relevant."""
+    relevant = ((_float_labels(query) @ _float_labels(retrieval).T) > 0).sum(axis=1)
+    relevant = relevant[relevant > 0]
+    return float(random_average_precision(np.full(len(relevant), len(retrieval)), relevant).mean())
+
+
+def _float_labels(table: FeatureTable) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if table.labels is None:
+        raise InputError("the data have no labels.")
+    return table.labels.astype(np.float32)

@@ -1,0 +1,87 @@
+"""Classes that are kept out of training and then queried: what is learnt of similarity beyond the classes that were seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from ichash_export.compare.dataset import Dataset
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable, Mask
+from milvus_ichash.incomplete import fraction
+from milvus_ichash.io.columns import listing
+
+
+def class_names(table: FeatureTable) -> tuple[str, ...]:
+    """The names of the classes, or their numbers from 0 on where they have none."""
+    if table.labels is None:
+        return ()
+    return table.label_names or tuple(map(str, range(table.labels.shape[1])))
+
+
+def check_classes(data: Dataset, names: Sequence[str]) -> tuple[str, ...]:
+    """These classes, in the data's order.
+
+    Raises:
+        InputError: a class that is not there, or all of them.
+    """
+    known = class_names(data.train)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--unseen '{name}': there is no such class; there are: {listing(known)}.")
+    if set(names) == set(known):
+        raise InputError("--unseen names every class: some have to be left for training.")
+    return tuple(name for name in known if name in set(names))
+
+
+def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
+    """floor(C * share) of the C classes, at least one, by lot among those that queries and database both have.
+
+    Raises:
+        InputError: a share outside (0, 1), or more classes than there are such.
+    """
+    exact = fraction(share, "share of unseen classes")
+    if not Fraction(0) < exact < 1:
+        raise InputError(f"--unseen-share {share}: a share of the classes is more than 0 and less than 1.")
+    names = class_names(data.train)
+    there = np.flatnonzero(_labels(data.query).any(axis=0) & _labels(data.retrieval).any(axis=0))
+    wanted = max(1, math.floor(len(names) * exact))
+    if wanted > len(there) or wanted == len(names):
+        raise InputError(f"--unseen-share {share}: of {len(names)} classes {wanted} cannot be kept out; {len(there)} can be queried.")
+    # A stream of its own, beside those of the mask and of the validation part.
+    chosen = np.random.default_rng([seed, 2]).permutation(there)[:wanted]
+    return tuple(names[i] for i in sorted(chosen.tolist()))
+
+
+def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
+    """The data with these classes kept out.
+
+    Training items that have one of them are left out, and their columns are gone from the training labels, so that no method has
+    classes without a sample. Queries are those that have one of them. Labels of queries and retrieval split are these classes only, so that
+    relevance is to share one; the retrieval split stays complete.
+
+    Raises:
+        InputError: no training item or no query is left.
+    """
+    columns = np.isin(class_names(data.train), unseen)
+    train = data.train.take(~_labels(data.train)[:, columns].any(axis=1))
+    query = data.query.take(_labels(data.query)[:, columns].any(axis=1))
+    for table, what in ((train, "training item has none"), (query, "query has one")):
+        if not len(table):
+            raise InputError(f"with the classes {listing(unseen, 5)} unseen nothing is left: no {what} of them.")
+    return Dataset(data.name, _only(train, ~columns), _only(query, columns), _only(data.retrieval, columns))
+
+
+def _only(table: FeatureTable, columns: Mask) -> FeatureTable:
+    names = tuple(name for name, chosen in zip(class_names(table), columns, strict=True) if chosen)
+    return replace(table, labels=_labels(table)[:, columns], label_names=names)
+
+
+def _labels(table: FeatureTable) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    if table.labels is None:
+        raise InputError("the data have no labels.")
+    return table.labels

@@ -1,0 +1,125 @@
+"""One case: what it trains on and is measured with, and its figures against the steps that a user would take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.grids import dataset, tiny_case, write_splits
+from support.tiny import plugin
+
+from ichash_export import baselines
+from ichash_export.compare.case import BASELINE, Case, Protocol
+from ichash_export.compare.dataset import Dataset
+from ichash_export.compare.running import run, tables
+from ichash_export.options import TrainingOptions
+from ichash_export.to_onnx import export_bundle
+from ichash_export.training import train
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.harness import evaluate
+from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.incomplete import partition_mask, pdr_mask
+from milvus_ichash.io import Columns, open_source
+from milvus_ichash.runtime.encoder import HashEncoder
+
+
+@pytest.fixture(autouse=True)
+def methods() -> Iterator[None]:
+    with plugin():
+        yield
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_splits(tmp_path_factory.mktemp("running") / "items.npz", missing=0.1)
+
+
+@pytest.fixture(scope="module")
+def data(items: Path) -> Dataset:
+    return dataset(items)
+
+
+def test_the_figures_are_those_of_train_export_and_evaluate(items: Path, data: Dataset, tmp_path: Path) -> None:
+    line = run(tiny_case("tiny", seed=2, pdr=0.5), data)
+    columns = Columns({"image": "I", "text": "T"})
+    options = TrainingOptions(seed=2, pdr=0.5)
+    trained = train(open_source(items, split="train", columns=columns).read(), "tiny", 16, options=options)
+    manifest = export_bundle(trained, tmp_path / "bundle")
+    encoder = HashEncoder.load(tmp_path / "bundle", device="cpu")
+    database = ExactRetriever.encode(encoder, open_source(items, split="retrieval", columns=columns))
+    result = evaluate(encoder, open_source(items, split="query", columns=columns).read(), database)
+    assert line["fingerprint"] == manifest.fingerprint
+    assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.cells.items()}
+    assert line["queries"] == {name: cell.queries for name, cell in result.cells.items()}
+    assert line["rows"] == dict.fromkeys(line["map"], 160)
+    assert (line["kept_epoch"], line["epochs"], line["validation"]) == (4, 4, trained.validation_map)
+    assert list(line["map"]) == ["both", "image", "text"]
+    assert all(0.2 < value < 0.35 for value in line["random"].values())
+
+
+@pytest.mark.parametrize(("use", "part"), [("discard", "complete"), ("enhance", "complete"), ("extend", "observed")])
+@pytest.mark.parametrize("how", [{"pdr": 0.4}, {"level": "easy"}])
+def test_what_becomes_of_incomplete_rows(data: Dataset, use: str, part: str, how: dict) -> None:
+    given = tables(tiny_case(seed=5, use=use, **how), data)
+    masks = {
+        name: pdr_mask(table.present, 0.4, 5) if "pdr" in how else partition_mask(table.present, "easy", 5)
+        for name, table in (("train", data.train), ("retrieval", data.retrieval))
+    }
+    np.testing.assert_array_equal(given.retrieval.present, masks["retrieval"])
+    assert (given.part, given.query) == (part, data.query)
+    complete = masks["train"].all(axis=1)
+    assert 0 < complete.sum() < 120
+    if use == "discard":
+        assert given.train.ids.tolist() == data.train.ids[complete].tolist()
+        assert (given.options.pdr, given.options.level, given.options.seed) == (0.0, None, 5)
+    else:
+        assert given.train is data.train
+        assert given.options == tiny_case(seed=5, **how).options()
+
+
+def test_rows_that_take_part_are_counted(data: Dataset) -> None:
+    mask = pdr_mask(data.retrieval.present, 0.4, 0)
+    lines = {use: run(tiny_case("tiny-cross", pdr=0.4, use=use), data) for use in ("enhance", "extend")}
+    assert lines["extend"]["rows"] == dict(zip(["image->text", "text->image"], mask.sum(0)[::-1].tolist(), strict=True))
+    assert set(lines["enhance"]["rows"].values()) == {int(mask.all(axis=1).sum())}
+
+
+def test_queries_with_gaps_are_asked_with_what_they_have(data: Dataset) -> None:
+    line = run(tiny_case(query_pdr=0.5), data)
+    assert list(line["map"]) == ["observed"]
+
+
+def test_unseen_classes(data: Dataset) -> None:
+    line = run(tiny_case(unseen=("class 1", "class 2")), data)
+    assert data.query.labels is not None and data.train.labels is not None
+    asked = data.query.labels[:, 1:3].any(axis=1) & data.query.present.all(axis=1)
+    assert line["queries"]["both"] == asked.sum()
+    assert line["rows"]["both"] == 160
+    assert line["items"]["training_items"] + line["items"]["validation_items"] == (~data.train.labels[:, 1:3].any(axis=1)).sum()
+    # Two classes of four are relevant to themselves only, and the others to nothing.
+    assert 0.15 < line["random"]["both"] < 0.35
+
+
+def test_a_baseline_learns_from_the_masked_items(data: Dataset) -> None:
+    line = run(Case("pca-itq", BASELINE, 8, 3, Protocol(pdr=0.6)), data)
+    masked = data.train.hide(pdr_mask(data.train.present, 0.6, 3))
+    found = baselines.measure("pca-itq", train=masked, queries=data.query, database=data.retrieval, bits=8, seed=3)
+    assert line["map"] == {name: round(value, 5) for name, value in found.items()}
+    assert line["items"] == {"training_items": 120, "complete_items": 48}
+    assert list(line["random"]) == list(line["map"])
+
+
+def test_a_baseline_searches_the_complete_rows_where_that_is_asked(data: Dataset) -> None:
+    line = run(Case("cosine", BASELINE, 8, 0, Protocol(pdr=0.6, use="enhance", query_pdr=0.3)), data)
+    database = data.retrieval.take(pdr_mask(data.retrieval.present, 0.6, 0).all(axis=1))
+    queries = data.query.hide(pdr_mask(data.query.present, 0.3, 0))
+    found = baselines.measure("cosine", train=data.train, queries=queries, database=database, bits=8, seed=0)
+    assert line["map"] == {name: round(value, 5) for name, value in found.items()}
+
+
+def test_discarding_everything(data: Dataset) -> None:
+    images = data.train.take(np.arange(3)).hide(np.array([[True, False]]))
+    with pytest.raises(InputError, match="none of the 3 training items is complete"):
+        tables(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
