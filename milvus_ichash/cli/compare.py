@@ -152,6 +152,7 @@ def compare(
         bool, typer.Option("--replace", help="Run cells again that are there with other settings, and drop their old lines.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there and what would run, and stop.")] = False,
+    no_run: Annotated[bool, typer.Option("--no-run", help="Run nothing: table and figures of what is there.")] = False,
     figure_pdr: Annotated[
         Path | None, typer.Option("--figure-pdr", help="Draw mAP against PDR into this file (.png, .svg, .pdf).", rich_help_panel=_OUTPUT)
     ] = None,
@@ -221,11 +222,13 @@ def compare(
         refuse_changed(planned, records)
     for remark in grid.remarks(who, recipe_set):
         note(remark, quiet=quiet)
-    left = len(missing(planned, replace=replace))
+    left = missing(planned, replace=replace)
+    if no_run and left:
+        note(f"{len(planned) - len(left)} of {len(planned)} runs are in '{results}'.", quiet=quiet)
     try:
-        with progress(f"{file.name}: {left} runs", left, quiet=quiet) as advance:
+        with progress(f"{file.name}: {len(left)} runs", 0 if no_run else len(left), quiet=quiet) as advance:
             outcomes = run_missing(planned, records, read, file, jobs=jobs, device=device.value, replace=replace)
-            failures = _watched(outcomes, advance, quiet)
+            failures = [] if no_run else _watched(outcomes, advance, quiet)
     except KeyboardInterrupt:
         complain(f"interrupted; {len(lines_of(planned, records))} of {len(planned)} runs are in '{results}'. The same command goes on.")
         raise typer.Exit(130) from None

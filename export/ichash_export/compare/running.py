@@ -85,7 +85,8 @@ def run(case: Case, data: Dataset, *, device: str = "auto", note: Callable[[str]
     Returns:
         map, random: tie-aware mAP@all of the codes and of a random order, by task.
         queries, rows: numbers of queries in the mean, and of rows searched, by task.
-        seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together; threads, epochs, kept_epoch, validation, items, fingerprint, versions.
+        seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together.
+        threads, epochs, kept_epoch, validation, items, fingerprint, versions.
 
     Raises:
         InputError: data or settings that this method cannot be trained with.

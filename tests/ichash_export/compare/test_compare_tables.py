@@ -17,7 +17,12 @@ from milvus_ichash.errors import InputError
 def line(method: str = "tiny", seed: int = 0, **changed: Any) -> dict[str, Any]:
     cell = {"data": "items", "method": method, "variant": "full", "bits": 16, "pdr": 0.5, "level": None, "query_pdr": 0.0}
     cell |= {"use": "complete", "unseen_share": None, "unseen": [], "seed": seed}
-    figures = {"map": {"both": 0.5 + 0.1 * seed, "image": 0.4}, "random": {"both": 0.2, "image": 0.3}, "seconds": 10.0 + seed, "cpu_seconds": 20.0 + seed}
+    figures = {
+        "map": {"both": 0.5 + 0.1 * seed, "image": 0.4},
+        "random": {"both": 0.2, "image": 0.3},
+        "seconds": 10.0 + seed,
+        "cpu_seconds": 20.0 + seed,
+    }
     return {**cell, **figures, **changed}
 
 

@@ -71,6 +71,11 @@ def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> No
     assert (dry.returncode, states.count(("tiny", "there")), states.count(("cosine", "to run")), len(states)) == (0, 4, 4, 12)
     assert results.read_bytes() == content
 
+    there = _run(data, results, *words, "--methods", "cosine", "--format", "json", "--no-run")
+    assert (there.returncode, there.stderr) == (0, f"8 of 12 runs are in '{results}'.\n")
+    assert {row["method"] for row in json.loads(there.stdout)}.isdisjoint({"cosine"})
+    assert results.read_bytes() == content
+
 
 def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"

@@ -1,0 +1,34 @@
+"""Bring the tables of docs/results.md up to date: run each command of it that prints one, and put what it prints below.
+
+    python docs/refresh.py [--no-run]
+
+A command is a ```console block that begins with `milvus-ichash compare`; the lines below it that begin with `|` are its table. With
+--no-run nothing is trained: the tables show the runs that are there. Run it where ../shared/data is, from the clone's top folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("results.md")
+BLOCK = re.compile(r"```console\n(?P<command>milvus-ichash compare .*?)```\n\n(?P<table>(?:\|.*\n)*)", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite the page."""
+    extra = sys.argv[1:]
+
+    def refreshed(block: re.Match[str]) -> str:
+        command = shlex.split(block["command"].replace("\\\n", " "))
+        done = subprocess.run([*command, *extra, "--format", "markdown"], stdout=subprocess.PIPE, text=True, check=True)
+        return f"```console\n{block['command']}```\n\n{done.stdout}"
+
+    PAGE.write_text(BLOCK.sub(refreshed, PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
