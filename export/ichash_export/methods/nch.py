@@ -24,8 +24,8 @@ reaches the codes through the generators, which are exported.
 More than two modalities: there are generators and neighbour modules for each ordered pair, and a missing modality is the mean of what
 is generated from each modality that is there. Anchors and stage 1 take the items that have all modalities.
 
-Ours: N is computed once for each item, not in every epoch (it is fixed, and without dropout, by then); `squash`, `schedule`, `weight_decay`; "mean"
-and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr; `epochs` counts both stages.
+Ours: N is computed once for each item, not in every epoch (it is fixed, and without dropout, by then); `squash`, `schedule`,
+`weight_decay`; "mean" and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr; `epochs` counts both stages.
 """
 
 from __future__ import annotations
