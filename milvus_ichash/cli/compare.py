@@ -142,6 +142,16 @@ def compare(
     complete_only: Annotated[
         bool, typer.Option("--complete-only", help="Leave out items that lack a modality, before anything is cut.", rich_help_panel=_DATA)
     ] = False,
+    held_out: Annotated[
+        int,
+        typer.Option(
+            "--held-out",
+            min=0,
+            help="This many training items take the queries' place, to choose settings by; the query split is not looked at.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = 0,
     name: Annotated[
         str | None,
         typer.Option("--name", help="What the results call the data.", rich_help_panel=_DATA, show_default="DATA without its ending"),
@@ -212,6 +222,7 @@ def compare(
         holdout,
         tuple(zeros_missing or ()),
         complete_only,
+        held_out,
     )
     read, records = file.read(), Records(results)
     planned = plan(grid.cases(who, lengths, how, _listed(seeds, int, "--seeds"), read), read, records)
@@ -226,7 +237,7 @@ def compare(
     if no_run and left:
         note(f"{len(planned) - len(left)} of {len(planned)} runs are in '{results}'.", quiet=quiet)
     try:
-        with progress(f"{file.name}: {len(left)} runs", 0 if no_run else len(left), quiet=quiet) as advance:
+        with progress(f"{read.name}: {len(left)} runs", 0 if no_run else len(left), quiet=quiet) as advance:
             outcomes = run_missing(planned, records, read, file, jobs=jobs, device=device.value, replace=replace)
             failures = [] if no_run else _watched(outcomes, advance, quiet)
     except KeyboardInterrupt:

@@ -17,6 +17,9 @@ from milvus_ichash.io import Columns, FeatureSource, Holdout, SourceInfo, open_s
 from milvus_ichash.io.source import SPLITS
 from milvus_ichash.io.views import cut
 
+_LOT = 777
+"""Seed of the choice of held-out items."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -49,6 +52,8 @@ class DataFile:
         holdout: queries to cut off a file that is one table.
         zeros_missing: modalities of which a row of zeros means that the item lacks it (bags of words, say).
         complete_only: leave out items that lack a modality, before anything is cut.
+        held_out: training items, by lot, that take the queries' place, to choose settings by: they are gone from the training and the
+            retrieval split, and the query split is not looked at.
     """
 
     path: Path
@@ -57,6 +62,7 @@ class DataFile:
     holdout: int | None = None
     zeros_missing: tuple[str, ...] = ()
     complete_only: bool = False
+    held_out: int = 0
 
     def read(self) -> Dataset:
         """Read the splits.
@@ -72,7 +78,8 @@ class DataFile:
             whole = self._prepared(open_source(self.path, columns=self.columns))
             splits = cut(TableSource(self.path, whole), holdout)
             tables = {split: splits[split].read() for split in SPLITS}
-        return Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
+        read = Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
+        return hold_out(read, self.held_out) if self.held_out else read
 
     def _prepared(self, source: FeatureSource) -> FeatureTable:
         if source.info.classes is None:
@@ -86,6 +93,21 @@ class DataFile:
             raise InputError(f"{self.path}: no item has all of {', '.join(table.modalities)}, so that --complete-only leaves none.")
         table.check_rows()
         return table
+
+
+def hold_out(data: Dataset, number: int) -> Dataset:
+    """The data with this many training items as queries, the same ones every time.
+
+    Raises:
+        InputError: fewer than two training items would be left.
+    """
+    if not 0 < number < len(data.train) - 1:
+        raise InputError(f"--held-out {number}: there are {len(data.train)} training items, and some have to be left to train on.")
+    chosen = np.zeros(len(data.train), np.bool_)
+    chosen[np.random.default_rng(_LOT).permutation(len(data.train))[:number]] = True
+    queries = data.train.take(chosen)
+    elsewhere = ~np.isin(data.retrieval.ids, queries.ids)
+    return Dataset(f"{data.name}, {number} held out", data.train.take(~chosen), queries, data.retrieval.take(elsewhere))
 
 
 class TableSource(FeatureSource):
