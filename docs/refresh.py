@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("results.md")
-BLOCK = re.compile(r"```console\n(?P<command>milvus-ichash compare .*?)```\n\n(?P<table>(?:\|.*\n)*)", re.DOTALL)
+BLOCK = re.compile(r"```console\n(?P<command>milvus-ichash compare .*?)```\n\n(?P<table>(?:\|[^\n]*\n)*)", re.DOTALL)
 
 
 def main() -> None:
