@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -72,3 +73,10 @@ class FeatureScaling(nn.Module):
         span = high - low
         self.shift.copy_(low)
         self.scale.copy_(torch.where(span > 1e-6, 1 / span.clamp_min(1e-6), torch.ones_like(span)))
+
+
+def hide(present: Tensor, share: float) -> Tensor:
+    """`present` (B, M) with all but one modality hidden from this share of the items, by torch's global generator."""
+    chosen = torch.rand(len(present), 1, device=present.device) < share
+    kept = ((1 + torch.rand(present.shape, device=present.device)) * present).argmax(dim=1)
+    return torch.where(chosen, F.one_hot(kept, present.shape[1]).bool(), present)

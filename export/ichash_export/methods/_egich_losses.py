@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,8 +30,3 @@ def alignment(h: Tensor, anchors: Tensor, temperature: float) -> Tensor:
     own = F.log_softmax(cosine(h, h) / temperature, dim=1)
     guided = F.log_softmax(cosine(h, anchors) / temperature, dim=1)
     return F.kl_div(own, guided, reduction="batchmean", log_target=True)
-
-
-def signs(h: Tensor) -> Tensor:
-    """sign(h) in {-1, +1}; zero is a 0 bit, that is -1, as the bit rule has it (torch.sign(0) is 0)."""
-    return torch.where(h > 0, 1.0, -1.0).to(h.dtype)

@@ -1,11 +1,10 @@
-"""The generators of JCPMH, and what hides modalities from them to learn from."""
+"""The generators of JCPMH."""
 
 from __future__ import annotations
 
 from itertools import permutations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ichash_export.layers import mlp
@@ -51,10 +50,3 @@ class Generators(nn.Module):
 
 def _key(source: str, target: str) -> str:
     return f"{source}_to_{target}"
-
-
-def hide(present: Tensor, share: float) -> Tensor:
-    """`present` (B, M) with all but one modality hidden from this share of the items, by torch's global generator."""
-    chosen = torch.rand(len(present), 1, device=present.device) < share
-    kept = ((1 + torch.rand(present.shape, device=present.device)) * present).argmax(dim=1)
-    return torch.where(chosen, F.one_hot(kept, present.shape[1]).bool(), present)

@@ -73,6 +73,10 @@ class TrainData:
         """Where the tensors are."""
         return self.present.device
 
+    def complete(self) -> Tensor:
+        """Indices of the items that have all modalities."""
+        return self.present.all(dim=1).nonzero().flatten()
+
     def rows(self, index: Tensor) -> TrainData:
         """The items of these indices."""
         known = None if self.labelled is None else self.labelled[index]

@@ -169,7 +169,7 @@ class DCMH(Method):
         return codes
 
     def _paired(self, data: TrainData) -> TrainData:
-        return data.rows(data.present.all(dim=1).nonzero().flatten())
+        return data.rows(data.complete())
 
 
 def _outputs(m: str) -> str:

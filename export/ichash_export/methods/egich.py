@@ -52,9 +52,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ichash_export.knowledge import Knowledge
+from ichash_export.losses import signs
 from ichash_export.methods import _egich_knowledge as external
 from ichash_export.methods._egich_batch import TERMS, CodedBatch, grouped_batches, terms
-from ichash_export.methods._egich_losses import signs
 from ichash_export.methods._egich_network import Network
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData
 from milvus_ichash.errors import InputError

@@ -60,9 +60,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.layers import FeatureScaling, mlp
+from ichash_export.layers import FeatureScaling, hide, mlp
 from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods._jcpmh_completion import Generators, hide
+from ichash_export.methods._jcpmh_completion import Generators
 from ichash_export.methods._jcpmh_guides import GraphAutoencoder, adjacency, classification_loss
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, Scaling, TrainData, batches
 from milvus_ichash.errors import InputError
@@ -187,7 +187,7 @@ class JCPMH(Method):
                 self.word_scaling[name].fit_standard(data.features[name][data.present[:, i]])
                 if self.generators is not None:
                     self.generators.start_at(name, self.word_scaling[name].shift)
-        if self.autoencoder is not None and (complete := len(_complete(data))) < 2:
+        if self.autoencoder is not None and (complete := len(data.complete())) < 2:
             raise InputError(
                 f"jcpmh needs at least 2 training items that have all of {', '.join(names)}, to fit its autoencoder on; there are "
                 f"{complete} of {n}: give it more complete items, or set autoencoder to false."
@@ -224,7 +224,7 @@ class JCPMH(Method):
             return self._pass(data, self.classifier_losses, optimizers["classifiers"], generator) if self.classifiers else {}
         if self.autoencoder is None:
             return {}
-        return self._pass(data.rows(_complete(data)), self.autoencoder_losses, optimizers["autoencoder"], generator)
+        return self._pass(data.rows(data.complete()), self.autoencoder_losses, optimizers["autoencoder"], generator)
 
     def _rate(self, epoch: int) -> float:
         """Learning rate in this epoch of stage 3."""
@@ -322,8 +322,3 @@ class JCPMH(Method):
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """`code`, float32 (B, bits); a linear layer's output, not bounded."""
         return {"code": self._hashed(self._completed(features, present), present)}
-
-
-def _complete(data: TrainData) -> Tensor:
-    """Indices of the items that have all modalities."""
-    return data.present.all(dim=1).nonzero().flatten()

@@ -161,7 +161,7 @@ class NCH(Method):
         """
         if not self.neighbours:
             return
-        data, paired = self._seen(data), _paired(data)
+        data, paired = self._seen(data), data.complete()
         # BatchNorm cannot train on one item.
         if len(paired) < max(self.config.anchors, 2):
             fewer = f", or set anchors to at most {len(paired)}" if len(paired) > 1 else ""
@@ -211,7 +211,7 @@ class NCH(Method):
     def _train_neighbours(self, data: TrainData, optimizer: Optimizer, generator: torch.Generator) -> dict[str, float]:
         """Stage 1: L1."""
         self._guides = None
-        paired, steps = data.rows(_paired(data)), []
+        paired, steps = data.rows(data.complete()), []
         for index in batches(len(paired), self.config.batch_size, generator, data.device):
             items = paired.rows(index)
             loss = sum(F.mse_loss(self._neighbour(pair, items), items.features[pair[1]]) for pair in self.pairs)
@@ -302,11 +302,6 @@ class NCH(Method):
 
 def _key(source: str, target: str) -> str:
     return f"{source}_to_{target}"
-
-
-def _paired(data: TrainData) -> Tensor:
-    """Indices of the items that have all modalities."""
-    return data.present.all(dim=1).nonzero().flatten()
 
 
 def _step(loss: Tensor, optimizer: Optimizer) -> None:

@@ -44,7 +44,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.layers import mlp, observed_only
+from ichash_export.layers import hide, mlp, observed_only
 from ichash_export.losses import cosine, quantisation, squashed_similarity
 from ichash_export.methods._pmch_completion import Aggregation, recovery_network
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
@@ -223,11 +223,8 @@ class PMCH(Method):
 
     def _shown(self, present: Tensor) -> Tensor:
         """What the codes of a training batch are made from: `present`, with all but one modality hidden from some paired items."""
-        if not self.config.modality_dropout:
-            return present
-        chosen = (torch.rand(len(present), 1, device=present.device) < self.config.modality_dropout) & _paired(present).unsqueeze(1)
-        kept = ((1 + torch.rand(present.shape, device=present.device)) * present).argmax(dim=1)
-        return torch.where(chosen, F.one_hot(kept, present.shape[1]).bool(), present)
+        share = self.config.modality_dropout
+        return hide(present, share) if share else present
 
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
         """Eq. 10."""

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from support.tiny import make_table
 from torch import nn
 
-from ichash_export.layers import FeatureScaling
-from ichash_export.methods._jcpmh_completion import hide
+from ichash_export.layers import FeatureScaling, hide
 from ichash_export.methods._jcpmh_guides import GraphAutoencoder, adjacency
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.jcpmh import JCPMH, JCPMHConfig
