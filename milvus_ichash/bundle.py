@@ -111,6 +111,8 @@ class Manifest(_Strict):
     precision: Literal["float32", "float16"] = "float32"
     completion: str = ""
     """How the graph completes what is missing, in words."""
+    nested: tuple[int, ...] = ()
+    """Lengths that the codes were trained to be cut to, the first bits of each, with `bits` at the end; empty: they are not nested."""
     label_names: tuple[str, ...] | None = None
     opset: int
     versions: dict[str, str] = Field(default_factory=dict)
@@ -129,6 +131,10 @@ class Manifest(_Strict):
         for name in (*named, *self.raw):
             if name not in known:
                 raise ValueError(f"'{name}' is none of the modalities {', '.join(known)}")
+        if self.nested and (list(self.nested) != sorted(set(self.nested)) or self.nested[-1] != self.bits or self.nested[0] < 1):
+            raise ValueError(f"nested must be rising lengths up to the {self.bits} bits of the codes")
+        if any(length % 8 for length in self.nested):
+            raise ValueError("nested lengths must be multiples of 8")
         for name in self.files:
             if Path(name).name != name:
                 raise ValueError(f"'{name}' is no plain file name")

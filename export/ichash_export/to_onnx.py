@@ -96,6 +96,7 @@ def export_bundle(
         raw={modality: attachment.step for modality, attachment in given.items()},
         weights_sha256=weights_digest(graph, trained),
         completion=method.completion(),
+        nested=method.nested,
         label_names=trained.label_names,
         opset=OPSET,
         versions={"milvus-ichash": __version__, "onnx": onnx.__version__, **trained.versions},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -102,7 +102,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--task",
-            help="Such as 'image->text' or 'image->image' (cross-modal codes); both, image, text or observed (fused codes); repeat it.",
+            help="Such as 'image->text' or 'image->image' (cross-modal codes); both, image, text or observed (fused codes), and with --via "
+            "exact 'image->text', against codes made from words alone; repeat it.",
             rich_help_panel=_MEASURE,
             show_default="the usual ones",
         ),
@@ -206,7 +207,7 @@ def evaluate(
     files = Files(queries, against or queries, Columns(mapping(modality, "--modality"), id_column, labels_column), holdout)
     table = files.queries(split.value if split else None).read()
     encoder = HashEncoder.load(bundle, device=device.value)
-    with _retriever(way, files, encoder, milvus, collection, top_k) as retriever:
+    with _retriever(way, files, encoder, milvus, collection, top_k, task or ()) as retriever:
         if way is Via.search and top_k is None:
             _warn_of_time(len(table), len(retriever.database), quiet)
         result = measure(
@@ -251,12 +252,19 @@ def _warn_of_time(queries: int, rows: int, quiet: bool) -> None:
 
 @contextmanager
 def _retriever(
-    way: Via, files: Files, encoder: HashEncoder, settings: MilvusSettings | None, collection: str | None, top_k: int | None
+    way: Via,
+    files: Files,
+    encoder: HashEncoder,
+    settings: MilvusSettings | None,
+    collection: str | None,
+    top_k: int | None,
+    tasks: Sequence[str],
 ) -> Iterator[Retriever]:
     from milvus_ichash.evaluation.retrievers import ExactRetriever, SearchRetriever
+    from milvus_ichash.evaluation.tasks import alone_targets
 
     if settings is None:
-        yield ExactRetriever.encode(encoder, files.database())
+        yield ExactRetriever.encode(encoder, files.database(), alone_targets(encoder.manifest, tasks))
         return
     from milvus_ichash.index.client import connect
     from milvus_ichash.index.hash_index import HashIndex

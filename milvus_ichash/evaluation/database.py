@@ -12,7 +12,8 @@ import numpy as np
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Labels
-from milvus_ichash.features import Ids, Mask
+from milvus_ichash.evaluation.tasks import alone_code
+from milvus_ichash.features import FeatureTable, Ids, Mask
 from milvus_ichash.io.columns import listing
 
 if TYPE_CHECKING:
@@ -48,8 +49,13 @@ class Database:
         return len(self.ids)
 
 
-def encode_database(encoder: HashEncoder, source: FeatureSource) -> Database:
+def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> Database:
     """Encode a feature source, batch by batch.
+
+    Args:
+        encoder: makes the codes.
+        source: the rows.
+        alone: modalities that fused codes are made from alone too, as `tasks.alone_code` names them; zeros in rows that lack it.
 
     Raises:
         InputError: the source has no labels, or rows that cannot be encoded.
@@ -59,13 +65,13 @@ def encode_database(encoder: HashEncoder, source: FeatureSource) -> Database:
     ids: list[Ids] = []
     labels: list[Labels] = []
     present: list[Mask] = []
-    codes: dict[str, list[Codes]] = {code.name: [] for code in encoder.manifest.codes}
+    codes: dict[str, list[Codes]] = {}
     for table in source.batches(_BATCH):
         ids.append(table.ids)
         labels.append(_known_labels(table.labels, table.labelled))
         present.append(table.present)
-        for name, part in encoder.encode_table(table).items():
-            codes[name].append(part)
+        for name, part in (encoder.encode_table(table) | _alone(encoder, table, alone)).items():
+            codes.setdefault(name, []).append(part)
     if not ids:
         raise InputError(f"{source.info.path} has no rows to search in.")
     order = np.argsort(np.concatenate(ids), kind="stable")
@@ -125,6 +131,19 @@ def align_labels(query: Labels, query_names: Sequence[str] | None, database: Dat
         if query_names[column] in known:
             aligned[:, known[query_names[column]]] = query[:, column]
     return aligned, unknown
+
+
+def _alone(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str]) -> dict[str, Codes]:
+    """Fused codes of all rows from one modality each."""
+    fused = [code.name for code in encoder.manifest.codes if code.modality is None]
+    found: dict[str, Codes] = {}
+    for modality in modalities if fused else ():
+        there = table.present[:, table.modalities.index(modality)]
+        made = encoder.encode_table(table.only(modality))
+        for name in fused:
+            found[alone_code(name, modality)] = np.zeros((len(table), encoder.manifest.bits // 8), np.uint8)
+            found[alone_code(name, modality)][there] = made[name]
+    return found
 
 
 def _known_labels(labels: Labels | None, labelled: Mask | None) -> Labels:

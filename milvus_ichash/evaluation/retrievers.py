@@ -108,13 +108,14 @@ class ExactRetriever(Retriever):
         self.about = about or {}
 
     @classmethod
-    def encode(cls, encoder: HashEncoder, source: FeatureSource) -> ExactRetriever:
-        """Codes of a feature source, made here: no Milvus is needed.
+    def encode(cls, encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> ExactRetriever:
+        """Codes of a feature source, made here: no Milvus is needed. `alone` as for `encode_database`.
 
         Raises:
             InputError: the source has no labels, or rows that cannot be encoded.
         """
-        return cls(encode_database(encoder, source), encoder.manifest.fingerprint, about={"database_file": str(source.info.path)})
+        database = encode_database(encoder, source, alone)
+        return cls(database, encoder.manifest.fingerprint, about={"database_file": str(source.info.path)})
 
     @classmethod
     def read_back(cls, index: HashIndex) -> ExactRetriever:

@@ -55,6 +55,16 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     assert written.fused
 
 
+def test_lengths_of_nested_codes() -> None:
+    assert manifest().nested == ()
+    nested = manifest(bits=64, nested=(16, 32, 64))
+    assert nested.nested == (16, 32, 64)
+    assert nested.fingerprint == manifest(bits=64).fingerprint, "the codes are the same, cut or not"
+    for wrong in ((16, 32), (32, 16, 64), (12, 64), (0, 64), (64, 128), (16, 16, 64)):
+        with pytest.raises(ValidationError, match="nested"):
+            manifest(bits=64, nested=wrong)
+
+
 def test_the_fingerprint_names_what_decides_the_codes() -> None:
     base = manifest()
     assert len(base.fingerprint) == 16

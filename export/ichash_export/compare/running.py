@@ -103,7 +103,8 @@ def _method(case: Case, given: Tables, device: str, note: Callable[[str], None])
     with tempfile.TemporaryDirectory() as folder:
         manifest = export_bundle(trained, Path(folder) / "bundle")
         encoder = HashEncoder.load(Path(folder) / "bundle", device="cpu", threads=threads)
-        database = encode_database(encoder, TableSource(Path(folder), given.retrieval))
+        alone = given.retrieval.modalities if trained.model.method.one_space else ()
+        database = encode_database(encoder, TableSource(Path(folder), given.retrieval), alone)
         settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
         result = evaluate(encoder, given.query, ExactRetriever(database, manifest.fingerprint), settings=settings)
     cells = {name: cell for name, cell in result.cells.items() if cell.queries}

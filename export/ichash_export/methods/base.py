@@ -91,6 +91,8 @@ class Method(nn.Module, ABC):
         paper: where the method is published, in one line; a plain string, read without importing the file.
         needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else
             they are left out.
+        one_space: True where fused codes of different modalities are made to be compared with each other, so that `compare` also measures
+            "image->text" and the like, against codes made from one modality alone.
         Config: the settings' class.
         ablations: the method's variants, name (the paper's, where it has one) -> the settings that make it.
         scaling: how each modality is scaled: standardised, or min-max to [0, 1].
@@ -101,6 +103,7 @@ class Method(nn.Module, ABC):
     family: ClassVar[Family]
     paper: ClassVar[str] = ""
     needs_labels: ClassVar[bool] = True
+    one_space: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
@@ -125,6 +128,11 @@ class Method(nn.Module, ABC):
         if self.family == "fused":
             return {"code": None}
         return {f"{m}_code": m for m in self.spec.modalities}
+
+    @property
+    def nested(self) -> tuple[int, ...]:
+        """Lengths, `bits` the last of them, that the codes are trained to be cut to; empty where they are not to be cut."""
+        return ()
 
     @classmethod
     def input_sizes(cls, config: Any, recorded: Mapping[str, int] | None) -> dict[str, int]:

@@ -14,6 +14,7 @@ from ichash_export import baselines
 from ichash_export.compare.case import BASELINE, Case, Protocol
 from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.running import run, tables
+from ichash_export.methods import registry
 from ichash_export.options import TrainingOptions
 from ichash_export.to_onnx import export_bundle
 from ichash_export.training import train
@@ -123,3 +124,11 @@ def test_discarding_everything(data: Dataset) -> None:
     images = data.train.take(np.arange(3)).hide(np.array([[True, False]]))
     with pytest.raises(InputError, match="none of the 3 training items is complete"):
         tables(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
+
+
+def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run(tiny_case("tiny", seed=2, pdr=0.5), data)
+    monkeypatch.setattr(registry.load("tiny"), "one_space", True)
+    line = run(tiny_case("tiny", seed=2, pdr=0.5), data)
+    assert list(line["map"]) == ["both", "image", "text", "image->text", "text->image"]
+    assert {name: line["map"][name] for name in before["map"]} == before["map"]

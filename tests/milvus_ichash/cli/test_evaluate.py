@@ -119,6 +119,17 @@ def test_a_table_for_people_and_remarks_beside_it(run: Run, place: tuple[Path, P
     assert run(folder, "queries.npz", "--bundle", bundle, "-c", "rows", "--via", "readback", "--quiet").stderr == ""
 
 
+def test_fused_codes_from_one_modality_to_the_other(run: Run, tmp_path: Path, make_bundle: MakeBundle) -> None:
+    write_npz(tmp_path / "rows.npz", items(60))
+    write_npz(tmp_path / "queries.npz", items(20, seed=1, first_id=100))
+    bundle = make_bundle()
+    asked = ("queries.npz", "--against", "rows.npz", "-b", bundle, "--format", "json")
+    done = run(tmp_path, *asked, "--task", "image->text", "--task", "both")
+    assert done.returncode == 0, done.stderr
+    assert [row["task"] for row in json.loads(done.stdout)] == ["image->text", "both"]
+    assert [row["task"] for row in json.loads(run(tmp_path, *asked).stdout)] == ["both", "image", "text"]
+
+
 def test_a_holdout_cuts_queries_from_one_table(run: Run, place: tuple[Path, Path]) -> None:
     folder, bundle = place
     done = run(folder, "items.npz", "--holdout", "40", "--bundle", bundle, "--via", "exact", "--json", "held.json")

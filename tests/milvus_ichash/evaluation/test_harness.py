@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import ranking_oracle as oracle
-from support.labelled_items import items
+from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import Database
@@ -19,6 +19,7 @@ from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.retrievers import ExactRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
+from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
 MakeBundle = Callable[..., Path]
@@ -52,6 +53,29 @@ def test_cross_modal_figures_pair_by_pair(make_bundle: MakeBundle, part: str) ->
         assert (cell.queries, cell.rows) == (len(values), takes_part.sum())
         assert cell.without_modality == 15 - len(asked) > 0
         assert cell.without_relevant == len(asked) - len(values)
+
+
+@pytest.mark.parametrize("part", ["observed", "all", "complete"])
+def test_one_space_figures_pair_by_pair(make_bundle: MakeBundle, tmp_path: Path, part: str) -> None:
+    """Queries are made from the picture alone, the database from the words alone, whatever else its rows have."""
+    encoder = HashEncoder.load(make_bundle())
+    table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
+    retriever = ExactRetriever.encode(encoder, open_source(write_npz(tmp_path / "items.npz", table)), ["text", "image"])
+    result = evaluate(encoder, queries, retriever, settings=Settings(part=part))
+    assert list(result.cells) == ["both", "image", "text", "image->text", "text->image"]
+    for source, target in (("image", "text"), ("text", "image")):
+        rows = table.take(table.present.all(axis=1)) if part == "complete" else table.only(target)
+        stored, asked = encoder.encode_table(rows.only(target))["code"], queries.only(source)
+        values = []
+        for code, labels in zip(encoder.encode_table(asked)["code"], asked.labels, strict=True):
+            relevant = (rows.labels @ labels > 0).tolist()
+            if any(relevant):
+                values.append(oracle.expected_ap([oracle.hamming(code, c) for c in stored], relevant))
+        cell = result.cells[f"{source}->{target}"]
+        assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert (cell.queries, cell.rows) == (len(values), len(rows))
+    usual = evaluate(encoder, queries, ExactRetriever.encode(encoder, open_source(tmp_path / "items.npz")), settings=Settings(part=part))
+    assert {name: usual.cells[name] for name in usual.cells} == {name: result.cells[name] for name in ("both", "image", "text")}
 
 
 def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
@@ -145,8 +169,8 @@ def test_what_cannot_be_measured(make_bundle: MakeBundle) -> None:
         evaluate(HashEncoder.load(make_bundle(seed=1)), queries, retriever)
     with pytest.raises(InputError, match="the queries have no labels"):
         evaluate(encoder, replace(queries, labels=None), retriever)
-    with pytest.raises(InputError, match="no task 'image->text'"):
-        evaluate(encoder, queries, retriever, tasks=["image->text"])
+    with pytest.raises(InputError, match="no task 'image->sound'"):
+        evaluate(encoder, queries, retriever, tasks=["image->sound"])
     with pytest.raises(InputError, match="ranks count from 1"):
         Settings(at_k=(10, 0))
     with pytest.raises(InputError, match="PDR of 1"):

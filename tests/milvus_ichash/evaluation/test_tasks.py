@@ -11,7 +11,7 @@ from support.labelled_items import items
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.tasks import available_tasks, choose_tasks, has_all
+from milvus_ichash.evaluation.tasks import alone_code, alone_targets, available_tasks, choose_tasks, has_all
 
 MakeBundle = Callable[..., Path]
 
@@ -76,3 +76,22 @@ def test_rows_that_take_part(make_bundle: MakeBundle) -> None:
     assert has_all(present, both, ("text",)).tolist() == [True, False, True]
     assert has_all(present, both, ()).all()
     assert has_all(present, both, both).tolist() == [True, False, False]
+
+
+def test_a_fused_code_may_be_searched_for_what_one_modality_alone_makes(make_bundle: MakeBundle) -> None:
+    manifest = read_manifest(make_bundle())
+    stored = ["code", alone_code("code", "text")]
+    assert names(manifest, stored) == ["both", "image", "text", "image->text"], "usual where such codes are there"
+    assert names(manifest, stored, masked=True) == ["observed"]
+    task = available_tasks(manifest)["image->text"]
+    assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), "code", stored[1], "text")
+    assert [task.rows(part, ("image", "text")) for part in ("observed", "all", "complete")] == [("text",), ("text",), ("image", "text")]
+    with pytest.raises(InputError, match=r"'text->image' searches codes made from image alone, which no collection holds: .*--via exact"):
+        names(manifest, stored, ["text->image"])
+
+
+def test_what_has_to_be_coded_alone(make_bundle: MakeBundle) -> None:
+    manifest = read_manifest(make_bundle(modalities={"image": 4, "text": 3, "sound": 2}))
+    assert len([task for task in available_tasks(manifest).values() if task.alone]) == 6
+    assert alone_targets(manifest, ["image->text", "sound->text", "all", "text->image", "nothing"]) == ("text", "image")
+    assert alone_targets(read_manifest(make_bundle(fused=False)), ["image->text"]) == ()
