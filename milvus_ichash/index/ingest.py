@@ -13,7 +13,7 @@ from milvus_ichash.errors import IchashError, InputError, PartialIngestError
 from milvus_ichash.features import FeatureTable, Ids, Mask
 from milvus_ichash.index.client import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.rows import Row
+from milvus_ichash.index.rows import Batch
 from milvus_ichash.io.duplicates import find_duplicate_ids
 from milvus_ichash.io.source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -108,12 +108,12 @@ def ingest(
         advance(start)
         for table in source.batches(options.batch_size, start=start):
             new = _not_there(index, table) if resuming else table
-            rows, present = _encode(index, encoder, new, options)
-            if rows and not options.dry_run:
+            batch, present = _encode(index, encoder, new, options)
+            if batch is not None and not options.dry_run:
                 if not there:
                     _create(index, manifest, options)
                     there = True
-                index.write(rows)
+                index.write(batch)
             _count(report, table, present, began)
             advance(len(table))
     except IchashError as error:
@@ -200,17 +200,17 @@ def _absent(index: HashIndex, ids: Ids) -> Mask:
     return np.array([key not in there for key in ids.tolist()], np.bool_)
 
 
-def _encode(index: HashIndex, encoder: HashEncoder, table: FeatureTable, options: IngestOptions) -> tuple[list[Row], Mask]:
-    """The rows to write, and what they have of the bundle's modalities: bool (n, M)."""
+def _encode(index: HashIndex, encoder: HashEncoder, table: FeatureTable, options: IngestOptions) -> tuple[Batch | None, Mask]:
+    """The items to write, and what they have of the bundle's modalities: bool (n, M)."""
     present = np.zeros((len(table), len(index.modalities)), np.bool_)
     for column, name in enumerate(index.modalities):
         if name in table.features:
             present[:, column] = table.present[:, table.modalities.index(name)]
     if not len(table):
-        return [], present
+        return None, present
     payload = {name: values for name, values in table.payload.items() if options.fields is None or name in options.fields}
     labels = list(_label_lists(_in_classes(index, table))) if options.labels and table.labels is not None else None
-    return index.rows(table.ids, encoder.encode_table(table), present, labels, payload), present
+    return index.batch(table.ids, encoder.encode_table(table), present, labels, payload), present
 
 
 def _in_classes(index: HashIndex, table: FeatureTable) -> FeatureTable:

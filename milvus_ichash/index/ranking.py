@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.features import Ids
 from milvus_ichash.index import filters
 from milvus_ichash.index.client import Connection
+from milvus_ichash.index.columnar import Columnar
+from milvus_ichash.index.indexing import METRIC
 from milvus_ichash.index.reading import LIMIT
-from milvus_ichash.index.schema import METRIC
 
 Distances = npt.NDArray[np.int32]
 
-_HITS_AT_ONCE = 1 << 17
+_HITS_AT_ONCE = 1 << 18
 """Hits asked for in one call: a few megabytes, well below the 64 that a server sends."""
 
 
@@ -47,17 +48,24 @@ class Search:
         collection, code: the field that holds the codes.
         radius: largest distance, or None.
         expression: filter.
+        nprobe: cells that are looked through, of BIN_IVF_FLAT; None for BIN_FLAT.
     """
 
     collection: str
     code: str
     radius: int | None = None
     expression: str = ""
+    nprobe: int | None = None
 
     @property
-    def params(self) -> dict[str, Any]:
-        """Search parameters. Milvus takes items nearer than `radius`, so it is one more than the largest distance."""
-        return {"metric_type": METRIC, "params": {} if self.radius is None else {"radius": self.radius + 1}}
+    def params(self) -> dict[str, int]:
+        """Search parameters. Milvus takes items nearer than `radius`, so it is one more than the largest distance.
+
+        With cells to probe, the radius is left to us: in Milvus 2.3 such a search passes over nprobe, and finds next to nothing.
+        """
+        if self.nprobe is not None:
+            return {"nprobe": self.nprobe}
+        return {} if self.radius is None else {"radius": self.radius + 1}
 
 
 def check_reach(top_k: int, radius: int | None, bits: int) -> None:
@@ -73,16 +81,23 @@ def nearest(connection: Connection, search: Search, codes: Sequence[bytes], k: i
     """The k nearest items of each query."""
     shape = (len(codes), k)
     hits = Hits(np.full(shape, None, object), np.full(shape, -1, np.int32), np.zeros(len(codes), np.int64), [])
-    for q, found in enumerate(_found(connection, search, codes, k, fields)):
-        # In the order of Milvus, items at the same distance come as they like.
-        order = sorted(range(len(found.ids)), key=lambda i, d=found.distances, ids=found.ids: (d[i], ids[i]))  # type: ignore[misc]
+    for q, (ids, distances, entities) in enumerate(_found(connection, search, codes, k, fields)):
+        order = _order(ids, distances)
+        if search.radius is not None:
+            order = order[distances[order] <= search.radius]
         n = len(order)
-        hits.ids[q, :n] = [found.ids[i] for i in order]
-        hits.distances[q, :n] = [found.distances[i] for i in order]
+        hits.ids[q, :n] = ids[order]
+        hits.distances[q, :n] = distances[order]
         hits.counts[q] = n
-        entities = [hit["entity"] for hit in found] if fields else [{} for _ in order]
-        hits.fields.append([entities[i] for i in order])
+        hits.fields.append([entities[i] for i in order.tolist()] if fields else [{} for _ in range(n)])
     return hits
+
+
+def first_rankings(connection: Connection, search: Search, codes: Sequence[bytes], k: int) -> Iterator[tuple[Ids, Distances]]:
+    """For each query the k nearest items, or as many as its cells hold, sorted by (distance, id)."""
+    for ids, distances, _ in _found(connection, search, codes, k, ()):
+        order = _order(ids, distances)
+        yield ids[order], distances[order]
 
 
 def complete_rankings(connection: Connection, search: Search, codes: Sequence[bytes], keys: Ids) -> Iterator[tuple[Ids, Distances]]:
@@ -105,31 +120,76 @@ def complete_rankings(connection: Connection, search: Search, codes: Sequence[by
         for part, first in zip(slices, range(0, len(keys), LIMIT), strict=True):
             # One slice is the whole collection: then the range would only cost time.
             within = filters.between(part[0], part[-1]) if len(slices) > 1 else ""
-            sliced = Search(search.collection, search.code, None, filters.both(search.expression, within))
-            place = {key: first + i for i, key in enumerate(part.tolist())}
-            for q, found in enumerate(_found(connection, sliced, queries, len(part), ())):
-                columns = [place.get(key, -1) for key in found.ids]
-                distances[q, columns] = found.distances
-                if -1 in columns or len(set(columns)) < len(part):
+            sliced = replace(search, expression=filters.both(search.expression, within))
+            place = _places(part)
+            for q, (ids, found, _) in enumerate(_found(connection, sliced, queries, len(part), ())):
+                columns = place(ids)
+                if len(ids) != len(part) or (columns < 0).any() or np.bincount(columns, minlength=len(part)).max(initial=1) > 1:
                     raise MilvusError(f"the rows of '{search.collection}' changed while they were ranked: do it again when nobody writes.")
+                distances[q, first + columns] = found
         for row in distances:
             order = np.argsort(row, kind="stable")
             yield keys[order], row[order]
 
 
-def _found(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> Iterator[Any]:
-    """pymilvus's hits of each query, in calls of a bounded size."""
+def _places(part: Ids) -> Callable[[Ids], npt.NDArray[np.intp]]:
+    """From ids to their places in these sorted ids, -1 for those that are not among them."""
+    if part.dtype == object:
+        place = {key: i for i, key in enumerate(part.tolist())}
+        return lambda ids: np.fromiter((place.get(key, -1) for key in ids.tolist()), np.intp, len(ids))
+
+    def places(ids: Ids) -> npt.NDArray[np.intp]:
+        at = np.minimum(np.searchsorted(part, ids), len(part) - 1)
+        return np.where(part[at] == ids, at, -1)
+
+    return places
+
+
+def _order(ids: Ids, distances: Distances) -> npt.NDArray[np.intp]:
+    """By (distance, id): in the order of Milvus, items at the same distance come as they like."""
+    if ids.dtype != object:
+        return np.lexsort((ids, distances))
+    pairs = list(zip(distances.tolist(), ids.tolist(), strict=True))
+    return np.array(sorted(range(len(pairs)), key=pairs.__getitem__), np.intp)
+
+
+Found = tuple[Ids, Distances, Sequence[dict[str, Any]]]
+"""Ids and int32 distances (hits,) of one query, and the fields asked for of each hit."""
+
+
+def _found(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> Iterator[Found]:
+    """What Milvus finds for each query, in its order, in calls of a bounded size."""
     at_once = max(1, _HITS_AT_ONCE // limit)
     for start in range(0, len(codes), at_once):
+        queries = codes[start : start + at_once]
         with connection.calling(f"search the collection '{search.collection}'"):
-            found = connection.client.search(
-                search.collection,
-                data=list(codes[start : start + at_once]),
-                anns_field=search.code,
-                search_params=search.params,
-                filter=search.expression,
-                limit=limit,
-                output_fields=list(fields),
-                timeout=connection.timeout,
-            )
+            if connection.columnar is None or fields:
+                found = [_of_hits(hits) for hits in _searched(connection, search, queries, limit, fields)]
+            else:
+                found = _columnar(connection.columnar, search, queries, limit, connection.timeout)
         yield from found
+
+
+def _columnar(columnar: Columnar, search: Search, codes: Sequence[bytes], limit: int, timeout: float) -> list[Found]:
+    found = columnar.search(search.collection, search.code, codes, search.params, search.expression, limit, timeout)
+    ends = np.cumsum(found.counts)[:-1]
+    return [(ids, distances, ()) for ids, distances in zip(np.split(found.ids, ends), np.split(found.distances, ends), strict=True)]
+
+
+def _searched(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> Any:
+    return connection.client.search(
+        search.collection,
+        data=list(codes),
+        anns_field=search.code,
+        search_params={"metric_type": METRIC, "params": search.params},
+        filter=search.expression,
+        limit=limit,
+        output_fields=list(fields),
+        timeout=connection.timeout,
+    )
+
+
+def _of_hits(found: Any) -> Found:
+    """One query's hits, as pymilvus gives them."""
+    ids: Ids = np.array(found.ids, np.int64) if found.ids and isinstance(found.ids[0], int) else np.array(found.ids, object)
+    return ids, np.array(found.distances, np.float32).astype(np.int32), [hit["entity"] for hit in found]
