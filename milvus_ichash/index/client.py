@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -70,8 +71,9 @@ class Connection:
         columnar: the fast way in and out; None where this pymilvus has none, or none was wanted.
     """
 
-    def __init__(self, client: Any, settings: MilvusSettings, lite: LiteServer | None) -> None:
+    def __init__(self, client: Any, settings: MilvusSettings, uri: str, lite: LiteServer | None) -> None:
         self.client = client
+        self._uri = uri
         self.settings = settings
         self.alias = uuid4().hex
         self.columnar: Columnar | None = None
@@ -80,6 +82,7 @@ class Connection:
         self.address = settings.address
         self.server_version = ""
         self._secret = settings.secret
+        self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
 
     @contextmanager
@@ -106,6 +109,21 @@ class Connection:
         if "Retry timeout" in reason or "DEADLINE_EXCEEDED" in reason:
             return f"{where} did not {what} within {self.timeout:g} s: see whether it is well, or allow more with --timeout."
         return f"{where} could not {what}: {reason}."
+
+    async def async_client(self) -> Any:
+        """A `pymilvus.AsyncMilvusClient` of the running event loop, made at the first call; `close_async` closes it."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            settings = self.settings
+            options = {} if self.is_lite else {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
+            self._async_clients[loop] = import_pymilvus().AsyncMilvusClient(self._uri, timeout=self.timeout, **options)
+        return self._async_clients[loop]
+
+    async def close_async(self) -> None:
+        """Close what the running event loop uses of the connection; `close` does the rest."""
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
 
     def close(self) -> None:
         """Close the connection; of Milvus Lite, the last one ends its process."""
@@ -159,7 +177,8 @@ def _check_version(connection: Connection) -> None:
     numbers = re.match(r"v?(\d+)\.(\d+)", connection.server_version)
     if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST:
         raise MilvusError(
-            f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: {'.'.join(map(str, _OLDEST))} or later is needed."
+            f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "
+            f"{'.'.join(map(str, _OLDEST))} or later is needed."
         )
 
 
@@ -180,7 +199,7 @@ def _open(settings: MilvusSettings, uri: str, options: dict[str, str], lite: Lit
     from milvus_ichash.index.columnar import Columnar
 
     pymilvus = import_pymilvus()
-    connection = Connection(None, settings, lite)
+    connection = Connection(None, settings, uri, lite)
     with connection.calling("answer"):
         # A connection of its own, which pymilvus closes with the client: by `dedicated`, in early 2.6 by `alias`. Else clients
         # of one address share one, which is never closed, or closed for all of them by the first.

@@ -47,7 +47,9 @@ class Found:
 class Columnar:
     """Columnar calls of one client. Errors are pymilvus's (`MilvusException`) and gRPC's."""
 
-    def __init__(self, stub: Any, metadata: Callable[[], Any], messages: Any, types: Any, error: Callable[..., Exception]) -> None:
+    def __init__(
+        self, stub: Callable[[], Any], metadata: Callable[[], Any], messages: Any, types: Any, error: Callable[..., Exception]
+    ) -> None:
         self._stub = stub
         self._metadata = metadata
         self._messages = messages
@@ -61,9 +63,10 @@ class Columnar:
             from pymilvus.exceptions import MilvusException
             from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-            stub = client._get_connection()._stub
+            # Asked for at every call: pymilvus makes another one where it loses the connection.
+            stub = _stub_of(client)
             requests = ("InsertRequest", "UpsertRequest", "SearchRequest", "QueryRequest")
-            calls = [stub.Insert, stub.Upsert, stub.Search, stub.Query, *(getattr(milvus_pb2, name) for name in requests)]
+            calls = [stub().Insert, stub().Upsert, stub().Search, stub().Query, *(getattr(milvus_pb2, name) for name in requests)]
             # Requests carry the name of the database in their metadata.
             metadata = _metadata_of(client)
             metadata()
@@ -75,13 +78,13 @@ class Columnar:
         """Insert rows whose ids are new; returns how many were acknowledged. An id that is there is then there twice."""
         request = self._messages.InsertRequest(collection_name=collection, num_rows=rows)
         request.fields_data.extend(self._fields(columns))
-        return int(self._sent(self._stub.Insert, request, timeout).insert_cnt)
+        return int(self._sent("Insert", request, timeout).insert_cnt)
 
     def upsert(self, collection: str, columns: Columns, rows: int, timeout: float) -> int:
         """Write rows by id; returns how many were acknowledged."""
         request = self._messages.UpsertRequest(collection_name=collection, num_rows=rows)
         request.fields_data.extend(self._fields(columns))
-        return int(self._sent(self._stub.Upsert, request, timeout).upsert_cnt)
+        return int(self._sent("Upsert", request, timeout).upsert_cnt)
 
     def search(
         self, collection: str, field: str, codes: Sequence[bytes], params: Mapping[str, int], expression: str, limit: int, timeout: float
@@ -106,7 +109,7 @@ class Columnar:
         }
         for name, value in options.items():
             request.search_params.add(key=name, value=str(value))
-        results = self._sent(self._stub.Search, request, timeout).results
+        results = self._sent("Search", request, timeout).results
         return Found(
             _ids(results.ids),
             np.array(results.scores, np.float32).astype(np.int32),
@@ -120,11 +123,15 @@ class Columnar:
         )
         for name, value in {"limit": limit, "iterator": True, "reduce_stop_for_best": True, "ignore_growing": False}.items():
             request.query_params.add(key=name, value=str(value))
-        answer = self._sent(self._stub.Query, request, timeout)
+        answer = self._sent("Query", request, timeout)
         return {field.field_name or META: _values(field) for field in answer.fields_data}
 
-    def _sent(self, call: Any, request: Any, timeout: float) -> Any:
-        answer = call(request, timeout=timeout, metadata=self._metadata())
+    def _sent(self, call: str, request: Any, timeout: float) -> Any:
+        try:
+            answer = getattr(self._stub(), call)(request, timeout=timeout, metadata=self._metadata())
+        except ValueError as error:
+            # By another thread, which had pymilvus connect anew.
+            raise self._error(message=f"{call}: {error}") from error
         status = answer.status
         code = status.code or status.error_code
         if code:
@@ -153,6 +160,10 @@ class Columnar:
             field = self._types.FieldData(field_name=name, type=kinds.Int64)
             field.scalars.long_data.data.extend(values)
         return field
+
+
+def _stub_of(client: Any) -> Callable[[], Any]:
+    return lambda: client._get_connection()._stub
 
 
 def _metadata_of(client: Any) -> Callable[[], Any]:

@@ -99,15 +99,22 @@ class HashIndex:
         return cls(connection, schema.check_name(collection), Description.of(manifest, codes), id_kind)
 
     @classmethod
-    def open(cls, connection: Connection, collection: str) -> HashIndex:
+    def open(cls, connection: Connection, collection: str, *, reindex: IndexSpec | None = None) -> HashIndex:
         """Open a collection that is there.
 
+        Args:
+            connection: to Milvus.
+            collection: its name.
+            reindex: the index that its codes are to have: another one, whatever it is, is replaced first.
+
         Raises:
-            InputError: it is not.
+            InputError: it is not there, or an index that this Milvus does not take.
             MismatchError: it was not made by this program, or is not as its description says.
             MilvusError: Milvus could not be asked.
         """
         description, id_kind = schema.describe(connection, collection)
+        if reindex is not None:
+            indexing.ensure(connection, collection, list(description.codes), reindex)
         return cls(connection, collection, description, id_kind, schema.complete(connection, collection, description, IndexSpec()))
 
     @staticmethod
@@ -231,20 +238,30 @@ class HashIndex:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
             MilvusError: Milvus could not.
         """
-        search = self._search(code, top_k, radius, nprobe, filter)
-        for name in output_fields:
-            if name in self.codes:
-                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
+        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = ranking.nearest(self.connection, search, code_bytes(codes, self.bits), top_k, self._asked(output_fields))
-        if filter and not hits.counts.any():
-            self._check_names(filter)
-        if "*" not in output_fields:
-            names = set(output_fields)
-            for row in (row for rows in hits.fields for row in rows):
-                for extra in row.keys() - names:
-                    del row[extra]
-        return hits
+            hits = ranking.nearest(self.connection, search, queries, top_k, fields)
+        return self._answer(hits, filter, output_fields)
+
+    async def search_async(
+        self,
+        codes: Codes,
+        *,
+        code: str | None = None,
+        top_k: int = 10,
+        radius: int | None = None,
+        nprobe: int | None = None,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+    ) -> Hits:
+        """`search` for an event loop, through pymilvus's `AsyncMilvusClient`: many can be under way at once.
+
+        Close it with `await index.connection.close_async()`.
+        """
+        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
+        with self._using(filter):
+            hits = await ranking.nearest_async(self.connection, search, queries, top_k, fields)
+        return self._answer(hits, filter, output_fields)
 
     def rank_first(
         self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
@@ -286,8 +303,7 @@ class HashIndex:
             InputError: an index that this Milvus does not take.
             MilvusError: Milvus could not; `reindex` again.
         """
-        spec = IndexSpec.of(spec.kind, spec.nlist, None, lite=self.connection.is_lite)
-        indexing.rebuild(self.connection, self.collection, list(self.codes), spec)
+        indexing.ensure(self.connection, self.collection, list(self.codes), spec)
         self.index = spec
 
     def wait_until_indexed(self, patience: float = 3600.0, advance: Callable[[int, int], object] = lambda done, rows: None) -> None:
@@ -336,6 +352,8 @@ class HashIndex:
             "missing": {m: self.count(f"{schema.has(m)} == false") for m in self.modalities},
             "classes": None if self.label_names is None else len(self.label_names),
             "index": indexing.states(self.connection, self.collection),
+            "nprobe": self.index.check_nprobe(None),
+            **indexing.segments_in_memory(self.connection, self.collection),
             "code bytes": rows * self.bits // 8 * len(self.codes),
         }
 
@@ -351,7 +369,28 @@ class HashIndex:
             raise InputError(f"collection '{self.collection}' {wrong}: {', '.join(self.codes)}.")
         return name
 
-    def _asked(self, output_fields: Sequence[str]) -> list[str]:
+    def _asked(
+        self, codes: Codes, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str, output_fields: Sequence[str]
+    ) -> tuple[Search, list[bytes], list[str]]:
+        """What Milvus is asked for: the search, the queries, and the fields."""
+        search = self._search(code, top_k, radius, nprobe, filter)
+        for name in output_fields:
+            if name in self.codes:
+                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
+        return search, code_bytes(codes, self.bits), self._fields(output_fields)
+
+    def _answer(self, hits: Hits, filter: str, output_fields: Sequence[str]) -> Hits:
+        """The hits with the fields that were asked for, and no others."""
+        if filter and not hits.counts.any():
+            self._check_names(filter)
+        if "*" not in output_fields:
+            names = set(output_fields)
+            for row in (row for rows in hits.fields for row in rows):
+                for extra in row.keys() - names:
+                    del row[extra]
+        return hits
+
+    def _fields(self, output_fields: Sequence[str]) -> list[str]:
         """Fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all the others."""
         if all(name.isidentifier() for name in output_fields):
             return list(output_fields)

@@ -25,6 +25,8 @@ FLAT_ROWS = 1_000_000
 IndexKind = Literal["BIN_FLAT", "BIN_IVF_FLAT"]
 
 _POLL_SECONDS = 0.5
+_FLUSH_SECONDS = 120.0
+"""A server that is busy with what was just written takes long."""
 _SMALL_SEGMENT = 1024
 """Segments below so many rows get no index: Milvus's default for `minSegmentNumRowsToEnableIndex`."""
 _TOO_LONG = 3600.0
@@ -119,19 +121,53 @@ def build(connection: Connection, collection: str, codes: list[str], spec: Index
         client.create_index(collection, params, timeout=connection.timeout, sync=False)
 
 
-def rebuild(connection: Connection, collection: str, codes: list[str], spec: IndexSpec) -> None:
-    """Drop the indexes of these codes and build others; nothing can be searched meanwhile.
+def ensure(connection: Connection, collection: str, codes: list[str], spec: IndexSpec) -> None:
+    """Give these codes this index: another one is dropped and this one built; nothing can be searched meanwhile.
 
     Cut off in the middle, the collection is there, without an index: the next who opens it makes a BIN_FLAT.
+
+    Raises:
+        InputError: an index that this Milvus does not take.
+        MilvusError: Milvus could not.
     """
-    client, timeout = connection.client, connection.timeout
-    with connection.calling(f"drop the index of '{collection}'"):
-        client.release_collection(collection, timeout=timeout)
-        for info in indexes(connection, collection):
-            if info["field_name"] in codes:
+    spec = IndexSpec.of(spec.kind, spec.nlist, None, lite=connection.is_lite)
+    wrong = [info for info in indexes(connection, collection) if info["field_name"] in codes and not _is(info, spec)]
+    if wrong:
+        client, timeout = connection.client, connection.timeout
+        with connection.calling(f"drop the index of '{collection}'"):
+            client.release_collection(collection, timeout=timeout)
+            for info in wrong:
                 client.drop_index(collection, info["index_name"], timeout=timeout)
-    build(connection, collection, codes, spec)
+        build(connection, collection, [info["field_name"] for info in wrong], spec)
     load(connection, collection)
+
+
+def _is(info: dict[str, Any], spec: IndexSpec) -> bool:
+    try:
+        return info["metric_type"] == METRIC and spec_of(info) == spec
+    except ValidationError:
+        return False
+
+
+def flush(connection: Connection, collection: str) -> None:
+    """Have the server seal and store what was written, so that it gets indexed."""
+    with connection.calling(f"flush the collection '{collection}'"):
+        connection.client.flush(collection, timeout=max(connection.timeout, _FLUSH_SECONDS))
+
+
+def rows_stored(connection: Connection, collection: str) -> int:
+    """Rows in storage, replaced and deleted ones too: enough to choose an index by, whether the collection is loaded or not."""
+    flush(connection, collection)
+    with connection.calling(f"count the rows of '{collection}'"):
+        return int(connection.client.get_collection_stats(collection, timeout=connection.timeout)["row_count"])
+
+
+def segments_in_memory(connection: Connection, collection: str) -> dict[str, int]:
+    """Number of the segments that a server holds in memory, and their rows (of each replica); empty on Milvus Lite."""
+    if connection.is_lite:
+        return {}
+    segments = _segments(connection, collection)
+    return {"segments": len(segments), "rows in segments": sum(segment.num_rows for segment in segments)}
 
 
 def load(connection: Connection, collection: str) -> None:
@@ -185,9 +221,7 @@ def wait_until_indexed(
     """
     if connection.is_lite:
         return
-    client, timeout = connection.client, connection.timeout
-    with connection.calling(f"flush the collection '{collection}'"):
-        client.flush(collection, timeout=max(timeout, 60.0))
+    flush(connection, collection)
     end = time.monotonic() + patience
     while True:
         pending, done, total = _progress(connection, collection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,12 +79,26 @@ def check_reach(top_k: int, radius: int | None, bits: int) -> None:
 
 def nearest(connection: Connection, search: Search, codes: Sequence[bytes], k: int, fields: Sequence[str]) -> Hits:
     """The k nearest items of each query."""
-    shape = (len(codes), k)
-    hits = Hits(np.full(shape, None, object), np.full(shape, -1, np.int32), np.zeros(len(codes), np.int64), [])
-    for q, (ids, distances, entities) in enumerate(_found(connection, search, codes, k, fields)):
+    return _hits(_found(connection, search, codes, k, fields), len(codes), k, search.radius, bool(fields))
+
+
+async def nearest_async(connection: Connection, search: Search, codes: Sequence[bytes], k: int, fields: Sequence[str]) -> Hits:
+    """The k nearest items of each query, without blocking the event loop while Milvus looks for them."""
+    found: list[Found] = []
+    with connection.calling(f"search the collection '{search.collection}'"):
+        client = await connection.async_client()
+        for queries in _calls(codes, k):
+            found += map(_of_hits, await client.search(**_arguments(connection, search, queries, k, fields)))
+    return _hits(found, len(codes), k, search.radius, bool(fields))
+
+
+def _hits(found: Iterable[Found], queries: int, k: int, radius: int | None, fields: bool) -> Hits:
+    shape = (queries, k)
+    hits = Hits(np.full(shape, None, object), np.full(shape, -1, np.int32), np.zeros(queries, np.int64), [])
+    for q, (ids, distances, entities) in enumerate(found):
         order = _order(ids, distances)
-        if search.radius is not None:
-            order = order[distances[order] <= search.radius]
+        if radius is not None:
+            order = order[distances[order] <= radius]
         n = len(order)
         hits.ids[q, :n] = ids[order]
         hits.distances[q, :n] = distances[order]
@@ -159,15 +173,19 @@ Found = tuple[Ids, Distances, Sequence[dict[str, Any]]]
 
 def _found(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> Iterator[Found]:
     """What Milvus finds for each query, in its order, in calls of a bounded size."""
-    at_once = max(1, _HITS_AT_ONCE // limit)
-    for start in range(0, len(codes), at_once):
-        queries = codes[start : start + at_once]
+    for queries in _calls(codes, limit):
         with connection.calling(f"search the collection '{search.collection}'"):
             if connection.columnar is None or fields:
-                found = [_of_hits(hits) for hits in _searched(connection, search, queries, limit, fields)]
+                found = [_of_hits(hits) for hits in connection.client.search(**_arguments(connection, search, queries, limit, fields))]
             else:
                 found = _columnar(connection.columnar, search, queries, limit, connection.timeout)
         yield from found
+
+
+def _calls(codes: Sequence[bytes], limit: int) -> Iterator[Sequence[bytes]]:
+    """The queries of each call."""
+    at_once = max(1, _HITS_AT_ONCE // limit)
+    return (codes[start : start + at_once] for start in range(0, len(codes), at_once))
 
 
 def _columnar(columnar: Columnar, search: Search, codes: Sequence[bytes], limit: int, timeout: float) -> list[Found]:
@@ -176,17 +194,18 @@ def _columnar(columnar: Columnar, search: Search, codes: Sequence[bytes], limit:
     return [(ids, distances, ()) for ids, distances in zip(np.split(found.ids, ends), np.split(found.distances, ends), strict=True)]
 
 
-def _searched(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> Any:
-    return connection.client.search(
-        search.collection,
-        data=list(codes),
-        anns_field=search.code,
-        search_params={"metric_type": METRIC, "params": search.params},
-        filter=search.expression,
-        limit=limit,
-        output_fields=list(fields),
-        timeout=connection.timeout,
-    )
+def _arguments(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> dict[str, Any]:
+    """Of `MilvusClient.search`."""
+    return {
+        "collection_name": search.collection,
+        "data": list(codes),
+        "anns_field": search.code,
+        "search_params": {"metric_type": METRIC, "params": search.params},
+        "filter": search.expression,
+        "limit": limit,
+        "output_fields": list(fields),
+        "timeout": connection.timeout,
+    }
 
 
 def _of_hits(found: Any) -> Found:
