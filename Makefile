@@ -45,7 +45,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS)
+	set -- $(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS); $(IN_CLOSED)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -59,7 +59,7 @@ class Settings:
 def evaluate(
     encoder: HashEncoder,
     queries: FeatureTable,
-    retriever: Retriever,
+    retriever: Retriever | Sequence[Retriever],
     *,
     tasks: Sequence[str] | None = None,
     settings: Settings | None = None,
@@ -70,24 +70,49 @@ def evaluate(
     Args:
         encoder: makes the queries' codes; from the bundle that made the database's.
         queries: with labels. One that is also a row of the database is left as it is; the result says how many there are.
-        retriever: ranks the database.
-        tasks: names; None: the usual ones (`tasks.choose_tasks`).
+        retriever: ranks the database; several where the codes are stored in several places (a collection for each, say): every
+            task is measured on the one that stores its code.
+        tasks: names; None: the usual ones (`tasks.choose_tasks`) that the stored codes allow.
         settings: how is measured.
         progress: told of each task and of the queries done.
 
     Raises:
         MismatchError: the codes of encoder and database come from different bundles.
-        InputError: no labels, classes that do not fit, an unknown task, or no query left in any task.
+        InputError: no labels, classes that do not fit, an unknown task, a code that is stored in two places, or no query left in
+            any task.
         MilvusError: Milvus was not reached in time, or refused.
     """
     settings = settings or Settings()
-    chosen = choose_tasks(encoder.manifest, retriever.codes, tasks, masked=settings.query_pdr > 0)
-    table, notes = _prepare(encoder, queries, retriever, settings)
-    cells = {task.name: _measure(encoder, task, table, retriever, settings, progress or _silent) for task in chosen}
+    retrievers = (retriever,) if isinstance(retriever, Retriever) else tuple(retriever)
+    home = _homes(retrievers)
+    chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
+    tables, notes = [], []
+    for place in retrievers:
+        table, remarks = _prepare(encoder, queries, place, settings)
+        tables.append(table)
+        notes += [f"{place.name}: {remark}" if len(retrievers) > 1 else remark for remark in (*place.notes, *remarks)]
+    cells = {}
+    for task in chosen:
+        place = home[task.stored_code]
+        cells[task.name] = _measure(encoder, task, tables[retrievers.index(place)], place, settings, progress or _silent)
     if not any(cell.queries for cell in cells.values()):
         raise InputError(f"no query is left in any task: {'; '.join(map(_left_out, cells.values()))}.")
     notes += [note for cell in cells.values() for note in _remarks(cell)]
-    return EvaluationResult(cells, _measured_on(encoder, queries, retriever, settings), tuple(notes))
+    return EvaluationResult(cells, _measured_on(encoder, queries, retrievers, cells, settings), tuple(notes))
+
+
+def _homes(retrievers: Sequence[Retriever]) -> dict[str, Retriever]:
+    """Where each code is stored."""
+    home: dict[str, Retriever] = {}
+    for retriever in retrievers:
+        for code in retriever.codes:
+            if code in home:
+                raise InputError(
+                    f"'{code}' is stored in both {home[code].name or 'one database'} and {retriever.name or 'the other'}, so it is not "
+                    "clear which is to be measured: name the one that you mean, and for other codes another."
+                )
+            home[code] = retriever
+    return home
 
 
 def _prepare(encoder: HashEncoder, queries: FeatureTable, retriever: Retriever, settings: Settings) -> tuple[FeatureTable, list[str]]:
@@ -142,6 +167,7 @@ def _measure(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: R
         unlabelled=len(asked) - len(known),
         without_relevant=int((~findable).sum()),
         **_means(blocks),
+        searched=retriever.name or None,
     )
 
 
@@ -168,16 +194,20 @@ def _means(blocks: Sequence[Scores]) -> dict[str, Any]:
     }
 
 
-def _measured_on(encoder: HashEncoder, queries: FeatureTable, retriever: Retriever, settings: Settings) -> dict[str, Any]:
+def _measured_on(
+    encoder: HashEncoder, queries: FeatureTable, retrievers: Sequence[Retriever], cells: Mapping[str, Cell], settings: Settings
+) -> dict[str, Any]:
     manifest = encoder.manifest
+    places = [{"via": retriever.via, "rows": len(retriever.database), **retriever.about} for retriever in retrievers]
+    for place, retriever in zip(places, retrievers, strict=True):
+        place["codes"] = list(retriever.codes)
+        place["tasks"] = [name for name, cell in cells.items() if cell.code in retriever.codes]
     return {
         "bundle": manifest.fingerprint,
         "method": manifest.method,
         "bits": manifest.bits,
-        "via": retriever.via,
-        "rows": len(retriever.database),
         "queries": len(queries),
-        **retriever.about,
+        **(places[0] if len(places) == 1 else {"via": places[0]["via"], "collections": places}),
         "database": settings.part,
         "ties": settings.ties,
         "map_at_k_divides_by": settings.normalisation,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _BLANKED = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
 _PORTS = {"http": 19530, "tcp": 19530, "https": 443}
+_BOUND_SECONDS = 6.0
+"""Milvus's default for `gracefulTime`, 5 s, and one more."""
 _OLDEST = (2, 3)
 """Servers before it have no upsert."""
 _REFUSED = re.compile(r"unauthenticated|auth check failure|api key|permission ?denied|incorrect password", re.IGNORECASE)
@@ -82,8 +86,21 @@ class Connection:
         self.address = settings.address
         self.server_version = ""
         self._secret = settings.secret
+        self._changed: dict[str, float] = {}
         self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
+
+    def changed(self, collection: str) -> None:
+        """To be called where a collection is opened, and where it was written to: the next searches are to see all of it."""
+        self._changed[collection] = time.monotonic()
+
+    def settled(self, collection: str) -> bool:
+        """True where searches at Bounded consistency see all that this connection knows to be there.
+
+        At Strong consistency, a server answers a search with its next time tick: after up to 0.2 s, where the search takes
+        less than a millisecond. Bounded ones are up to 5 s behind, so they will do a while after the last change.
+        """
+        return not self.is_lite and time.monotonic() - self._changed.get(collection, -math.inf) > _BOUND_SECONDS
 
     @contextmanager
     def calling(self, what: str) -> Iterator[None]:

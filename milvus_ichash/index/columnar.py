@@ -22,6 +22,8 @@ from milvus_ichash.codes import Codes
 
 ID = "id"
 METRIC = "HAMMING"
+_STRONG, _BOUNDED = 0, 2
+"""Consistency levels, and the timestamps that stand for them."""
 META = "$meta"
 """Milvus's name for the JSON field that holds whatever the schema does not name."""
 
@@ -87,16 +89,27 @@ class Columnar:
         return int(self._sent("Upsert", request, timeout).upsert_cnt)
 
     def search(
-        self, collection: str, field: str, codes: Sequence[bytes], params: Mapping[str, int], expression: str, limit: int, timeout: float
+        self,
+        collection: str,
+        field: str,
+        codes: Sequence[bytes],
+        params: Mapping[str, int],
+        expression: str,
+        limit: int,
+        *,
+        bounded: bool,
+        timeout: float,
     ) -> Found:
-        """The nearest `limit` items of each query, in Milvus's order."""
+        """The nearest `limit` items of each query, in Milvus's order; at Bounded consistency, or at the collection's."""
         request = self._messages.SearchRequest(
             collection_name=collection,
             dsl=expression,
             dsl_type=1,  # an expression
             nq=len(codes),
             placeholder_group=_placeholder_group(codes),
-            use_default_consistency=True,
+            use_default_consistency=not bounded,
+            consistency_level=_BOUNDED if bounded else _STRONG,
+            guarantee_timestamp=_BOUNDED if bounded else _STRONG,
         )
         options = {
             "topk": limit,

@@ -225,6 +225,9 @@ class HashIndex:
     ) -> Hits:
         """The nearest items of each query.
 
+        It sees what was there when the collection was opened and what was written through this connection since; what others write
+        is seen after five seconds at the latest.
+
         Args:
             codes: uint8 (Q, bits / 8).
             code: which stored code is searched; may be left out where there is one.

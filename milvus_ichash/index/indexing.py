@@ -263,6 +263,12 @@ def _served(connection: Connection, collection: str, total: int) -> bool:
     return indexed and sum(segment.num_rows for segment in sealed) >= total
 
 
+def rows_without_index(connection: Connection, collection: str) -> int:
+    """Rows in segments that are searched without their index as yet; those of segments too small for one do not count."""
+    without = (segment.num_rows for segment in _segments(connection, collection) if not segment.index_name)
+    return sum(rows for rows in without if rows >= _SMALL_SEGMENT)
+
+
 def _segments(connection: Connection, collection: str) -> Any:
     """The segments that are searched: `state`, `index_name`, `num_rows`."""
     with connection.calling(f"look at the segments of '{collection}'"):

@@ -64,6 +64,7 @@ def overlapped(items: Iterable[T], write: Callable[[T], object], stopping: threa
         waiting.put(_End())
         writer.join()
         raise
-    for error in (*failure, broken):
-        if error is not None:
-            raise error
+    if failure:
+        raise failure[0]
+    if broken is not None:
+        raise broken

@@ -72,7 +72,9 @@ def _columnar_page(connection: Connection, collection: str, expression: str, cod
     page[ID] = to_ids(page[ID])
     if LABELS in others:
         meta = page.pop(META, None) or [b""] * len(page[ID])
-        page[LABELS] = [json.loads(text).get(LABELS) if text else None for text in meta]
+        # One document is parsed much faster than one for each row.
+        dynamic = json.loads(b"[%s]" % b",".join(text or b"null" for text in meta))
+        page[LABELS] = [fields.get(LABELS) if fields else None for fields in dynamic]
     return {name: page.get(name, []) for name in (ID, *codes, *others)}
 
 

@@ -146,6 +146,7 @@ def complete(connection: Connection, collection: str, description: Description, 
         indexing.build(connection, collection, missing, index)
     found = check(connection, collection, description)
     indexing.load(connection, collection)
+    connection.changed(collection)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from milvus_ichash.errors import MilvusError
@@ -26,7 +27,7 @@ def upsert(connection: Connection, collection: str, batch: Batch) -> int:
     columnar = connection.columnar
     written = 0
     for part in batch.parts(_ROWS[columnar is not None], _BYTES):
-        with connection.calling(f"write to the collection '{collection}'"):
+        with _changing(connection, collection), connection.calling(f"write to the collection '{collection}'"):
             if columnar is not None:
                 written += columnar.upsert(collection, part.columns(), len(part), connection.timeout)
             else:
@@ -48,7 +49,7 @@ def insert(connection: Connection, collection: str, batch: Batch) -> int:
         return upsert(connection, collection, batch)
     written = 0
     for part in batch.parts(_ROWS[True], _BYTES):
-        with connection.calling(f"write to the collection '{collection}'"):
+        with _changing(connection, collection), connection.calling(f"write to the collection '{collection}'"):
             written += columnar.insert(collection, part.columns(), len(part), connection.timeout)
     return _acknowledged(written, len(batch), collection)
 
@@ -62,8 +63,17 @@ def delete(connection: Connection, collection: str, keys: Sequence[Any]) -> None
     # By id: not every release deletes by any filter.
     for start in range(0, len(keys), _DELETE_IDS):
         expression = filters.among(keys[start : start + _DELETE_IDS])
-        with connection.calling(f"delete from the collection '{collection}'"):
+        with _changing(connection, collection), connection.calling(f"delete from the collection '{collection}'"):
             connection.client.delete(collection, filter=expression, timeout=connection.timeout)
+
+
+@contextmanager
+def _changing(connection: Connection, collection: str) -> Iterator[None]:
+    """The next searches are to see what is written inside, whether it ends well or not."""
+    try:
+        yield
+    finally:
+        connection.changed(collection)
 
 
 def _acknowledged(written: int, rows: int, collection: str) -> int:

@@ -16,7 +16,8 @@ from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.metrics import mean_average_precision
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retrievers import ExactRetriever, Retriever, SearchRetriever
+from milvus_ichash.evaluation.retrievers import ExactRetriever, Retriever
+from milvus_ichash.evaluation.searching import SearchRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.client import Connection, connect
 from milvus_ichash.runtime.encoder import HashEncoder
