@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from milvus_ichash.cli.ingest import NoWaitOption, PatienceOption, command_again, listening
+from milvus_ichash.cli.ingest import PatienceOption, WaitOption, command_again, listening
 from milvus_ichash.cli.options import (
     CollectionOption,
     DbOption,
@@ -23,6 +23,7 @@ from milvus_ichash.cli.options import (
 )
 from milvus_ichash.cli.output import complain, emit
 from milvus_ichash.errors import InputError
+from milvus_ichash.index.retrying import PATIENCE
 
 
 def import_(
@@ -38,12 +39,12 @@ def import_(
     ] = None,
     index: IndexOption = None,
     nlist: NlistOption = None,
-    no_wait: NoWaitOption = False,
+    wait: WaitOption = True,
     uri: UriOption = None,
     token: TokenOption = None,
     db_name: DbOption = None,
     timeout: TimeoutOption = None,
-    patience: PatienceOption = 120.0,
+    patience: PatienceOption = PATIENCE,
     style: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -66,7 +67,7 @@ def import_(
     if settings.is_lite:
         raise InputError(NOT_LITE)
     again = command_again(sys.argv)
-    options = ImportOptions(path=path, index=index and index.value, nlist=nlist, wait=not no_wait, patience=patience, resume_hint=again)
+    options = ImportOptions(path=path, index=index and index.value, nlist=nlist, wait=wait, patience=patience, resume_hint=again)
     report = ImportReport()
     try:
         with connect(settings) as connection, listening(f"into {collection}", None, quiet=quiet) as listeners:

@@ -35,6 +35,7 @@ from milvus_ichash.cli.options import (
 )
 from milvus_ichash.cli.output import Advance, complain, confirm, emit, note, progress
 from milvus_ichash.errors import InputError
+from milvus_ichash.index.retrying import PATIENCE
 
 if TYPE_CHECKING:
     from milvus_ichash.index.client import Connection
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
 _WRITE = "Writing"
 
-NoWaitOption = Annotated[
-    bool, typer.Option("--no-wait", help="Do not wait until Milvus has indexed the rows.", rich_help_panel="Index", show_default=False)
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index")
 ]
 PatienceOption = Annotated[
     float,
@@ -91,7 +92,7 @@ def ingest(
     ] = None,
     index: IndexOption = None,
     nlist: NlistOption = None,
-    no_wait: NoWaitOption = False,
+    wait: WaitOption = True,
     split: SplitOption = None,
     holdout: HoldoutOption = None,
     modality: ModalityOption = None,
@@ -102,7 +103,7 @@ def ingest(
     token: TokenOption = None,
     db_name: DbOption = None,
     timeout: TimeoutOption = None,
-    patience: PatienceOption = 120.0,
+    patience: PatienceOption = PATIENCE,
     style: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -139,7 +140,7 @@ def ingest(
         batch_size=batch_size,
         index=index and index.value,
         nlist=nlist,
-        wait=not no_wait,
+        wait=wait,
         patience=patience,
         resume=resume,
         recreate=recreate,

@@ -47,6 +47,7 @@ def about(index: HashIndex) -> dict[str, Any]:
         "index": index.describe()["index"],
         "index_kind": index.index.kind,
         "nlist": index.index.nlist,
+        "rows_not_indexed": rows_not_indexed(index),
         "milvus": f"Milvus Lite {connection.server_version}" if connection.is_lite else connection.server_version,
         "address": connection.address,
         "pymilvus": version("pymilvus"),
@@ -61,12 +62,12 @@ def rows_not_indexed(index: HashIndex) -> int:
         return 0
     states = indexing.states(index.connection, index.collection).values()
     pending = max((int(state.get("pending_index_rows", 0)) for state in states), default=0)
-    return max(pending, indexing.rows_without_index(index.connection, index.collection))
+    return max(pending, indexing.rows_without_index(index.connection, index.collection, index.count()))
 
 
 def not_indexed_note(index: HashIndex, rows: int) -> str:
     """A remark on rows that are not indexed."""
     return (
-        f"{rows} rows of '{index.collection}' are not indexed yet, so the recall is not the index's (it is better than it will be): wait with "
-        f"`milvus-ichash index --collection {index.collection} --wait`, then evaluate again."
+        f"{rows} rows of '{index.collection}' are not indexed yet, so the recall is not the index's (it is better than it will be): wait "
+        f"with `milvus-ichash index --collection {index.collection} --wait`, then evaluate again."
     )

@@ -6,7 +6,7 @@ Both give the same thing, rankings of the rows of one `Database`, so that the ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,11 +89,9 @@ class Retriever(ABC):
         """The same as `rankings`, in blocks of queries in their order, with the rows counted by shared labels."""
         sets, part = LabelSets(self.database.labels), self.part(required)
         levels = max_shared(query_labels, self.database.labels) + 1
-        for labels, (rows, distances) in zip(query_labels, self.rankings(code, query_codes, required), strict=True):
-            shared = sets.shared_with(labels).astype(np.intp)
-            there = np.bincount(shared[part], minlength=levels)
-            ranked = ranked_by_distance(distances, shared[rows], there, query_codes.shape[1] * 8)
-            yield replace(ranked, groups=Groups.from_order(shared[rows][None, :])) if ties == "stable" else ranked
+        there = _remembering(lambda labels: np.bincount(sets.shared_with(labels)[part], minlength=levels))
+        found = self.rankings(code, query_codes, required)
+        yield from counted(found, sets, query_labels, map(there, query_labels), ties, query_codes.shape[1] * 8)
 
     def part(self, required: Sequence[str]) -> Rows:
         """Numbers of the rows that have all of these modalities: (rows,)."""
@@ -149,6 +147,38 @@ class ExactRetriever(Retriever):
             block = slice(first, first + _BLOCK)
             counts = joint_histograms(query_codes[block], codes, query_labels[block], labels)
             yield Ranked(Groups.from_histograms(counts), counts.sum(axis=1), _near(counts))
+
+
+def counted(
+    rankings: Iterable[tuple[Rows, Distances]], sets: LabelSets, query_labels: Labels, there: Iterable[Counts], ties: Ties, bits: int
+) -> Iterator[Ranked]:
+    """What the metrics look at of rankings.
+
+    Args:
+        rankings: as `Retriever.rankings` gives them.
+        sets: labels of the database's rows.
+        query_labels: multi-hot (Q, C).
+        there: for each query int64 (levels,), rows that take part by the number of shared labels, returned or not.
+        ties: what is done about rows at the same distance.
+        bits: code length.
+    """
+    for (rows, distances), labels, all_rows in zip(rankings, query_labels, there, strict=True):
+        shared = sets.shared_by(rows, labels)
+        ranked = ranked_by_distance(distances, shared, all_rows, bits)
+        yield replace(ranked, groups=Groups.from_order(shared[None, :])) if ties == "stable" else ranked
+
+
+def _remembering(count: Callable[[Labels], Counts]) -> Callable[[Labels], Counts]:
+    """The same function, called once for queries with the same labels."""
+    known: dict[bytes, Counts] = {}
+
+    def remembered(labels: Labels) -> Counts:
+        key = labels.tobytes()
+        if key not in known:
+            known[key] = count(labels)
+        return known[key]
+
+    return remembered
 
 
 def ranked_by_distance(distances: Distances, shared: Rows, there: Counts, bits: int) -> Ranked:

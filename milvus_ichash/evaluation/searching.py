@@ -8,7 +8,7 @@ import numpy as np
 
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
-from milvus_ichash.evaluation.collection import about, not_indexed_note, read_database, rows_not_indexed
+from milvus_ichash.evaluation.collection import about, not_indexed_note, read_database
 from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.histograms import Labels, LabelSets, max_shared
 from milvus_ichash.evaluation.retrievers import Distances, Ranked, Retriever, Rows, Ties, ranked_by_distance
@@ -33,6 +33,7 @@ class SearchRetriever(Retriever):
         database: the collection's rows, where they have been read already.
 
     Attributes:
+        index: the collection.
         complete: whether rankings hold every row.
         hits: rows of one ranking, at most.
 
@@ -43,10 +44,8 @@ class SearchRetriever(Retriever):
 
     via = "search"
 
-    def __init__(
-        self, index: HashIndex, *, top_k: int | None = None, nprobe: int | None = None, database: Database | None = None
-    ) -> None:
-        self._index = index
+    def __init__(self, index: HashIndex, *, top_k: int | None = None, nprobe: int | None = None, database: Database | None = None) -> None:
+        self.index = index
         self._nprobe = index.index.check_nprobe(nprobe)
         if top_k is not None:
             ranking.check_reach(top_k, None, index.bits)
@@ -56,13 +55,8 @@ class SearchRetriever(Retriever):
         self._top_k = None if self.complete else top_k or min(LIMIT, len(self.database))
         self.codes = tuple(index.codes)
         self.fingerprint = index.fingerprint
-        pending = rows_not_indexed(index)
-        self.about = {
-            **about(index),
-            "nprobe": self._nprobe,
-            "top_k": self._top_k,
-            "rows_not_indexed": pending,
-        }
+        self.about = {**about(index), "nprobe": self._nprobe, "top_k": self._top_k}
+        pending = self.about["rows_not_indexed"]
         self.notes = (not_indexed_note(index, pending),) if pending else ()
         self._row_of_id = _row_lookup(self.database.ids)
 
@@ -74,7 +68,7 @@ class SearchRetriever(Retriever):
                 order = ranking.by_distance(distances)
                 yield part[order], distances[order]
             return
-        found = self._index.rank_first(query_codes, top_k=self._top_k, code=code, nprobe=self._nprobe, filter=_having(required))
+        found = self.index.rank_first(query_codes, top_k=self._top_k, code=code, nprobe=self._nprobe, filter=having(required))
         for ids, distances in found:
             yield self._row_of_id(ids), distances
 
@@ -83,22 +77,24 @@ class SearchRetriever(Retriever):
         if self._top_k is not None or ties == "stable":
             yield from super().ranked(code, query_codes, query_labels, required, ties)
             return
-        sets = LabelSets(self.database.labels[self.part(required)])
+        part = self.part(required)
+        sets = LabelSets(self.database.labels[part])
         levels = max_shared(query_labels, self.database.labels) + 1
         for labels, distances in zip(query_labels, self._distances(code, query_codes, required), strict=True):
             shared = sets.shared_with(labels).astype(np.intp)
-            yield ranked_by_distance(distances, shared, np.bincount(shared, minlength=levels), self._index.bits)
+            yield ranked_by_distance(distances, shared, np.bincount(shared, minlength=levels), self.index.bits)
 
     def _distances(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[Distances]:
         """For each query the distances of the rows that take part: (rows,)."""
-        expression, keys = _having(required), self.database.ids[self.part(required)]
-        if self._index.count(expression) != len(keys):
-            raise _changed(self._index.collection, "it has other rows than it had")
-        search = ranking.Search(self._index.collection, code, expression=expression)
-        yield from ranking.complete_distances(self._index.connection, search, code_bytes(query_codes, self._index.bits), keys)
+        expression, keys = having(required), self.database.ids[self.part(required)]
+        if self.index.count(expression) != len(keys):
+            raise _changed(self.index.collection, f"it had {len(keys)} rows that take part, and has others")
+        search = ranking.Search(self.index.collection, code, expression=expression)
+        yield from ranking.complete_distances(self.index.connection, search, code_bytes(query_codes, self.index.bits), keys)
 
 
-def _having(required: Sequence[str]) -> str:
+def having(required: Sequence[str]) -> str:
+    """Filter for rows that have these modalities."""
     return " and ".join(f"has_{name} == true" for name in required)
 
 

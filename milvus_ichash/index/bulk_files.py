@@ -9,7 +9,7 @@ Every file is written under another name and renamed when it is whole, import.js
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -74,7 +74,7 @@ class Content(_Strict):
     labels: bool
 
 
-def arrow_schema(content: Content) -> pa.Schema:
+def _arrow_schema(content: Content) -> pa.Schema:
     """Columns of the files, as Milvus's fields are called."""
     return pa.schema(
         [
@@ -87,7 +87,7 @@ def arrow_schema(content: Content) -> pa.Schema:
     )
 
 
-def arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
+def _arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
     """The items of a batch as rows of the files."""
     columns: list[Any] = [pa.array(batch.ids, schema.field(ID).type)]
     for codes in batch.codes.values():
@@ -99,40 +99,53 @@ def arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
 
 
 class PartWriter:
-    """Writes tables into files of bounded size, each of which gets its name when it is whole.
+    """Writes batches into files of bounded size, each of which gets its name when it is whole.
 
     Args:
         folder: where they go.
-        schema: of the tables.
+        content: what they hold.
         number: of the first file.
-        kept: told of the rows of each file that is whole.
+        rows: most rows of a file; batches that are larger are cut.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, number: int, kept: Callable[[int], object], *, rows: int = FILE_ROWS) -> None:
-        self._folder, self._schema, self._number, self._kept, self._most = folder, schema, number, kept, rows
+    def __init__(self, folder: Path, content: Content, number: int, rows: int = FILE_ROWS) -> None:
+        self._folder, self._schema, self._number, self._most = folder, _arrow_schema(content), number, rows
         self._file: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._rows = self._bytes = 0
 
-    def write(self, table: pa.Table) -> None:
-        """Write rows. Raises InputError where the disk does not take them."""
-        with writing(self._folder):
-            self._held.append(table)
-            self._rows += len(table)
-            self._bytes += table.nbytes
-            if sum(map(len, self._held)) >= _GROUP_ROWS:
-                self._write_held()
-            if self._rows >= self._most or self._bytes >= FILE_BYTES:
-                self._finish()
+    def write(self, batch: Batch) -> int:
+        """Write items; returns the rows of the files that are whole now and were not before.
 
-    def close(self) -> None:
-        """Finish the last file."""
+        Raises:
+            InputError: the disk does not take them.
+        """
+        kept = 0
         with writing(self._folder):
-            self._finish()
+            table = _arrow_table(batch, self._schema)
+            while len(table):
+                part = table.slice(0, self._most - self._rows)
+                table = table.slice(len(part))
+                self._hold(part)
+                if self._rows >= self._most or self._bytes >= FILE_BYTES:
+                    kept += self._finish()
+        return kept
 
-    def _finish(self) -> None:
+    def close(self) -> int:
+        """Finish the last file; returns its rows, as `write`."""
+        with writing(self._folder):
+            return self._finish()
+
+    def _hold(self, table: pa.Table) -> None:
+        self._held.append(table)
+        self._rows += len(table)
+        self._bytes += table.nbytes
+        if sum(map(len, self._held)) >= _GROUP_ROWS:
+            self._write_held()
+
+    def _finish(self) -> int:
         if not self._rows:
-            return
+            return 0
         self._write_held()
         file, self._file = self._file, None
         if file is not None:
@@ -140,9 +153,9 @@ class PartWriter:
         partial = self._path.with_name(self._path.name + _PARTIAL)
         _to_disk(partial)
         partial.rename(self._path)
-        self._kept(self._rows)
+        kept, self._rows, self._bytes = self._rows, 0, 0
         self._number += 1
-        self._rows = self._bytes = 0
+        return kept
 
     def _write_held(self) -> None:
         if not self._held:

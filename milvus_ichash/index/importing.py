@@ -37,6 +37,8 @@ _AT_ONCE = 4
 _POLL_SECONDS = 0.5
 _SEEN_SECONDS = 120.0
 """After which imported rows must be seen by queries."""
+_LOAD_SECONDS = 3600.0
+"""For which loading imported segments may take."""
 _LOOKED_UP = 1000
 _FAILED, _DONE = (1, 7), 6
 """Of `pymilvus.BulkInsertState`: failed, failed and cleaned; completed."""
@@ -164,6 +166,8 @@ def _target(connection: Connection, collection: str, manifest: ImportManifest, o
             f"collection '{collection}' holds {', '.join(description.codes)} by {id_kind} ids, and the files {', '.join(wanted.codes)} by "
             f"{manifest.id_kind} ids: import them into another collection."
         )
+    if description.label_names != wanted.label_names:
+        raise InputError(f"collection '{collection}' numbers other classes than the files: import them into another collection.")
     found = schema.complete(connection, collection, description, spec)
     check_index(collection, found, options.index, options.nlist, spec)
     return HashIndex(connection, collection, description, id_kind, found)
@@ -227,7 +231,7 @@ def _wait_until_seen(index: HashIndex, rows: int, retries: Retries) -> None:
 
 def _refresh(index: HashIndex) -> None:
     with index.connection.calling(f"load the collection '{index.collection}'"):
-        index.connection.client.refresh_load(index.collection, timeout=index.connection.timeout)
+        index.connection.client.refresh_load(index.collection, timeout=max(index.connection.timeout, _LOAD_SECONDS))
 
 
 class _Tasks:
@@ -264,8 +268,13 @@ class _Tasks:
 
     def wait_for_others(self) -> None:
         """Wait for tasks of a run before this one."""
-        while any(state.state not in (*_FAILED, _DONE) for state in self._retries(self._all)):
+        if self._others():
+            self._retries.told(f"An import into '{self._collection}' was begun before: waiting for it.")
+        while self._others():
             time.sleep(_POLL_SECONDS)
+
+    def _others(self) -> bool:
+        return any(state.state not in (*_FAILED, _DONE) for state in self._retries(self._all))
 
     def _all(self) -> list[Any]:
         with self._connection.calling(f"list the imports into '{self._collection}'"):

@@ -263,10 +263,13 @@ def _served(connection: Connection, collection: str, total: int) -> bool:
     return indexed and sum(segment.num_rows for segment in sealed) >= total
 
 
-def rows_without_index(connection: Connection, collection: str) -> int:
-    """Rows in segments that are searched without their index as yet; those of segments too small for one do not count."""
-    without = (segment.num_rows for segment in _segments(connection, collection) if not segment.index_name)
-    return sum(rows for rows in without if rows >= _SMALL_SEGMENT)
+def rows_without_index(connection: Connection, collection: str, rows: int) -> int:
+    """How many of so many rows are searched without their index as yet; segments too small for one do not count.
+
+    At least so many: of rows that were replaced since, segments still count the old ones.
+    """
+    served = (segment.num_rows for segment in _segments(connection, collection) if segment.index_name or segment.num_rows < _SMALL_SEGMENT)
+    return max(0, rows - int(sum(served)))
 
 
 def _segments(connection: Connection, collection: str) -> Any:

@@ -23,7 +23,7 @@ def overlapped(items: Iterable[T], write: Callable[[T], object], stopping: threa
     """Draw items here, and write them in their order in a thread beside, at most `WAITING` of them behind.
 
     Where the items end with an IchashError, those before it are still written, then it is raised. Any other error, Ctrl-C
-    included, drops those that wait; the one that is being written is finished first, so set patience accordingly.
+    included, drops those that wait; the one that is being written is finished first, or given up by a `write` that watches `stopping`.
 
     Args:
         items: drawn in the caller's thread.

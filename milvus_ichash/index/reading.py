@@ -58,11 +58,11 @@ def pages(
         with connection.calling(f"read the collection '{collection}'"):
             page = ask(connection, collection, filters.both(expression, reached), codes, others)
         ids = page[ID]
-        order = np.argsort(ids, kind="stable")
-        if len(ids):
-            yield {name: values[order] if isinstance(values, np.ndarray) else [values[i] for i in order] for name, values in page.items()}
-        if len(ids) < LIMIT:
+        if not len(ids):
             return
+        # A short page need not be the last: of several segments, Milvus stops where the first of them has no more rows.
+        order = np.argsort(ids, kind="stable")
+        yield {name: values[order] if isinstance(values, np.ndarray) else [values[i] for i in order] for name, values in page.items()}
         reached = filters.after(ids[order[-1]])
 
 

@@ -17,31 +17,34 @@ PATIENCE = 120.0
 """Seconds for which a call is tried again: a server that was killed may take a minute to be back."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
+_SILENCE = 60.0
 _GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 # Of Milvus (pkg/util/merr): not available, memory, requests in flight, disk, rate, quota, time tick; collection being loaded;
 # replicas, channels and nodes that are gone for now; message queue and object storage.
 _MILVUS = {2, 3, 4, 7, 8, 9, 11, 101, 103, 104, 106, 400, 401, 500, 501, 503, 901, 902, 903, 1001, 1302}
 # What releases before 2.3.3, and pymilvus itself, say without a code of their own.
 _SAYS = re.compile(
-    r"rate limit|quota|not ready|unavailable|not available|no available|closed channel|not healthy|Retry timeout|retry run out|"
-    r"connection (refused|reset)|not loaded|channel not found|node (not match|offline)|context (canceled|deadline)",
+    r"rate limit|quota|not ready|unavailable|not available|no available|not healthy|not loaded|channel not found|"
+    r"closed channel|socket closed|stream removed|rst_stream|goaway|connection (refused|reset)|retry timeout|retry run out|"
+    r"node (not match|offline)|context (canceled|deadline)",
     re.IGNORECASE,
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Retries:
-    """Calls a function, and calls it again where Milvus was busy or not there.
+    """Calls a function, and calls it again where Milvus was busy or not there. Threads may share one.
 
     Attributes:
         patience: seconds after which no more tries are begun; 0 for one try.
         stopping: set where somebody waits for the call to be given up.
-        told: given one sentence when a first try failed.
+        told: given one sentence when a first try failed, once a minute at the most.
     """
 
     patience: float = PATIENCE
     stopping: threading.Event = field(default_factory=threading.Event)
     told: Callable[[str], object] = lambda message: None
+    _told_at: float = float("-inf")
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns.
@@ -61,9 +64,17 @@ class Retries:
                 if passed >= self.patience:
                     raise MilvusError(f"{error} That was try {tries}, {passed:.0f} s after the first.") from error.__cause__
                 if tries == 1:
-                    self.told(f"{error} Trying again, for up to {self.patience:g} s.")
-            self.stopping.wait(min(pause, self.patience - passed))
+                    self._tell(f"{error} Trying again, for up to {self.patience:g} s.")
+                if self.stopping.wait(min(pause, self.patience - passed)):
+                    raise
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _tell(self, sentence: str) -> None:
+        """A rate limit may stop every second call of a long run."""
+        now = time.monotonic()
+        if now - self._told_at >= _SILENCE:
+            self._told_at = now
+            self.told(sentence)
 
 
 def worth_retrying(error: MilvusError) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +26,7 @@ def to_parquet(
     folder: str | Path,
     options: IngestOptions = IngestOptions(),
     *,
+    file_rows: int = bulk_files.FILE_ROWS,
     report: IngestReport | None = None,
     listeners: Listeners = Listeners(),
 ) -> IngestReport:
@@ -37,6 +37,7 @@ def to_parquet(
         encoder: the bundle.
         folder: made where it is not there; must be empty, or hold the files of a run that is gone on with (`options.resume`).
         options: those that concern the rows, and `resume`; in `dry_run` nothing is written.
+        file_rows: most rows of a file.
         report: filled while it runs; `written` counts the rows of whole files.
         listeners: told of progress.
 
@@ -64,7 +65,8 @@ def to_parquet(
         with bulk_files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
     try:
-        _write(source, maker, folder, content, len(parts), options, report, listeners)
+        writer = PartWriter(folder, content, len(parts), file_rows)
+        _write(source, maker, writer, options, report, listeners)
         if not options.dry_run:
             bulk_files.write_manifest(folder, content, bulk_files.parts_in(folder))
     except IchashError as error:
@@ -75,39 +77,24 @@ def to_parquet(
 
 
 def _write(
-    source: FeatureSource,
-    maker: BatchMaker,
-    folder: Path,
-    content: Content,
-    number: int,
-    options: IngestOptions,
-    report: IngestReport,
-    listeners: Listeners,
+    source: FeatureSource, maker: BatchMaker, writer: PartWriter, options: IngestOptions, report: IngestReport, listeners: Listeners
 ) -> None:
     began = time.perf_counter()
-    schema = bulk_files.arrow_schema(content)
-
-    def kept(rows: int) -> None:
-        report.written += rows
 
     def write(batch: Batch) -> None:
         if not options.dry_run:
-            writer.write(bulk_files.arrow_table(batch, schema))
+            report.written += writer.write(batch)
         report.rows += len(batch)
         for name, lacking in maker.completed(batch).items():
             report.completed[name] += lacking
         report.seconds = time.perf_counter() - began
         listeners.advance(len(batch))
 
-    def batches() -> Iterator[Batch]:
-        return map(maker, source.batches(options.batch_size, start=report.skipped))
-
-    writer = PartWriter(folder, schema, number, kept)
     try:
-        overlapped(batches(), write, threading.Event())
+        overlapped(map(maker, source.batches(options.batch_size, start=report.skipped)), write, threading.Event())
     finally:
         # The rows before an error or Ctrl-C are good.
-        writer.close()
+        report.written += writer.close()
 
 
 def _parts_there(folder: Path, content: Content, options: IngestOptions) -> list[Path]:
