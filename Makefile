@@ -1,5 +1,6 @@
 # make demo    the clip-art demo, from nothing to a page with search results
-# make test    linters, types and all tests
+# make test    linters, types and all tests; those of a Milvus server against one in a closed network of its own, or MILVUS_URI
+# make server  a Milvus server to try things with, for COMMAND only, or for a shell (Linux; it is reached from nowhere else)
 # make bench   the speed figures of docs/benchmarks.md
 #
 # Each sets up its own environment in $(VENV). PYTHON=... takes another interpreter; where that one has torch already,
@@ -9,13 +10,35 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-main test-server test-pymilvus-2.6 server bench lint clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
 
-test: lint
-	$(BIN)/python -m pytest --ignore=tests/benchmarks $(PYTEST_ARGS)
+test: lint test-main test-server test-pymilvus-2.6
+
+test-main: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --ignore=tests/benchmarks --ignore=tests/server $(PYTEST_ARGS)
+
+# The test server listens on all interfaces, so it runs where there is none but a loopback, and the tests with it.
+CLOSED = $(BIN)/python tests/support/closed_network.py
+IN_CLOSED = if [ -z "$$MILVUS_URI" ] && $(CLOSED) true; then set -- $(CLOSED) "$$@"; fi; "$$@"
+
+test-server: $(VENV)/dev.stamp
+	set -- $(BIN)/python -m pytest tests/server; $(IN_CLOSED)
+
+# All tests run with the newest pymilvus; these are those that talk to Milvus most.
+OTHER = PYTHONPATH=$(abspath $(VENV))/pymilvus-2.6 $(BIN)/python -m pytest
+test-pymilvus-2.6: $(VENV)/pymilvus-2.6.stamp
+	$(OTHER) tests/milvus_ichash/index
+	set -- env $(OTHER) tests/server/test_index_on_a_server.py tests/server/test_traps.py; $(IN_CLOSED)
+
+$(VENV)/pymilvus-2.6.stamp: $(VENV)/dev.stamp
+	$(BIN)/pip install -q --no-deps --target $(VENV)/pymilvus-2.6 'pymilvus==2.6.*'
+	touch $@
+
+server: $(VENV)/dev.stamp
+	PATH="$(abspath $(BIN)):$$PATH" $(CLOSED) $(BIN)/python tests/support/milvus_server.py $(COMMAND)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -23,7 +46,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS)
+	set -- $(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS); $(IN_CLOSED)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +35,36 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return build_bundle(tmp_path_factory.mktemp("bundles") / "bundle", **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Milvus server: that of MILVUS_URI, else one of our own in a closed network (`make test` sees to it).
+
+    Where there is neither, tests are skipped with the reason; with ICHASH_SERVER=required, as in CI, they fail.
+    """
+    from support.milvus_server import MilvusServer
+
+    reason = _no_server()
+    if reason and os.environ.get("ICHASH_SERVER") == "required":
+        pytest.fail(f"ICHASH_SERVER=required, and {reason}")
+    if reason:
+        pytest.skip(reason)
+    if os.environ.get("MILVUS_URI"):
+        yield os.environ["MILVUS_URI"]
+        return
+    with MilvusServer(tmp_path_factory.mktemp("server")) as server:
+        yield server.uri
+
+
+def _no_server() -> str | None:
+    """Why there is none; None where there is one."""
+    from support import milvus_server
+
+    if os.environ.get("MILVUS_URI"):
+        return None
+    if not milvus_server.installed():
+        return "the test server is not installed (PyPI milvus==2.3.5, Linux x86-64), and MILVUS_URI is not set"
+    if not milvus_server.network_is_closed():
+        return "the test server listens on all interfaces, so it starts in a closed network only: run `make test`, or set MILVUS_URI"
+    return None

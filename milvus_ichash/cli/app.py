@@ -8,9 +8,12 @@ import typer
 
 from milvus_ichash import __version__
 from milvus_ichash.cli.compare import compare
+from milvus_ichash.cli.delete import delete
 from milvus_ichash.cli.doctor import doctor
 from milvus_ichash.cli.evaluate import evaluate
 from milvus_ichash.cli.export import export
+from milvus_ichash.cli.import_ import import_
+from milvus_ichash.cli.index import index
 from milvus_ichash.cli.ingest import ingest
 from milvus_ichash.cli.inspect import inspect
 from milvus_ichash.cli.knowledge import knowledge
@@ -41,6 +44,6 @@ def program(
     """Hash codes for items with missing modalities, kept and searched in Milvus."""
 
 
-for command in (methods, train, compare, export, ingest, query, evaluate, inspect, doctor):
-    app.command()(command)
+for command in (methods, train, compare, export, ingest, import_, index, query, evaluate, delete, inspect, doctor):
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(knowledge, name="knowledge")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,26 +27,10 @@ from milvus_ichash.cli.options import (
     mapping,
 )
 from milvus_ichash.cli.output import emit, note, progress
-from milvus_ichash.errors import InputError
-
-if TYPE_CHECKING:
-    from milvus_ichash.evaluation.files import Files
-    from milvus_ichash.evaluation.retrievers import Retriever
-    from milvus_ichash.runtime.encoder import HashEncoder
-    from milvus_ichash.settings import MilvusSettings
+from milvus_ichash.cli.retrieving import Ranking, Via
 
 _MEASURE = "Measure"
-_SECONDS_PER_ROW = 2e-6
-"""What one row of one ranking takes through MilvusClient."""
-_LONG = 20
-
-
-class Via(str, Enum):
-    """Who ranks."""
-
-    search = "search"
-    readback = "readback"
-    exact = "exact"
+_SWEEP = "Measure several nprobe"
 
 
 class TieBreaking(str, Enum):
@@ -77,14 +59,21 @@ def evaluate(
     queries: Annotated[Path, typer.Argument(help="Features and labels of the queries: .parquet, .npz, .h5, .mat.", metavar="QUERIES")],
     bundle: BundleOption,
     collection: Annotated[
-        str | None, typer.Option("--collection", "-c", help="Collection to search in.", rich_help_panel="Milvus", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--collection",
+            "-c",
+            help="Collection to search in; repeat it where the codes are in several.",
+            rich_help_panel="Milvus",
+            show_default=False,
+        ),
     ] = None,
     via: Annotated[
         Via | None,
         typer.Option(
             "--via",
-            help="search: rankings out of Milvus searches. readback: codes read out of the collection once, ranked here; the same figures, "
-            "much faster. exact: no Milvus, the database is a file.",
+            help="search: rankings out of Milvus searches. readback: codes read out of the collection once, ranked here; the figures of "
+            "BIN_FLAT, much faster. exact: no Milvus, the database is a file.",
             rich_help_panel=_MEASURE,
             show_default="search; exact with --against",
         ),
@@ -102,8 +91,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--task",
-            help="Such as 'image->text' or 'image->image' (cross-modal codes); both, image, text or observed (fused codes), and with --via "
-            "exact 'image->text', against codes made from words alone; repeat it.",
+            help="Such as 'image->text' or 'image->image' (cross-modal codes); both, image, text or observed (fused codes); repeat it.",
             rich_help_panel=_MEASURE,
             show_default="the usual ones",
         ),
@@ -126,7 +114,9 @@ def evaluate(
     ] = TieBreaking.expected,
     at_k: Annotated[
         list[int] | None,
-        typer.Option("--at-k", help="Rank of mAP@k, P@k and NDCG@k; repeat it.", rich_help_panel=_MEASURE, show_default="50"),
+        typer.Option(
+            "--at-k", help="Rank of mAP@k, P@k and NDCG@k; repeat it.", rich_help_panel=_MEASURE, show_default="50; 10 and 100 with --sweep"
+        ),
     ] = None,
     normalise: Annotated[
         Normalise,
@@ -142,7 +132,34 @@ def evaluate(
             "--top-k",
             help="With --via search: one search for this many rows a query, in place of all; the others count as misses.",
             rich_help_panel=_MEASURE,
-            show_default="all rows",
+            show_default="all rows; 16384 of BIN_IVF_FLAT; the largest --at-k with --sweep",
+        ),
+    ] = None,
+    nprobe: Annotated[
+        int | None,
+        typer.Option(
+            "--nprobe",
+            help="With --via search: cells of BIN_IVF_FLAT that are looked through.",
+            rich_help_panel=_MEASURE,
+            show_default="nlist / 64, at least 8",
+        ),
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            help="Such as nprobe=1,2,4,8,16,32,64: for each, recall and mAP at --at-k, latency and queries/s, beside exact rankings.",
+            rich_help_panel=_SWEEP,
+            show_default=False,
+        ),
+    ] = None,
+    flat: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flat",
+            help="A collection of the same rows with BIN_FLAT, the line to beat; repeat it for several --collection.",
+            rich_help_panel=_SWEEP,
+            show_default=False,
         ),
     ] = None,
     query_pdr: Annotated[
@@ -161,7 +178,11 @@ def evaluate(
     device: DeviceOption = Device.auto,
     figure: Annotated[
         Path | None,
-        typer.Option("--figure", help="Draw precision over recall into this file (.png, .svg, .pdf).", rich_help_panel="Output"),
+        typer.Option(
+            "--figure",
+            help="Draw precision over recall into this file (.png, .svg, .pdf); with --sweep, recall and mAP over latency.",
+            rich_help_panel="Output",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None,
@@ -182,7 +203,13 @@ def evaluate(
         milvus-ichash evaluate fashion.npz --bundle runs/fashion/bundle --via exact --figure pr.png
 
         milvus-ichash evaluate fashion.npz --bundle runs/fashion/bundle -c fashion --via readback --json result.json
+
+        milvus-ichash evaluate queries.npz -b runs/mine/bundle -c items_image -c items_text --via readback
+
+        milvus-ichash evaluate queries.npz -b runs/mine/bundle -c items --sweep nprobe=1,4,16,64 --flat items_flat --figure sweep.png
     """
+    from milvus_ichash.cli import sweep as sweeping
+    from milvus_ichash.cli.retrieving import open_retrievers
     from milvus_ichash.evaluation import report
     from milvus_ichash.evaluation.files import Files
     from milvus_ichash.evaluation.harness import Settings
@@ -191,12 +218,14 @@ def evaluate(
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings
 
-    way = _way(via, against, collection, top_k)
-    milvus = None if way is Via.exact else load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    ranking = Ranking(via, against, tuple(collection or ()), top_k, nprobe, sweep, tuple(flat or ()))
+    ranking.check()
+    nprobes = None if sweep is None else sweeping.parse(sweep)
+    milvus = None if ranking.way is Via.exact else load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
     settings = Settings(
         part=database.value,
         ties=ties.value,
-        at_k=tuple(at_k or (50,)),
+        at_k=tuple(at_k or ((50,) if nprobes is None else (10, 100))),
         normalisation="hits" if normalise is Normalise.hits else "min(R,k)",
         query_pdr=query_pdr,
         seed=seed,
@@ -207,11 +236,26 @@ def evaluate(
     files = Files(queries, against or queries, Columns(mapping(modality, "--modality"), id_column, labels_column), holdout)
     table = files.queries(split.value if split else None).read()
     encoder = HashEncoder.load(bundle, device=device.value)
-    with _retriever(way, files, encoder, milvus, collection, top_k, task or ()) as retriever:
-        if way is Via.search and top_k is None:
-            _warn_of_time(len(table), len(retriever.database), quiet)
+    if nprobes is not None and milvus is not None:
+        sweeping.run(
+            encoder,
+            table,
+            milvus,
+            ranking.collections,
+            ranking.flat,
+            nprobes,
+            tasks=task,
+            top_k=top_k,
+            settings=settings,
+            figure=figure,
+            json_file=json_file,
+            style=style,
+            quiet=quiet,
+        )
+        return
+    with open_retrievers(ranking, files, encoder, milvus, len(table), tasks=task or (), quiet=quiet) as retrievers:
         result = measure(
-            encoder, table, retriever, tasks=task, settings=settings, progress=lambda name, total: progress(name, total, quiet=quiet)
+            encoder, table, retrievers, tasks=task, settings=settings, progress=lambda name, total: progress(name, total, quiet=quiet)
         )
     for remark in result.notes:
         note(remark, quiet=quiet)
@@ -220,56 +264,3 @@ def evaluate(
     if figure:
         report.figure(result, figure)
     emit(report.table(result), style, title=report.title(result))
-
-
-def _way(via: Via | None, against: Path | None, collection: str | None, top_k: int | None) -> Via:
-    """How to rank, from the options together.
-
-    Raises:
-        InputError: options that do not go with each other.
-    """
-    way = via or (Via.exact if against else Via.search)
-    if way is Via.exact and collection:
-        raise InputError("--via exact ranks a file, not a collection: leave --collection out, or take --via readback.")
-    if way is not Via.exact and against:
-        raise InputError(f"--against goes with --via exact; --via {way.value} ranks a collection.")
-    if way is not Via.exact and not collection:
-        raise InputError(f"--via {way.value} needs a --collection; --via exact ranks a file without Milvus.")
-    if top_k is not None and way is not Via.search:
-        raise InputError("--top-k goes with --via search: the other ways rank every row.")
-    return way
-
-
-def _warn_of_time(queries: int, rows: int, quiet: bool) -> None:
-    seconds = queries * rows * _SECONDS_PER_ROW
-    if seconds > _LONG:
-        note(
-            f"{queries} queries rank all {rows} rows by searches in Milvus, about {max(1, round(seconds / 60))} min for each task; "
-            "--via readback gives the same figures in seconds.",
-            quiet=quiet,
-        )
-
-
-@contextmanager
-def _retriever(
-    way: Via,
-    files: Files,
-    encoder: HashEncoder,
-    settings: MilvusSettings | None,
-    collection: str | None,
-    top_k: int | None,
-    tasks: Sequence[str],
-) -> Iterator[Retriever]:
-    from milvus_ichash.evaluation.retrievers import ExactRetriever, SearchRetriever
-    from milvus_ichash.evaluation.tasks import alone_targets
-
-    if settings is None:
-        yield ExactRetriever.encode(encoder, files.database(), alone_targets(encoder.manifest, tasks))
-        return
-    from milvus_ichash.index.client import connect
-    from milvus_ichash.index.hash_index import HashIndex
-
-    with connect(settings, create=False) as connection:
-        index = HashIndex.open(connection, collection or "")
-        index.check(encoder.manifest)
-        yield ExactRetriever.read_back(index) if way is Via.readback else SearchRetriever(index, top_k=top_k)

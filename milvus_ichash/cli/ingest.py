@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +22,10 @@ from milvus_ichash.cli.options import (
     FormatOption,
     HoldoutOption,
     IdColumnOption,
+    IndexOption,
     LabelsColumnOption,
     ModalityOption,
+    NlistOption,
     QuietOption,
     SplitOption,
     TimeoutOption,
@@ -31,14 +33,28 @@ from milvus_ichash.cli.options import (
     UriOption,
     mapping,
 )
-from milvus_ichash.cli.output import complain, emit, note, progress
+from milvus_ichash.cli.output import Advance, complain, confirm, emit, note, progress
 from milvus_ichash.errors import InputError
+from milvus_ichash.index.retrying import PATIENCE
 
 if TYPE_CHECKING:
     from milvus_ichash.index.client import Connection
+    from milvus_ichash.index.ingest import IngestOptions, IngestReport, Listeners
+    from milvus_ichash.io import FeatureSource
+    from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import MilvusSettings
 
 _WRITE = "Writing"
+
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index")
+]
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        "--patience", help="Seconds for which a call is tried again while a server is busy or gone.", min=0, rich_help_panel="Milvus"
+    ),
+]
 
 
 def ingest(
@@ -68,6 +84,15 @@ def ingest(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, check and encode everything, and write nothing.", rich_help_panel=_WRITE)
     ] = False,
+    to_parquet: Annotated[
+        Path | None,
+        typer.Option(
+            "--to-parquet", help="Write files for `import` into this folder; Milvus is not needed.", rich_help_panel=_WRITE, metavar="DIR"
+        ),
+    ] = None,
+    index: IndexOption = None,
+    nlist: NlistOption = None,
+    wait: WaitOption = True,
     split: SplitOption = None,
     holdout: HoldoutOption = None,
     modality: ModalityOption = None,
@@ -78,6 +103,7 @@ def ingest(
     token: TokenOption = None,
     db_name: DbOption = None,
     timeout: TimeoutOption = None,
+    patience: PatienceOption = PATIENCE,
     style: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
@@ -92,42 +118,51 @@ def ingest(
         milvus-ichash ingest items.parquet --holdout 500 -b runs/mine/bundle -c items --fields title,url --uri http://localhost:19530
 
         milvus-ichash ingest items.parquet -b runs/mine/bundle -c items --recreate --yes
+
+        milvus-ichash ingest items.parquet -b runs/mine/bundle --to-parquet items_for_import
     """
     from milvus_ichash.cli.sources import open_part
-    from milvus_ichash.index.ingest import IngestOptions, IngestReport, told
-    from milvus_ichash.index.ingest import ingest as run
+    from milvus_ichash.index.ingest import IngestOptions, IngestReport
     from milvus_ichash.io import Columns
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings
 
     settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    if to_parquet is not None and (index is not None or nlist is not None):
+        raise InputError("--to-parquet makes no collection: give --index and --nlist to `milvus-ichash import`.")
     source = open_part(data, "retrieval", split, holdout, Columns(mapping(modality, "--modality"), id_column, labels_column))
     encoder = HashEncoder.load(bundle, device=device.value)
-    again = _resume_command(sys.argv)
+    again = command_again(sys.argv, "--resume")
     options = IngestOptions(
         codes=_names(codes),
         fields=[] if fields == "none" else _names(fields),
         labels=not no_labels,
         batch_size=batch_size,
+        index=index and index.value,
+        nlist=nlist,
+        wait=wait,
+        patience=patience,
         resume=resume,
         recreate=recreate,
         dry_run=dry_run,
         resume_hint=again,
     )
     report = IngestReport()
-    with _connected(settings, dry_run) as connection:
-        if recreate and not (yes or dry_run):
-            _confirm(connection, collection)
-        try:
-            with progress(f"into {collection}", source.info.rows, quiet=quiet) as advance:
-                run(source, encoder, connection, collection, options, report=report, advance=advance)
-        except KeyboardInterrupt:
-            complain(f"interrupted: {told(report)}; go on with: {again}")
-            raise typer.Exit(130) from None
+    try:
+        if to_parquet is not None:
+            _into_files(source, encoder, to_parquet, options, report, quiet)
+        else:
+            with _connected(settings, dry_run) as connection:
+                if recreate and not (yes or dry_run):
+                    _confirm(connection, collection)
+                _into_milvus(source, encoder, connection, collection, options, report, quiet)
+    except KeyboardInterrupt:
+        complain(f"interrupted: {report.told()}; go on with: {again}")
+        raise typer.Exit(130) from None
     if dry_run:
         note("Dry run: nothing was written.", quiet=quiet)
     row = {
-        "collection": collection,
+        **({"collection": collection} if to_parquet is None else {"folder": str(to_parquet)}),
         "rows": report.rows,
         "written": 0 if dry_run else report.written,
         "skipped": report.skipped,
@@ -136,6 +171,51 @@ def ingest(
         "rows/s": round(report.written / report.seconds) if report.seconds else None,
     }
     emit([row], style)
+
+
+def _into_milvus(
+    source: FeatureSource,
+    encoder: HashEncoder,
+    connection: Connection,
+    collection: str,
+    options: IngestOptions,
+    report: IngestReport,
+    quiet: bool,
+) -> None:
+    from milvus_ichash.index.ingest import ingest as run
+
+    with listening(f"into {collection}", source.info.rows, quiet=quiet) as listeners:
+        run(source, encoder, connection, collection, options, report=report, listeners=listeners)
+
+
+def _into_files(
+    source: FeatureSource, encoder: HashEncoder, folder: Path, options: IngestOptions, report: IngestReport, quiet: bool
+) -> None:
+    from milvus_ichash.index.to_parquet import to_parquet as run
+
+    with listening(f"into {folder}", source.info.rows, quiet=quiet) as listeners:
+        run(source, encoder, folder, options, report=report, listeners=listeners)
+
+
+@contextmanager
+def listening(what: str, rows: int | None, *, quiet: bool) -> Iterator[Listeners]:
+    """Progress bars on stderr for rows, and then for the index; remarks too."""
+    from milvus_ichash.index.ingest import Listeners
+
+    with ExitStack() as bars:
+        advance = bars.enter_context(progress(what, rows, quiet=quiet))
+        show: Advance | None = None
+        before = 0
+
+        def indexed(done: int, total: int) -> None:
+            nonlocal show, before
+            if show is None:
+                bars.close()  # one bar at a time
+                show = bars.enter_context(progress("indexing", total, quiet=quiet))
+            show(max(0, done - before))
+            before = max(done, before)
+
+        yield Listeners(advance=advance, indexed=indexed, remark=lambda sentence: note(sentence, quiet=quiet))
 
 
 @contextmanager
@@ -157,27 +237,22 @@ def _connected(settings: MilvusSettings, dry_run: bool) -> Iterator[Connection]:
 
 
 def _confirm(connection: Connection, collection: str) -> None:
-    """Raise InputError where a collection would be deleted that nobody agreed to lose."""
+    """Ask before a collection is deleted."""
     from milvus_ichash.index.hash_index import HashIndex
 
-    if not HashIndex.exists(connection, collection):
-        return
-    what = f"--recreate deletes the collection '{collection}' at {connection.address} with all its rows"
-    if not sys.stdin.isatty():
-        raise InputError(f"{what}: add --yes if that is meant.")
-    if not typer.confirm(f"{what}. Go on?", err=True):
-        raise typer.Exit(1)
+    if HashIndex.exists(connection, collection):
+        confirm(f"--recreate deletes the collection '{collection}' at {connection.address} with all its rows")
 
 
 def _names(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
 
 
-def _resume_command(argv: list[str]) -> str:
-    """This command with --resume, and without secrets."""
-    words = [word for word in argv[1:] if word not in ("--recreate", "--yes", "-y", "--resume")]
+def command_again(argv: list[str], *more: str) -> str:
+    """This command, to go on with: without what deletes rows, and without secrets."""
+    words = [word for word in argv[1:] if word not in ("--recreate", "--yes", "-y", *more)]
     for i, word in enumerate(words):
         if word == "--token" and i + 1 < len(words):
             words[i + 1] = "..."
         words[i] = re.sub(r"^--token=.*", "--token=...", re.sub(r"://[^/]*@", "://...@", words[i]))
-    return shlex.join(["milvus-ichash", *words, "--resume"])
+    return shlex.join(["milvus-ichash", *words, *more])

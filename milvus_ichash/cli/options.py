@@ -29,6 +29,13 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class IndexName(str, Enum):
+    """How codes are indexed."""
+
+    BIN_FLAT = "BIN_FLAT"
+    BIN_IVF_FLAT = "BIN_IVF_FLAT"
+
+
 class SplitName(str, Enum):
     """Splits of a data set."""
 
@@ -64,6 +71,21 @@ TimeoutOption = Annotated[
     ),
 ]
 CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=_MILVUS)]
+IndexOption = Annotated[
+    IndexName | None,
+    typer.Option(
+        "--index",
+        help="BIN_FLAT compares with every code; BIN_IVF_FLAT, on servers, with those in the cells nearest to the query.",
+        rich_help_panel="Index",
+        show_default="BIN_FLAT up to 1,000,000 rows",
+    ),
+]
+NlistOption = Annotated[
+    int | None,
+    typer.Option(
+        "--nlist", help="Cells of BIN_IVF_FLAT, 1 to 65,536.", rich_help_panel="Index", show_default="the power of two next to √rows"
+    ),
+]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Bundle folder, as `train` and `export` write it.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto: CUDA where onnxruntime has it, else CPU.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How results are written to stdout.", rich_help_panel=_OUTPUT)]

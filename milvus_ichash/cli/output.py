@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from milvus_ichash.cli.options import Format
+from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,21 @@ def note(message: str, *, quiet: bool = False) -> None:
     """A remark for people, on stderr."""
     if not quiet:
         _stderr().print(message, markup=False)
+
+
+def confirm(what: str) -> None:
+    """Ask before something is lost; `what` says what will be.
+
+    Raises:
+        InputError: nobody can be asked.
+        typer.Exit: it is not wanted.
+    """
+    import typer
+
+    if not sys.stdin.isatty():
+        raise InputError(f"{what}: add --yes if that is meant.")
+    if not typer.confirm(f"{what}. Go on?", err=True):
+        raise typer.Exit(1)
 
 
 def emit(rows: Sequence[Row], style: Format, *, title: str | None = None) -> None:

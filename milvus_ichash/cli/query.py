@@ -66,6 +66,15 @@ def query(
         int | None,
         typer.Option("--radius", "-r", help="Items within this Hamming distance only.", rich_help_panel=_WHAT, show_default=False),
     ] = None,
+    nprobe: Annotated[
+        int | None,
+        typer.Option(
+            "--nprobe",
+            help="Cells of a BIN_IVF_FLAT index that are looked through: more find more, and take longer.",
+            rich_help_panel=_WHAT,
+            show_default="nlist / 64, at least 8",
+        ),
+    ] = None,
     where: Annotated[
         str,
         typer.Option(
@@ -129,7 +138,7 @@ def query(
         rows = []
         for queries in _queries(index, encoder, words, picture, item, source, only):
             k = top_k if top_k is not None else 10 if radius is None else LIMIT
-            rows += find(index, queries, code=code, top_k=k, radius=radius, filter=where, fields=field or ())
+            rows += find(index, queries, code=code, top_k=k, radius=radius, nprobe=nprobe, filter=where, fields=field or ())
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
         if unknown:
             note(f"The bundle does not know {', '.join(unknown)} of '{text}'.", quiet=quiet)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from milvus_ichash import __version__
-from milvus_ichash.errors import InputError, MismatchError
-from milvus_ichash.evaluation.database import align_labels
-from milvus_ichash.evaluation.histograms import Labels
-from milvus_ichash.evaluation.metrics import RECALL_LEVELS, Normalisation
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.asking import Settings as Settings
+from milvus_ichash.evaluation.asking import ask, homes, left_out, prepare
+from milvus_ichash.evaluation.metrics import RECALL_LEVELS
 from milvus_ichash.evaluation.result import Cell, EvaluationResult
-from milvus_ichash.evaluation.retrievers import Retriever, Ties
+from milvus_ichash.evaluation.retrievers import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
-from milvus_ichash.evaluation.tasks import Part, Task, choose_tasks
-from milvus_ichash.features import FeatureTable, Mask
-from milvus_ichash.incomplete import pdr_mask
-from milvus_ichash.io.columns import listing
+from milvus_ichash.evaluation.tasks import Task, choose_tasks
+from milvus_ichash.features import FeatureTable
 
 if TYPE_CHECKING:
     from milvus_ichash.runtime.encoder import HashEncoder
@@ -30,36 +25,10 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """`progress(description, total)` as a context manager that gives `advance(steps)`, such as a progress bar."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How is measured.
-
-    Attributes:
-        part: rows of the database that take part (`tasks.Part`).
-        ties: "expected": the expected value over the order of rows at the same distance; "stable": distance, then id.
-        at_k: ranks at which mAP@k, P@k and NDCG@k are taken.
-        normalisation: mAP@k divides by min(R, k), or by the relevant rows among the first k ("hits").
-        query_pdr: share of the queries from which one modality is hidden (`incomplete.pdr_mask`).
-        seed: of that mask.
-    """
-
-    part: Part = "observed"
-    ties: Ties = "expected"
-    at_k: tuple[int, ...] = (50,)
-    normalisation: Normalisation = "min(R,k)"
-    query_pdr: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for k in self.at_k:
-            if k < 1:
-                raise InputError(f"metrics at rank {k} do not exist: ranks count from 1.")
-
-
 def evaluate(
     encoder: HashEncoder,
     queries: FeatureTable,
-    retriever: Retriever,
+    retriever: Retriever | Sequence[Retriever],
     *,
     tasks: Sequence[str] | None = None,
     settings: Settings | None = None,
@@ -70,78 +39,58 @@ def evaluate(
     Args:
         encoder: makes the queries' codes; from the bundle that made the database's.
         queries: with labels. One that is also a row of the database is left as it is; the result says how many there are.
-        retriever: ranks the database.
-        tasks: names; None: the usual ones (`tasks.choose_tasks`).
+        retriever: ranks the database; several where the codes are stored in several places (a collection for each, say): every
+            task is measured on the one that stores its code.
+        tasks: names; None: the usual ones (`tasks.choose_tasks`) that the stored codes allow.
         settings: how is measured.
         progress: told of each task and of the queries done.
 
     Raises:
         MismatchError: the codes of encoder and database come from different bundles.
-        InputError: no labels, classes that do not fit, an unknown task, or no query left in any task.
+        InputError: no labels, classes that do not fit, an unknown task, a code that is stored in two places, or no query left in
+            any task.
         MilvusError: Milvus was not reached in time, or refused.
     """
     settings = settings or Settings()
-    chosen = choose_tasks(encoder.manifest, retriever.codes, tasks, masked=settings.query_pdr > 0)
-    table, notes = _prepare(encoder, queries, retriever, settings)
-    cells = {task.name: _measure(encoder, task, table, retriever, settings, progress or _silent) for task in chosen}
+    retrievers = (retriever,) if isinstance(retriever, Retriever) else tuple(retriever)
+    home = homes(retrievers)
+    chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
+    tables, notes = [], []
+    for place in retrievers:
+        table, remarks = prepare(encoder, queries, place, settings)
+        tables.append(table)
+        notes += [f"{place.name}: {remark}" if len(retrievers) > 1 else remark for remark in (*place.notes, *remarks)]
+    cells = {}
+    for task in chosen:
+        place = home[task.stored_code]
+        cells[task.name] = _measure(encoder, task, tables[retrievers.index(place)], place, settings, progress or silent)
     if not any(cell.queries for cell in cells.values()):
-        raise InputError(f"no query is left in any task: {'; '.join(map(_left_out, cells.values()))}.")
+        raise InputError(
+            f"no query is left in any task: {'; '.join(left_out(cell.task, cell.asked, cell.queries, cell) for cell in cells.values())}."
+        )
     notes += [note for cell in cells.values() for note in _remarks(cell)]
-    return EvaluationResult(cells, _measured_on(encoder, queries, retriever, settings), tuple(notes))
-
-
-def _prepare(encoder: HashEncoder, queries: FeatureTable, retriever: Retriever, settings: Settings) -> tuple[FeatureTable, list[str]]:
-    """The queries as they are asked, with labels over the database's classes, and what is to be said about them."""
-    manifest, database = encoder.manifest, retriever.database
-    if manifest.fingerprint != retriever.fingerprint:
-        raise MismatchError(
-            f"the database's codes come from bundle {retriever.fingerprint}, the queries' encoder is {manifest.fingerprint}: "
-            "they cannot be compared; take the bundle that the codes were made with."
-        )
-    if queries.labels is None:
-        raise InputError("the queries have no labels: what is relevant to them cannot be told. Name their column with --labels-column.")
-    labels, unknown = align_labels(queries.labels, queries.label_names, database)
-    notes = []
-    if unknown:
-        notes.append(f"classes of the queries that the database does not know, and that match nothing: {listing(unknown, 5)}.")
-    overlap = len(set(queries.ids.tolist()) & set(database.ids.tolist()))
-    if overlap:
-        notes.append(
-            f"{overlap} of {len(queries)} queries have the id of a row of the database: if they are the same items, they find themselves, "
-            "which flatters the figures."
-        )
-    unlabelled = len(database) - int(np.count_nonzero(database.labels.any(axis=1)))
-    if unlabelled:
-        notes.append(f"{unlabelled} of {len(database)} rows of the database have no labels: they count as relevant to nothing.")
-    table = replace(queries, labels=labels, label_names=None)
-    return (table.hide(pdr_mask(table.present, settings.query_pdr, settings.seed)) if settings.query_pdr else table), notes
+    return EvaluationResult(cells, measured_on(encoder, queries, retrievers, chosen, settings), tuple(notes))
 
 
 def _measure(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retriever, settings: Settings, progress: Progress) -> Cell:
-    database = retriever.database
-    required = task.rows(settings.part, database.modalities)
-    part = retriever.part(required)
-    asked = task.queries(table)
-    known = asked if asked.labelled is None else asked.take(asked.labelled)
-    there = database.labels[part].any(axis=0)
-    findable: Mask = np.asarray(_labels(known)[:, there].any(axis=1))
-    left = known.take(findable)
-    codes = encoder.encode_table(left)[task.query_code]
+    asked = ask(encoder, task, table, retriever, settings.part)
     blocks: list[Scores] = []
-    with progress(task.name, len(left)) as advance:
-        for ranked in retriever.ranked(task.stored_code, codes, _labels(left), required, settings.ties) if len(left) else ():
+    with progress(task.name, len(asked.codes)) as advance:
+        some = len(asked.codes) > 0
+        for ranked in retriever.ranked(task.stored_code, asked.codes, asked.labels, asked.required, settings.ties) if some else ():
             blocks.append(score(ranked, settings.at_k, settings.normalisation))
             advance(len(ranked.near))
     return Cell(
         task=task.name,
         asked=task.asked,
         code=task.stored_code,
-        rows=len(part),
-        queries=len(left),
-        without_modality=len(table) - len(asked),
-        unlabelled=len(asked) - len(known),
-        without_relevant=int((~findable).sum()),
+        rows=asked.rows,
+        queries=len(asked.codes),
+        without_modality=asked.without_modality,
+        unlabelled=asked.unlabelled,
+        without_relevant=asked.without_relevant,
         **_means(blocks),
+        searched=retriever.name or None,
     )
 
 
@@ -168,16 +117,21 @@ def _means(blocks: Sequence[Scores]) -> dict[str, Any]:
     }
 
 
-def _measured_on(encoder: HashEncoder, queries: FeatureTable, retriever: Retriever, settings: Settings) -> dict[str, Any]:
+def measured_on(
+    encoder: HashEncoder, queries: FeatureTable, retrievers: Sequence[Retriever], chosen: Sequence[Task], settings: Settings
+) -> dict[str, Any]:
+    """What the result says of where its figures come from; several retrievers are listed under "collections"."""
     manifest = encoder.manifest
+    places = [{"via": retriever.via, "rows": len(retriever.database), **retriever.about} for retriever in retrievers]
+    for place, retriever in zip(places, retrievers, strict=True):
+        place["codes"] = list(retriever.codes)
+        place["tasks"] = [task.name for task in chosen if task.stored_code in retriever.codes]
     return {
         "bundle": manifest.fingerprint,
         "method": manifest.method,
         "bits": manifest.bits,
-        "via": retriever.via,
-        "rows": len(retriever.database),
         "queries": len(queries),
-        **retriever.about,
+        **(places[0] if len(places) == 1 else {"via": places[0]["via"], "collections": places}),
         "database": settings.part,
         "ties": settings.ties,
         "map_at_k_divides_by": settings.normalisation,
@@ -191,7 +145,7 @@ def _measured_on(encoder: HashEncoder, queries: FeatureTable, retriever: Retriev
 def _remarks(cell: Cell) -> list[str]:
     remarks = []
     if cell.without_modality or cell.unlabelled or cell.without_relevant:
-        remarks.append(f"{_left_out(cell)}.")
+        remarks.append(f"{left_out(cell.task, cell.asked, cell.queries, cell)}.")
     if cell.rows_missing:
         remarks.append(
             f"{cell.task}: {cell.rows_missing:g} of {cell.rows} rows were not returned for a query, "
@@ -200,23 +154,6 @@ def _remarks(cell: Cell) -> list[str]:
     return remarks
 
 
-def _left_out(cell: Cell) -> str:
-    asked = " and ".join(cell.asked or ())
-    reasons = {
-        f"lack {asked}": cell.without_modality,
-        "have no labels": cell.unlabelled,
-        "have nothing relevant to find": cell.without_relevant,
-    }
-    return f"{cell.task}: {cell.queries} queries, left out: " + (
-        ", ".join(f"{count} that {why}" for why, count in reasons.items() if count) or "none"
-    )
-
-
-def _labels(table: FeatureTable) -> Labels:
-    if table.labels is None:
-        raise InputError("the queries have no labels.")
-    return table.labels
-
-
-def _silent(description: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+def silent(description: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+    """A `Progress` that nobody sees."""
     return nullcontext(lambda steps: None)

@@ -78,6 +78,13 @@ class LabelSets:
         """Labels shared with a query, multi-hot (C,): uint16 (N,)."""
         return self.shared(_words(_bits(query_labels[None, :]))[0])
 
+    def shared_by(self, rows: npt.NDArray[np.intp], query_labels: Labels) -> npt.NDArray[np.intp]:
+        """Labels that some rows share with a query, multi-hot (C,): (rows,)."""
+        shared = np.zeros(len(rows), np.intp)
+        for theirs, ours in zip(self._sets, _words(_bits(query_labels[None, :]))[0], strict=True):
+            shared += np.bitwise_count(theirs[rows] & ours)
+        return shared
+
     def shared(self, words: Words) -> npt.NDArray[np.uint16]:
         """Labels shared with a set of labels in words: uint16 (N,)."""
         shared = np.zeros(len(self._word), np.uint16)

@@ -29,8 +29,19 @@ def table(result: EvaluationResult) -> list[dict[str, Any]]:
 def title(result: EvaluationResult) -> str:
     """What was measured, in one line."""
     on = result.measured_on
-    where = on.get("collection") or Path(on["database_file"]).name
-    return f"{on['method']}, {on['bits']} bits, {where} ({on['rows']} rows), via {on['via']}, ties {on['ties']}"
+    return f"{on['method']}, {on['bits']} bits, {where(on)}, via {on['via']}, ties {on['ties']}"
+
+
+def where(measured_on: dict[str, Any]) -> str:
+    """What was searched: collections or files, with their rows and, where it is not BIN_FLAT, their index."""
+    return ", ".join(_place(place) for place in measured_on.get("collections", [measured_on]))
+
+
+def _place(on: dict[str, Any]) -> str:
+    name = on.get("collection") or Path(on.get("database_file", "")).name
+    index = f", {on['index_kind']} nlist {on['nlist']}" if on.get("nlist") else ""
+    nprobe = f" nprobe {on['nprobe']}" if on.get("nprobe") else ""
+    return f"{name} ({on['rows']} rows{index}{nprobe})"
 
 
 def check_figure(path: str | Path) -> None:

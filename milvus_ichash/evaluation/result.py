@@ -29,6 +29,7 @@ class Cell:
         rows_missing: rows that were not returned, mean over the queries; they count as misses.
         relevant_missing: the relevant ones of them, mean over the queries.
         nothing_near: queries without any row within Hamming radius 2 (their precision there counts as 0).
+        searched: name of the collection or file that the rows are in, where it has one.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Cell:
     rows_missing: float
     relevant_missing: float
     nothing_near: int
+    searched: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,16 @@ class EvaluationResult:
         Raises:
             InputError: where the file cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n", "utf-8")
-        except OSError as error:
-            raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+        save_json(self.to_dict(), path)
+
+
+def save_json(document: dict[str, Any], path: str | Path) -> None:
+    """Write a document as a JSON file.
+
+    Raises:
+        InputError: where the file cannot be written.
+    """
+    try:
+        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error

@@ -6,21 +6,20 @@ Both give the same thing, rankings of the rows of one `Database`, so that the ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.errors import InputError, MilvusError
-from milvus_ichash.evaluation.database import Database, encode_database, labels_from_lists
+from milvus_ichash.evaluation.collection import about, read_database
+from milvus_ichash.evaluation.database import Database, encode_database
 from milvus_ichash.evaluation.histograms import Counts, Labels, LabelSets, joint_histograms, max_shared
 from milvus_ichash.evaluation.metrics import Groups
 from milvus_ichash.evaluation.tasks import has_all
-from milvus_ichash.features import Ids
 
 if TYPE_CHECKING:
     from milvus_ichash.index.hash_index import HashIndex
@@ -35,7 +34,6 @@ NEAR = 2
 """Hamming radius of the lookup that "P@r<=2" measures."""
 
 _BLOCK = 512
-_SEARCH_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class Retriever(ABC):
         codes: names of the codes that can be searched.
         fingerprint: of the bundle that made the codes.
         about: what was measured on, for the result: collection, index, parameters, versions.
+        notes: sentences that a reader of the result should know.
     """
 
     via: str
@@ -69,6 +68,12 @@ class Retriever(ABC):
     codes: tuple[str, ...]
     fingerprint: str
     about: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the collection or file that is searched; empty where there is none."""
+        return str(self.about.get("collection") or Path(self.about.get("database_file", "")).name)
 
     @abstractmethod
     def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
@@ -84,13 +89,9 @@ class Retriever(ABC):
         """The same as `rankings`, in blocks of queries in their order, with the rows counted by shared labels."""
         sets, part = LabelSets(self.database.labels), self.part(required)
         levels = max_shared(query_labels, self.database.labels) + 1
-        distinct = query_codes.shape[1] * 8 + 1
-        for labels, (rows, distances) in zip(query_labels, self.rankings(code, query_codes, required), strict=True):
-            shared = sets.shared_with(labels).astype(np.intp)
-            found = shared[rows]
-            counts = np.bincount(distances * levels + found, minlength=distinct * levels).reshape(1, distinct, levels)
-            groups = Groups.from_order(found[None, :]) if ties == "stable" else Groups.from_histograms(counts)
-            yield Ranked(groups, np.bincount(shared[part], minlength=levels)[None, :], _near(counts))
+        there = _remembering(lambda labels: np.bincount(sets.shared_with(labels)[part], minlength=levels))
+        found = self.rankings(code, query_codes, required)
+        yield from counted(found, sets, query_labels, map(there, query_labels), ties, query_codes.shape[1] * 8)
 
     def part(self, required: Sequence[str]) -> Rows:
         """Numbers of the rows that have all of these modalities: (rows,)."""
@@ -125,7 +126,7 @@ class ExactRetriever(Retriever):
             InputError: the collection is empty, or has no labels.
             MilvusError: Milvus was not reached in time, or refused.
         """
-        return cls(_database_of(index, tuple(index.codes)), index.fingerprint, via="readback", about=_about(index))
+        return cls(read_database(index, tuple(index.codes)), index.fingerprint, via="readback", about=about(index))
 
     def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
         """See `Retriever.rankings`."""
@@ -149,106 +150,50 @@ class ExactRetriever(Retriever):
             yield Ranked(Groups.from_histograms(counts), counts.sum(axis=1), _near(counts))
 
 
-class SearchRetriever(Retriever):
-    """Ranks by searching in Milvus: complete rankings, or the first rows that one search returns.
+def counted(
+    rankings: Iterable[tuple[Rows, Distances]], sets: LabelSets, query_labels: Labels, there: Iterable[Counts], ties: Ties, bits: int
+) -> Iterator[Ranked]:
+    """What the metrics look at of rankings.
 
     Args:
-        index: the collection.
-        top_k: rows of one search; None: every row of the collection, however many there are.
-
-    Raises:
-        InputError: the collection is empty, or has no labels.
-        MilvusError: Milvus was not reached in time, or refused.
+        rankings: as `Retriever.rankings` gives them.
+        sets: labels of the database's rows.
+        query_labels: multi-hot (Q, C).
+        there: for each query int64 (levels,), rows that take part by the number of shared labels, returned or not.
+        ties: what is done about rows at the same distance.
+        bits: code length.
     """
-
-    via = "search"
-
-    def __init__(self, index: HashIndex, *, top_k: int | None = None) -> None:
-        self._index = index
-        self._top_k = top_k
-        self.database = _database_of(index, ())
-        self.codes = tuple(index.codes)
-        self.fingerprint = index.fingerprint
-        self.about = {**_about(index), "top_k": top_k}
-        self._row_of_id = _row_lookup(self.database.ids)
-
-    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
-        """See `Retriever.rankings`. Lists that are cut hold the rows that Milvus returned."""
-        expression = " and ".join(f"has_{name} == true" for name in required)
-        if self._top_k is None:
-            found = self._index.rank_all(query_codes, code=code, filter=expression)
-        else:
-            found = self._first(code, query_codes, expression, self._top_k)
-        for ids, distances in found:
-            yield self._row_of_id(ids), distances
-
-    def _first(self, code: str, query_codes: Codes, expression: str, top_k: int) -> Iterator[tuple[Ids, Distances]]:
-        for first in range(0, len(query_codes), _SEARCH_BLOCK):
-            hits = self._index.search(query_codes[first : first + _SEARCH_BLOCK], code=code, top_k=top_k, filter=expression)
-            for ids, distances, count in zip(hits.ids, hits.distances, hits.counts, strict=True):
-                yield ids[:count], distances[:count]
+    for (rows, distances), labels, all_rows in zip(rankings, query_labels, there, strict=True):
+        shared = sets.shared_by(rows, labels)
+        ranked = ranked_by_distance(distances, shared, all_rows, bits)
+        yield replace(ranked, groups=Groups.from_order(shared[None, :])) if ties == "stable" else ranked
 
 
-def _database_of(index: HashIndex, codes: tuple[str, ...]) -> Database:
-    """All rows of a collection; `codes` are read along."""
-    rows = index.read_back(codes=codes)
-    if not len(rows.ids):
-        raise InputError(f"collection '{index.collection}' is empty: ingest something into it first.")
-    if rows.labels is None:
-        raise InputError(
-            f"collection '{index.collection}' has no labels, so what is relevant cannot be told: ingest its items again from a file with "
-            "labels (--labels-column); that replaces the rows by their ids."
-        )
-    names = index.label_names
-    return Database(
-        ids=rows.ids,
-        labels=labels_from_lists([labels or () for labels in rows.labels], len(names) if names else None),
-        label_names=names,
-        present=rows.present,
-        modalities=tuple(index.modalities),
-        codes=rows.codes,
-        all_classes=bool(names),
-    )
+def _remembering(count: Callable[[Labels], Counts]) -> Callable[[Labels], Counts]:
+    """The same function, called once for queries with the same labels."""
+    known: dict[bytes, Counts] = {}
+
+    def remembered(labels: Labels) -> Counts:
+        key = labels.tobytes()
+        if key not in known:
+            known[key] = count(labels)
+        return known[key]
+
+    return remembered
 
 
-def _about(index: HashIndex) -> dict[str, Any]:
-    """What the result says of a collection and of the Milvus that holds it."""
-    connection = index.connection
-    return {
-        "collection": index.collection,
-        "index": index.describe()["index"],
-        "milvus": f"Milvus Lite {connection.server_version}" if connection.is_lite else connection.server_version,
-        "address": connection.address,
-        "pymilvus": version("pymilvus"),
-    }
+def ranked_by_distance(distances: Distances, shared: Rows, there: Counts, bits: int) -> Ranked:
+    """One query's rows in groups of the same distance.
 
-
-def _row_lookup(ids: Ids) -> Callable[[Ids], Rows]:
-    """From ids to row numbers; `ids` are sorted and differ from each other."""
-    if ids.dtype != object:
-
-        def rows(found: Ids) -> Rows:
-            found = found.astype(ids.dtype)
-            at = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
-            _check_known(found[ids[at] != found])
-            return at
-
-        return rows
-    row_of = {name: row for row, name in enumerate(ids)}
-
-    def rows_of_names(found: Ids) -> Rows:
-        at = np.fromiter((row_of.get(name, -1) for name in found), np.intp, len(found))
-        _check_known(found[at < 0])
-        return at
-
-    return rows_of_names
-
-
-def _check_known(strangers: Ids) -> None:
-    if len(strangers):
-        raise MilvusError(
-            f"the collection changed while it was measured: id {strangers[0]!r} is new. Evaluate again when nobody writes to it."
-        )
+    Args:
+        distances: int (rows,) of the rows that were returned.
+        shared: int (rows,), labels that they share with the query.
+        there: int64 (levels,), rows that take part by the number of shared labels, returned or not.
+        bits: code length.
+    """
+    levels, distinct = len(there), bits + 1
+    counts = np.bincount(distances * levels + shared, minlength=distinct * levels).reshape(1, distinct, levels)
+    return Ranked(Groups.from_histograms(counts), there[None, :], _near(counts))
 
 
 def _near(counts: Counts) -> Counts:

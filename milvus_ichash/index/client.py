@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +22,15 @@ from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
 from milvus_ichash.settings import MilvusSettings
 
 if TYPE_CHECKING:
+    from milvus_ichash.index.columnar import Columnar
     from milvus_ichash.index.lite import LiteServer
 
 _BLANKED = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
 _PORTS = {"http": 19530, "tcp": 19530, "https": 443}
+_BOUND_SECONDS = 6.0
+"""Milvus's default for `gracefulTime`, 5 s, and one more."""
+_OLDEST = (2, 3)
+"""Servers before it have no upsert."""
 _REFUSED = re.compile(r"unauthenticated|auth check failure|api key|permission ?denied|incorrect password", re.IGNORECASE)
 
 
@@ -63,16 +71,36 @@ class Connection:
         server_version: version of the server, or of Milvus Lite.
         timeout: seconds after which a call is given up.
         address: where it leads, without secrets.
+        alias: pymilvus's name for it.
+        columnar: the fast way in and out; None where this pymilvus has none, or none was wanted.
     """
 
-    def __init__(self, client: Any, settings: MilvusSettings, lite: LiteServer | None) -> None:
+    def __init__(self, client: Any, settings: MilvusSettings, uri: str, lite: LiteServer | None) -> None:
         self.client = client
+        self._uri = uri
+        self.settings = settings
+        self.alias = uuid4().hex
+        self.columnar: Columnar | None = None
         self.is_lite = lite is not None
         self.timeout = settings.timeout
         self.address = settings.address
         self.server_version = ""
         self._secret = settings.secret
+        self._changed: dict[str, float] = {}
+        self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
+
+    def changed(self, collection: str) -> None:
+        """To be called where a collection is opened, and where it was written to: the next searches are to see all of it."""
+        self._changed[collection] = time.monotonic()
+
+    def settled(self, collection: str) -> bool:
+        """True where searches at Bounded consistency see all that this connection knows to be there.
+
+        At Strong consistency, a server answers a search with its next time tick: after up to 0.2 s, where the search takes
+        less than a millisecond. Bounded ones are up to 5 s behind, so they will do a while after the last change.
+        """
+        return not self.is_lite and time.monotonic() - self._changed.get(collection, -math.inf) > _BOUND_SECONDS
 
     @contextmanager
     def calling(self, what: str) -> Iterator[None]:
@@ -99,6 +127,21 @@ class Connection:
             return f"{where} did not {what} within {self.timeout:g} s: see whether it is well, or allow more with --timeout."
         return f"{where} could not {what}: {reason}."
 
+    async def async_client(self) -> Any:
+        """A `pymilvus.AsyncMilvusClient` of the running event loop, made at the first call; `close_async` closes it."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            settings = self.settings
+            options = {} if self.is_lite else {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
+            self._async_clients[loop] = import_pymilvus().AsyncMilvusClient(self._uri, timeout=self.timeout, **options)
+        return self._async_clients[loop]
+
+    async def close_async(self) -> None:
+        """Close what the running event loop uses of the connection; `close` does the rest."""
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
     def close(self) -> None:
         """Close the connection; of Milvus Lite, the last one ends its process."""
         from milvus_ichash.index.lite import release
@@ -116,40 +159,52 @@ class Connection:
         self.close()
 
 
-def connect(settings: MilvusSettings, *, create: bool = True) -> Connection:
+def connect(settings: MilvusSettings, *, create: bool = True, columnar: bool = True) -> Connection:
     """Connect to the Milvus of these settings: a server, or Milvus Lite in a file.
 
     Args:
         settings: where it is.
         create: make the file of Milvus Lite where it is not there; else that is an InputError.
+        columnar: write and read in columns, where this pymilvus allows it (`index.columnar`); else by `MilvusClient` alone.
 
     Raises:
-        MilvusError: not reached within the timeout, refused, or a file that cannot be opened.
+        MilvusError: not reached within the timeout, refused, a server before 2.3, or a file that cannot be opened.
         InputError: an address that is none.
         BackendMissingError: Milvus Lite is needed and not there, or a release without binary vectors.
     """
     if settings.is_lite:
         if not create and settings.uri.endswith(".db") and not Path(settings.uri).expanduser().exists():
             raise InputError(f"there is no database '{settings.uri}': ingest something first, or name another with --uri or MILVUS_URI.")
-        return _connect_lite(settings)
+        return _connect_lite(settings, columnar)
     _reach(settings)
     options = {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
-    connection = _open(settings, settings.uri, options, None)
+    connection = _open(settings, settings.uri, options, None, columnar)
     try:
         with connection.calling("tell its version"):
             connection.server_version = str(connection.client.get_server_version(timeout=settings.timeout))
+        _check_version(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _connect_lite(settings: MilvusSettings) -> Connection:
+def _check_version(connection: Connection) -> None:
+    """Raise MilvusError for a server that lacks what we need. Versions are like `v2.3.5-lite`; what is not like that may be newer."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", connection.server_version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST:
+        raise MilvusError(
+            f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "
+            f"{'.'.join(map(str, _OLDEST))} or later is needed."
+        )
+
+
+def _connect_lite(settings: MilvusSettings, columnar: bool) -> Connection:
     from milvus_ichash.index.lite import acquire, lite_version, release
 
     server = acquire(settings.uri, settings.timeout)
     try:
-        connection = _open(settings, server.address, {}, server)
+        connection = _open(settings, server.address, {}, server, columnar)
     except BaseException:
         release(server)
         raise
@@ -157,13 +212,16 @@ def _connect_lite(settings: MilvusSettings) -> Connection:
     return connection
 
 
-def _open(settings: MilvusSettings, uri: str, options: dict[str, str], lite: LiteServer | None) -> Connection:
+def _open(settings: MilvusSettings, uri: str, options: dict[str, str], lite: LiteServer | None, columnar: bool) -> Connection:
+    from milvus_ichash.index.columnar import Columnar
+
     pymilvus = import_pymilvus()
-    connection = Connection(None, settings, lite)
+    connection = Connection(None, settings, uri, lite)
     with connection.calling("answer"):
         # A connection of its own, which pymilvus closes with the client: by `dedicated`, in early 2.6 by `alias`. Else clients
         # of one address share one, which is never closed, or closed for all of them by the first.
-        connection.client = pymilvus.MilvusClient(uri, timeout=settings.timeout, dedicated=True, alias=uuid4().hex, **options)
+        connection.client = pymilvus.MilvusClient(uri, timeout=settings.timeout, dedicated=True, alias=connection.alias, **options)
+        connection.columnar = Columnar.of(connection.client) if columnar else None
     return connection
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,12 +12,13 @@ from milvus_ichash.bundle import Manifest
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index import filters, ranking, reading, schema
+from milvus_ichash.index import filters, indexing, ranking, reading, schema, writing
 from milvus_ichash.index.client import Connection, reason_of
+from milvus_ichash.index.indexing import IndexSpec
 from milvus_ichash.index.ranking import Distances, Hits, Search
 from milvus_ichash.index.reading import ReadBack
-from milvus_ichash.index.rows import Labels, Payload, Row, build_rows, check_ids, code_bytes, upsert_rows
-from milvus_ichash.index.schema import Description, IdKind, IndexSpec
+from milvus_ichash.index.rows import Batch, Labels, Payload, build_batch, check_ids, code_bytes
+from milvus_ichash.index.schema import Description, IdKind
 
 _EXPRESSION_CODES = (1100, 2000, 65535)
 """Error codes of Milvus for an expression that it cannot parse or evaluate (65535: releases before 2.4)."""
@@ -33,9 +34,13 @@ class HashIndex:
         modalities: names, in the order of the columns of `present`.
         label_names: names of the classes, where they are known.
         id_kind: "str" or "int64".
+        index: how the codes are indexed.
     """
 
-    def __init__(self, connection: Connection, collection: str, description: Description, id_kind: IdKind) -> None:
+    def __init__(
+        self, connection: Connection, collection: str, description: Description, id_kind: IdKind, index: IndexSpec | None = None
+    ) -> None:
+        self.index = index or IndexSpec()
         self.connection = connection
         self.collection = collection
         self.description = description
@@ -83,7 +88,7 @@ class HashIndex:
                 )
             schema.check_ours(connection, collection)
             schema.drop(connection, collection)
-        schema.create(connection, collection, planned.description, id_kind, index or IndexSpec())
+        planned.index = schema.create(connection, collection, planned.description, id_kind, index or IndexSpec())
         return planned
 
     @classmethod
@@ -94,17 +99,23 @@ class HashIndex:
         return cls(connection, schema.check_name(collection), Description.of(manifest, codes), id_kind)
 
     @classmethod
-    def open(cls, connection: Connection, collection: str) -> HashIndex:
+    def open(cls, connection: Connection, collection: str, *, reindex: IndexSpec | None = None) -> HashIndex:
         """Open a collection that is there.
 
+        Args:
+            connection: to Milvus.
+            collection: its name.
+            reindex: the index that its codes are to have: another one, whatever it is, is replaced first.
+
         Raises:
-            InputError: it is not.
+            InputError: it is not there, or an index that this Milvus does not take.
             MismatchError: it was not made by this program, or is not as its description says.
             MilvusError: Milvus could not be asked.
         """
         description, id_kind = schema.describe(connection, collection)
-        schema.complete(connection, collection, description, IndexSpec())
-        return cls(connection, collection, description, id_kind)
+        if reindex is not None:
+            indexing.ensure(connection, collection, list(description.codes), reindex)
+        return cls(connection, collection, description, id_kind, schema.complete(connection, collection, description, IndexSpec()))
 
     @staticmethod
     def exists(connection: Connection, collection: str) -> bool:
@@ -121,25 +132,30 @@ class HashIndex:
                 "Take the bundle it was made with, another collection, or make it anew with `ingest --recreate`."
             )
 
-    def rows(
+    def batch(
         self,
         ids: Ids | Sequence[Any],
         codes: Mapping[str, Codes],
         present: Mask,
         labels: Labels | None = None,
         payload: Payload | None = None,
-    ) -> list[Row]:
-        """Items as rows for `write`, checked. Arguments and errors as `upsert`."""
+    ) -> Batch:
+        """Items for `write`, checked. Arguments and errors as `upsert`."""
         keys = check_ids(ids, self.id_kind, lite=self.connection.is_lite)
-        return build_rows(self.description, keys, codes, present, labels, payload)
+        return build_batch(self.description, keys, codes, present, labels, payload)
 
-    def write(self, rows: Sequence[Row]) -> int:
-        """Upsert rows that `rows` made; returns how many.
+    def write(self, batch: Batch, *, new: bool = False) -> int:
+        """Write items that `batch` made; returns how many.
+
+        Args:
+            batch: the items.
+            new: none of their ids is in the collection, which saves the server to look for them. If one is, or if the same call
+                is made again after an error, it will be there twice.
 
         Raises:
-            MilvusError: Milvus could not; some rows may have been written.
+            MilvusError: Milvus could not; some items may have been written. Write them again without `new`.
         """
-        return upsert_rows(self.connection, self.collection, rows)
+        return (writing.insert if new else writing.upsert)(self.connection, self.collection, batch)
 
     def upsert(
         self,
@@ -165,7 +181,32 @@ class HashIndex:
             InputError: nothing of the call was written; names what cannot be stored.
             MilvusError: Milvus could not; some rows may have been written.
         """
-        return self.write(self.rows(ids, codes, present, labels, payload))
+        return self.write(self.batch(ids, codes, present, labels, payload))
+
+    def delete(self, ids: Ids | Sequence[Any] = (), *, filter: str = "") -> int:
+        """Delete items by id, or those that match a filter; returns how many there were.
+
+        Args:
+            ids: of the items; those that are not there are passed over.
+            filter: Milvus expression, as in `search`; not empty where there are no ids.
+
+        Raises:
+            InputError: ids and filter, neither of them, or a filter that cannot be used.
+            MilvusError: Milvus could not; some items may have been deleted.
+        """
+        given = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if bool(given) == bool(filter.strip()):
+            raise InputError("say which items to delete, by ids or by a filter (one of them).")
+        if given:
+            check_ids(given, self.id_kind, lite=self.connection.is_lite)
+            keys = sorted(self.existing(given))
+        else:
+            with self._using(filter):
+                keys = reading.read_ids(self.connection, self.collection, filter, self.id_kind).tolist()
+            if not keys:
+                self._check_names(filter)
+        writing.delete(self.connection, self.collection, keys)
+        return len(keys)
 
     def existing(self, ids: Ids | Sequence[Any]) -> set[Any]:
         """Those of these ids that are in the collection."""
@@ -178,16 +219,21 @@ class HashIndex:
         code: str | None = None,
         top_k: int = 10,
         radius: int | None = None,
+        nprobe: int | None = None,
         filter: str = "",
         output_fields: Sequence[str] = (),
     ) -> Hits:
         """The nearest items of each query.
+
+        It sees what was there when the collection was opened and what was written through this connection since; what others write
+        is seen after five seconds at the latest.
 
         Args:
             codes: uint8 (Q, bits / 8).
             code: which stored code is searched; may be left out where there is one.
             top_k: at most so many items, 1 to 16,384. Of several at the last distance, an arbitrary few are taken.
             radius: no items beyond this Hamming distance.
+            nprobe: cells of BIN_IVF_FLAT that are looked through, 1 to nlist; a 64th of them, at least 8, by default.
             filter: Milvus expression over fields of the collection, such as `has_text == true`.
             output_fields: fields to return; "*" stands for labels and all of the payload.
 
@@ -195,21 +241,41 @@ class HashIndex:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
             MilvusError: Milvus could not.
         """
-        ranking.check_reach(top_k, radius, self.bits)
-        for name in output_fields:
-            if name in self.codes:
-                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
-        search = Search(self.collection, self._code(code), radius, filter)
+        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = ranking.nearest(self.connection, search, code_bytes(codes, self.bits), top_k, self._asked(output_fields))
-        if filter and not hits.counts.any():
-            self._check_names(filter)
-        if "*" not in output_fields:
-            names = set(output_fields)
-            for row in (row for rows in hits.fields for row in rows):
-                for extra in row.keys() - names:
-                    del row[extra]
-        return hits
+            hits = ranking.nearest(self.connection, search, queries, top_k, fields)
+        return self._answer(hits, filter, output_fields)
+
+    async def search_async(
+        self,
+        codes: Codes,
+        *,
+        code: str | None = None,
+        top_k: int = 10,
+        radius: int | None = None,
+        nprobe: int | None = None,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+    ) -> Hits:
+        """`search` for an event loop, through pymilvus's `AsyncMilvusClient`: many can be under way at once.
+
+        Close it with `await index.connection.close_async()`.
+        """
+        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
+        with self._using(filter):
+            hits = await ranking.nearest_async(self.connection, search, queries, top_k, fields)
+        return self._answer(hits, filter, output_fields)
+
+    def rank_first(
+        self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
+    ) -> Iterator[tuple[Ids, Distances]]:
+        """For each query its nearest items, at most `top_k`: ids and int32 distances, (n,), sorted by (distance, id).
+
+        Arguments and errors as `search`; made for many queries with many items each.
+        """
+        search = self._search(code, top_k, None, nprobe, filter)
+        with self._using(filter):
+            yield from ranking.first_rankings(self.connection, search, code_bytes(codes, self.bits), top_k)
 
     def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
         """For each query one complete ranking out of Milvus searches: ids and int32 distances, (N,), sorted by (distance, id).
@@ -217,9 +283,14 @@ class HashIndex:
         Collections beyond 16,384 rows are searched slice by slice of the primary key, so that no row and no tie is cut off.
 
         Raises:
-            InputError: as `search`.
+            InputError: as `search`; or the index is BIN_IVF_FLAT, which does not look at every row.
             MilvusError: Milvus could not, or the collection changed meanwhile.
         """
+        if self.index.kind != "BIN_FLAT":
+            raise InputError(
+                f"collection '{self.collection}' has the index {self.index.kind}, which does not look at every row: rank the first rows "
+                "(--top-k), or read the codes back (--via readback)."
+            )
         search = Search(self.collection, self._code(code), None, filter)
         queries = code_bytes(codes, self.bits)
         with self._using(filter):
@@ -227,6 +298,28 @@ class HashIndex:
             if filter and not len(keys):
                 self._check_names(filter)
             yield from ranking.complete_rankings(self.connection, search, queries, keys)
+
+    def reindex(self, spec: IndexSpec) -> None:
+        """Replace the index of the codes; nothing can be searched until Milvus has built it (`wait_until_indexed`).
+
+        Raises:
+            InputError: an index that this Milvus does not take.
+            MilvusError: Milvus could not; `reindex` again.
+        """
+        indexing.ensure(self.connection, self.collection, list(self.codes), spec)
+        self.index = spec
+
+    def wait_until_indexed(self, patience: float = 3600.0, advance: Callable[[int, int], object] = lambda done, rows: None) -> None:
+        """Wait until all rows are indexed and searched by the index: before, searches are slow, and their recall is not the index's.
+
+        Args:
+            patience: seconds after which to give up.
+            advance: told of the rows that are indexed, and of all.
+
+        Raises:
+            MilvusError: it was not done in time, or failed.
+        """
+        indexing.wait_until_indexed(self.connection, self.collection, patience=patience, advance=advance)
 
     def read_back(self, codes: Sequence[str] | None = None, filter: str = "") -> ReadBack:
         """All rows, sorted by id, with these codes (all by default), what was observed, and labels.
@@ -261,9 +354,15 @@ class HashIndex:
             "codes": {name: modality or "fused" for name, modality in self.description.codes.items()},
             "missing": {m: self.count(f"{schema.has(m)} == false") for m in self.modalities},
             "classes": None if self.label_names is None else len(self.label_names),
-            "index": schema.index_states(self.connection, self.collection),
+            "index": indexing.states(self.connection, self.collection),
+            "nprobe": self.index.check_nprobe(None),
+            **indexing.segments_in_memory(self.connection, self.collection),
             "code bytes": rows * self.bits // 8 * len(self.codes),
         }
+
+    def _search(self, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str) -> Search:
+        ranking.check_reach(top_k, radius, self.bits)
+        return Search(self.collection, self._code(code), radius, filter, self.index.check_nprobe(nprobe))
 
     def _code(self, name: str | None) -> str:
         if name is None and len(self.codes) == 1:
@@ -273,7 +372,28 @@ class HashIndex:
             raise InputError(f"collection '{self.collection}' {wrong}: {', '.join(self.codes)}.")
         return name
 
-    def _asked(self, output_fields: Sequence[str]) -> list[str]:
+    def _asked(
+        self, codes: Codes, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str, output_fields: Sequence[str]
+    ) -> tuple[Search, list[bytes], list[str]]:
+        """What Milvus is asked for: the search, the queries, and the fields."""
+        search = self._search(code, top_k, radius, nprobe, filter)
+        for name in output_fields:
+            if name in self.codes:
+                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
+        return search, code_bytes(codes, self.bits), self._fields(output_fields)
+
+    def _answer(self, hits: Hits, filter: str, output_fields: Sequence[str]) -> Hits:
+        """The hits with the fields that were asked for, and no others."""
+        if filter and not hits.counts.any():
+            self._check_names(filter)
+        if "*" not in output_fields:
+            names = set(output_fields)
+            for row in (row for rows in hits.fields for row in rows):
+                for extra in row.keys() - names:
+                    del row[extra]
+        return hits
+
+    def _fields(self, output_fields: Sequence[str]) -> list[str]:
         """Fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all the others."""
         if all(name.isidentifier() for name in output_fields):
             return list(output_fields)

@@ -1,36 +1,103 @@
-"""From arrays to rows in Milvus, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
+"""From arrays to what Milvus stores, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
 
 from milvus_ichash.codes import Codes
-from milvus_ichash.errors import InputError, MilvusError
+from milvus_ichash.errors import InputError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.columnar import META, Columns
 from milvus_ichash.index.schema import ID, ID_BYTES, LABELS, Description, IdKind, has
 
 Row = dict[str, Any]
 Labels = Sequence[Sequence[int] | None]
 Payload = Mapping[str, Sequence[Any]]
 
-_UPSERT_ROWS = 10_000
-"""Rows in one call: with a kilobyte of payload each, far below the 64 MiB that a server takes."""
-
 # Filters cannot name control characters: such an item could neither be read nor replaced.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def build_rows(
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n items with all fields of a collection, checked: made by `build_batch`, written by `index.writing`.
+
+    Attributes:
+        ids: n of them.
+        codes: uint8 (n, bits / 8) by name.
+        present: n booleans by field (`has_image`, ...).
+        dynamic: labels and payload, n values by name; labels are None where they are unknown.
+    """
+
+    ids: list[Any]
+    codes: Mapping[str, Codes]
+    present: Mapping[str, list[bool]]
+    dynamic: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self) -> list[Row]:
+        """One dict per item, as `MilvusClient` takes them; unknown labels are left out."""
+        packed = {name: _as_bytes(codes) for name, codes in self.codes.items()}
+        columns: dict[str, Sequence[Any]] = {ID: self.ids, **packed, **self.present, **self.dynamic}
+        names = tuple(columns)
+        rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
+        if None in self.dynamic.get(LABELS, ()):
+            for row in rows:
+                if row[LABELS] is None:
+                    del row[LABELS]
+        return rows
+
+    def columns(self) -> Columns:
+        """By field, as `Columnar` takes them. Where there is nothing dynamic, Milvus writes that itself, faster than it reads it."""
+        return {ID: self.ids, **self.codes, **self.present, **({META: self.meta()} if self.dynamic else {})}
+
+    def meta(self) -> list[bytes]:
+        """Labels and payload of each item as JSON, in UTF-8."""
+        names = tuple(self.dynamic)
+        if names in ((), (LABELS,)):
+            return _labels_as_json(self.dynamic.get(LABELS) or [None] * len(self))
+        rows = (dict(zip(names, values)) for values in zip(*self.dynamic.values()))  # noqa: B905 (as above)
+        known = ({k: v for k, v in row.items() if k != LABELS or v is not None} for row in rows)
+        return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in known]
+
+    def parts(self, rows: int, size: int) -> Iterator[Batch]:
+        """The batch in parts of at most so many rows, and about so many bytes at the most."""
+        sizes = self._sizes() if set(self.dynamic) - {LABELS} else None
+        start = 0
+        while start < len(self):
+            end = min(start + rows, len(self))
+            if sizes is not None:
+                fitting = sum(1 for total in accumulate(sizes[start:end]) if total <= size)
+                end = start + max(1, fitting)
+            yield self if (start, end) == (0, len(self)) else self._part(slice(start, end))
+            start = end
+
+    def _sizes(self) -> list[int]:
+        fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
+        return [fixed + len(text) for text in self.meta()]
+
+    def _part(self, rows: slice) -> Batch:
+        return Batch(
+            self.ids[rows],
+            {name: codes[rows] for name, codes in self.codes.items()},
+            {name: values[rows] for name, values in self.present.items()},
+            {name: values[rows] for name, values in self.dynamic.items()},
+        )
+
+
+def build_batch(
     description: Description, ids: Sequence[Any], codes: Mapping[str, Codes], present: Mask, labels: Labels | None, payload: Payload | None
-) -> list[Row]:
-    """One dict per item, with all fields of the collection.
+) -> Batch:
+    """Items with all fields of the collection.
 
     Args:
         description: of the collection.
@@ -47,43 +114,20 @@ def build_rows(
     has_fields = [has(modality) for modality in description.modalities]
     if present.shape != (n, len(has_fields)) or present.dtype != np.bool_:
         raise InputError(f"'present' is {present.dtype} {present.shape}; expected bool ({n}, {len(has_fields)}).")
-    columns: dict[str, Sequence[Any]] = {ID: ids}
+    stored: dict[str, Codes] = {}
     for name in description.codes:
         if name not in codes:
             raise InputError(f"the collection stores '{name}', and there is no such code among {', '.join(codes) or 'those given'}.")
-        columns[name] = code_bytes(codes[name], description.bits, n)
-    columns.update(zip(has_fields, present.T.tolist(), strict=True))
-    if payload:
-        columns.update(_checked_payload(payload, n, {*columns, LABELS}))
+        stored[name] = check_codes(codes[name], description.bits, n)
+    taken = {ID, LABELS, *stored, *has_fields}
+    dynamic: dict[str, Sequence[Any]] = _checked_payload(payload, n, taken) if payload else {}
     if labels is not None:
-        columns[LABELS] = _checked_labels(labels, n)
-    names = tuple(columns)
-    rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
-    if labels is not None and None in labels:
-        for row in rows:
-            if row[LABELS] is None:
-                del row[LABELS]
-    return rows
+        dynamic[LABELS] = _checked_labels(labels, n)
+    return Batch(list(ids), stored, dict(zip(has_fields, present.T.tolist(), strict=True)), dynamic)
 
 
-def upsert_rows(connection: Connection, collection: str, rows: Sequence[Row]) -> int:
-    """Write rows by id, in calls of a bounded size; returns how many.
-
-    Raises:
-        MilvusError: Milvus could not, or acknowledged fewer; some may have been written.
-    """
-    written = 0
-    for start in range(0, len(rows), _UPSERT_ROWS):
-        part = list(rows[start : start + _UPSERT_ROWS])
-        with connection.calling(f"write to the collection '{collection}'"):
-            written += connection.client.upsert(collection, part, timeout=connection.timeout)["upsert_count"]
-    if written != len(rows):
-        raise MilvusError(f"Milvus acknowledged {written} of {len(rows)} rows written to '{collection}': write them again.")
-    return written
-
-
-def code_bytes(codes: Codes, bits: int, rows: int | None = None) -> list[bytes]:
-    """The rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them.
+def check_codes(codes: Codes, bits: int, rows: int | None = None) -> Codes:
+    """The codes, where they are packed bits: uint8 (n, bits / 8).
 
     Raises:
         InputError: another dtype or shape; Milvus Lite would store floats, unpacked bits and short rows as something else.
@@ -94,8 +138,30 @@ def code_bytes(codes: Codes, bits: int, rows: int | None = None) -> list[bytes]:
         raise InputError(f"codes are {found}; this collection takes packed bits, uint8 (n, {width}): see milvus_ichash.codes.pack.")
     if rows is not None and len(codes) != rows:
         raise InputError(f"{rows} ids, but {len(codes)} codes.")
-    result: list[bytes] = np.ascontiguousarray(codes).view(f"V{width}").ravel().tolist()
+    return codes
+
+
+def code_bytes(codes: Codes, bits: int) -> list[bytes]:
+    """The rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them. Errors as `check_codes`."""
+    return _as_bytes(check_codes(codes, bits))
+
+
+def _as_bytes(codes: Codes) -> list[bytes]:
+    result: list[bytes] = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").ravel().tolist()
     return result
+
+
+def _labels_as_json(labels: Labels) -> list[bytes]:
+    """The JSON of items that have nothing but labels: few different sets of labels come often."""
+    known: dict[tuple[int, ...] | None, bytes] = {None: b"{}"}
+    texts = []
+    for row in labels:
+        key = None if row is None else tuple(row)
+        text = known.get(key)
+        if text is None:
+            text = known[key] = b'{"labels":[%s]}' % b",".join(b"%d" % label for label in key or ())
+        texts.append(text)
+    return texts
 
 
 def check_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
+from milvus_ichash.index import indexing
 from milvus_ichash.index.client import Connection, import_pymilvus
+from milvus_ichash.index.indexing import METRIC, IndexSpec
 
-METRIC = "HAMMING"
 ID = "id"
 LABELS = "labels"
 ID_BYTES = 512
@@ -30,14 +30,6 @@ DESCRIPTION_BYTES = 16_384
 _STRONG = 0
 
 IdKind = Literal["str", "int64"]
-
-
-@dataclass(frozen=True)
-class IndexSpec:
-    """How codes are indexed; BIN_IVF_FLAT takes `nlist` in its parameters."""
-
-    kind: Literal["BIN_FLAT", "BIN_IVF_FLAT"] = "BIN_FLAT"
-    params: dict[str, int] = field(default_factory=dict)
 
 
 class Description(BaseModel):
@@ -109,15 +101,17 @@ def check_name(collection: str) -> str:
     return collection
 
 
-def create(connection: Connection, collection: str, description: Description, id_kind: IdKind, index: IndexSpec) -> None:
+def create(connection: Connection, collection: str, description: Description, id_kind: IdKind, index: IndexSpec) -> IndexSpec:
     """Make the collection with its index, loaded, at Strong consistency, and look whether Milvus made what was asked for.
+
+    Returns:
+        The index that it has.
 
     Raises:
         MilvusError: it could not, or made something else.
         InputError: an index, or a number of codes, that this Milvus does not take.
     """
-    if connection.is_lite and index.kind != "BIN_FLAT":
-        raise InputError(f"Milvus Lite has BIN_FLAT only: leave {index.kind} out, or use a Milvus server.")
+    IndexSpec.of(index.kind, index.nlist, None, lite=connection.is_lite)
     client, kinds = connection.client, import_pymilvus().DataType
     schema = client.create_schema(auto_id=False, enable_dynamic_field=True, description=description.to_json())
     if id_kind == "str":
@@ -136,34 +130,28 @@ def create(connection: Connection, collection: str, description: Description, id
             # Servers before 2.4.
             raise InputError(f"{error} Store one code in each collection: --codes {next(iter(description.codes))}.") from error
         raise
-    complete(connection, collection, description, index)
+    return complete(connection, collection, description, index)
 
 
-def complete(connection: Connection, collection: str, description: Description, index: IndexSpec) -> None:
-    """Build the indexes that are not there (a `create` may have been cut off), check them, and load the collection.
+def complete(connection: Connection, collection: str, description: Description, index: IndexSpec) -> IndexSpec:
+    """Build the indexes that are not there (a `create` may have been cut off), check them, load the collection; returns its index.
 
     Raises:
         MilvusError: Milvus could not.
         MismatchError: the collection is not as its description says.
     """
-    client, timeout = connection.client, connection.timeout
-    indexed = {info["field_name"] for info in indexes(connection, collection)}
+    indexed = {info["field_name"] for info in indexing.indexes(connection, collection)}
     missing = [code for code in description.codes if code not in indexed]
     if missing:
-        params = client.prepare_index_params()
-        for code in missing:
-            # Without an explicit metric, Milvus Lite takes JACCARD.
-            params.add_index(code, index_type=index.kind, metric_type=METRIC, params=dict(index.params))
-        with connection.calling(f"index the collection '{collection}'"):
-            client.create_index(collection, params, timeout=timeout)
-    check(connection, collection, description)
-    with connection.calling(f"load the collection '{collection}'"):
-        if client.get_load_state(collection, timeout=timeout)["state"] != import_pymilvus().client.types.LoadState.Loaded:
-            client.load_collection(collection, timeout=timeout)
+        indexing.build(connection, collection, missing, index)
+    found = check(connection, collection, description)
+    indexing.load(connection, collection)
+    connection.changed(collection)
+    return found
 
 
-def check(connection: Connection, collection: str, description: Description) -> None:
-    """Hold fields, metric and consistency of the collection against its description.
+def check(connection: Connection, collection: str, description: Description) -> IndexSpec:
+    """Hold fields, index, metric and consistency of the collection against its description; returns the index of its codes.
 
     Raises:
         MismatchError: names what differs.
@@ -172,37 +160,46 @@ def check(connection: Connection, collection: str, description: Description) -> 
         found = connection.client.describe_collection(collection, timeout=connection.timeout)
     fields = {f["name"]: f for f in found["fields"]}
     vector = import_pymilvus().DataType.BINARY_VECTOR
-    metrics = {info["field_name"]: info["metric_type"] for info in indexes(connection, collection)}
     for code in description.codes:
         if code not in fields or fields[code]["type"] != vector or fields[code]["params"].get("dim") != description.bits:
             raise _changed(collection, f"'{code}' is no binary vector of {description.bits} bits")
-        if metrics.get(code) != METRIC:
-            raise _changed(collection, f"the index on '{code}' has the metric {metrics.get(code)}, not {METRIC}")
     for name in map(has, description.modalities):
         if name not in fields:
             raise _changed(collection, f"it has no field '{name}'")
     if found["consistency_level"] != _STRONG:
         raise _changed(collection, "its consistency is not Strong, so that new rows would not be found at once")
+    return _index_of(connection, collection, description)
+
+
+def _index_of(connection: Connection, collection: str, description: Description) -> IndexSpec:
+    """The index of the codes, which all have the same.
+
+    Raises:
+        MismatchError: none, of another kind or metric, or different ones.
+    """
+    infos = {info["field_name"]: info for info in indexing.indexes(connection, collection)}
+    specs: set[IndexSpec] = set()
+    for code in description.codes:
+        info = infos.get(code, {})
+        if info.get("metric_type") != METRIC:
+            raise _changed(collection, f"the index on '{code}' has the metric {info.get('metric_type')}, not {METRIC}")
+        try:
+            specs.add(indexing.spec_of(info))
+        except ValidationError:
+            raise MismatchError(
+                f"collection '{collection}' is not as it was made: the index on '{code}' is {info.get('index_type')}, not BIN_FLAT or "
+                f"BIN_IVF_FLAT. Build it again with `milvus-ichash index --collection {collection}`."
+            ) from None
+    if len(specs) > 1:
+        raise MismatchError(
+            f"the codes of collection '{collection}' have different indexes: build them again with "
+            f"`milvus-ichash index --collection {collection}`."
+        )
+    return specs.pop()
 
 
 def _changed(collection: str, what: str) -> MismatchError:
     return MismatchError(f"collection '{collection}' is not as its description says: {what}. Make it anew with `ingest --recreate`.")
-
-
-def indexes(connection: Connection, collection: str) -> list[dict[str, Any]]:
-    """What Milvus says of each index of the collection: `field_name`, `index_type`, `metric_type`, `state`, ..."""
-    client, timeout = connection.client, connection.timeout
-    with connection.calling(f"describe the indexes of '{collection}'"):
-        names = client.list_indexes(collection, timeout=timeout)
-        return [info for name in names if (info := client.describe_index(collection, name, timeout=timeout)) is not None]
-
-
-def index_states(connection: Connection, collection: str) -> dict[str, dict[str, Any]]:
-    """By code: kind of index, metric, parameters, state, and rows indexed and pending."""
-    kept = ["index_type", "metric_type", "nlist", "state"]
-    if not connection.is_lite:  # which says 0 of both, whatever is there
-        kept += ["indexed_rows", "pending_index_rows"]
-    return {info["field_name"]: {name: info[name] for name in kept if name in info} for info in indexes(connection, collection)}
 
 
 def describe(connection: Connection, collection: str) -> tuple[Description, IdKind]:

@@ -89,7 +89,7 @@ def stored_queries(index: HashIndex, ids: Sequence[str], only: str | None = None
     Raises:
         InputError: no such item or modality.
     """
-    keys = [_key(index, text) for text in ids]
+    keys = [item_key(index, text) for text in ids]
     found = index.read_back(filter=filters.among(keys))
     place = {key: row for row, key in enumerate(found.ids.tolist())}
     missing = [key for key in keys if key not in place]
@@ -128,6 +128,7 @@ def find(
     code: str | None = None,
     top_k: int = 10,
     radius: int | None = None,
+    nprobe: int | None = None,
     filter: str = "",
     fields: Sequence[str] = (),
 ) -> list[Row]:
@@ -139,7 +140,7 @@ def find(
     marks = {has(modality): modality for modality in index.modalities}
     wanted = [name for name in fields if name != ID]
     codes = queries.code(searched)
-    hits = index.search(codes, code=searched, top_k=top_k, radius=radius, filter=filter, output_fields=[*marks, *wanted])
+    hits = index.search(codes, code=searched, top_k=top_k, radius=radius, nprobe=nprobe, filter=filter, output_fields=[*marks, *wanted])
     rows = []
     for q, name in enumerate(queries.names):
         found = zip(hits.ids[q].tolist(), hits.distances[q].tolist(), hits.fields[q], strict=False)
@@ -161,7 +162,12 @@ def _made(encoder: HashEncoder) -> dict[str, str | None]:
     return {code.name: code.modality for code in encoder.manifest.codes}
 
 
-def _key(index: HashIndex, text: str) -> str | int:
+def item_key(index: HashIndex, text: str) -> str | int:
+    """An id as the collection has it, from its text.
+
+    Raises:
+        InputError: its ids are whole numbers, and this is none.
+    """
     if index.id_kind == "str":
         return text
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.client import Connection
 from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.indexing import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 
 CLASSES = 4
@@ -36,13 +38,23 @@ def items(
     return FeatureTable.build(ids, features, present=present, labels=labels)
 
 
-def ingest(connection: Connection, name: str, encoder: HashEncoder, table: FeatureTable, *, labels: bool = True) -> HashIndex:
-    """A new collection with the codes of a table."""
+def ingest(
+    connection: Connection,
+    name: str,
+    encoder: HashEncoder,
+    table: FeatureTable,
+    *,
+    labels: bool = True,
+    codes: Sequence[str] | None = None,
+    index: IndexSpec | None = None,
+) -> HashIndex:
+    """A new collection with the codes of a table, all or some of them."""
     kind = "str" if table.ids.dtype == object else "int64"
-    index = HashIndex.create(connection, name, encoder.manifest, id_kind=kind)
+    made = HashIndex.create(connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index)
     lists = [np.flatnonzero(row).tolist() for row in table.labels] if labels else None
-    index.upsert(table.ids, encoder.encode_table(table), table.present, lists)
-    return index
+    found = encoder.encode_table(table)
+    made.upsert(table.ids, {code: found[code] for code in made.codes}, table.present, lists)
+    return made
 
 
 def write_npz(path: Path, table: FeatureTable, prefix: str = "") -> Path:

@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.labelled_items import ingest, items, write_npz
 
-from milvus_ichash.cli import main
+from milvus_ichash.cli import main, retrieving
 from milvus_ichash.index.client import connect
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import load_settings
@@ -85,6 +84,9 @@ def place(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> 
         ingest(connection, "rows", encoder, rows)
         ingest(connection, "bare", encoder, rows, labels=False)
         ingest(connection, "fused", HashEncoder.load(make_bundle()), rows)
+        ingest(connection, "again", encoder, rows)
+        ingest(connection, "only_image", encoder, rows, codes=["image_code"])
+        ingest(connection, "only_text", encoder, rows, codes=["text_code"])
     return folder, bundle
 
 
@@ -176,6 +178,20 @@ def test_options_change_what_is_measured(run: Run, place: tuple[Path, Path]) -> 
     assert figures("--top-k", "20")["mAP@all"] < plain["mAP@all"]
 
 
+@pytest.mark.parametrize("via", ["search", "readback"])
+def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) -> None:
+    folder, bundle = place
+    usual = ("queries.npz", "-b", bundle, "--via", via, "--format", "json")
+    together = run(folder, *usual, "-c", "rows")
+    apart = run(folder, *usual, "-c", "only_image", "-c", "only_text", "--json", "apart.json")
+    assert apart.returncode == 0, apart.stderr
+    for row, same in zip(json.loads(apart.stdout), json.loads(together.stdout), strict=True):
+        assert row == pytest.approx(same, abs=1e-9)
+    saved = json.loads((folder / "apart.json").read_text("utf-8"))
+    assert {name: cell["searched"] for name, cell in saved["cells"].items()} == {"image->text": "only_text", "text->image": "only_image"}
+    assert [place["collection"] for place in saved["measured_on"]["collections"]] == ["only_image", "only_text"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -186,6 +202,22 @@ def test_options_change_what_is_measured(run: Run, place: tuple[Path, Path]) -> 
         (["queries.npz", "--via", "exact"], 2, "cut off N queries with --holdout N, or name the database's file with --against"),
         (["queries.npz", "-c", "rows", "--via", "readback", "--top-k", "5"], 2, "--top-k goes with --via search"),
         (["queries.npz", "-c", "rows", "--top-k", "0"], 2, "top-k is 0"),
+        (["queries.npz", "-c", "rows", "--top-k", "16385"], 2, "Milvus gives 1 to 16384"),
+        (["queries.npz", "-c", "rows", "--nprobe", "8"], 2, "nprobe is 8, and the index is BIN_FLAT"),
+        (["queries.npz", "-c", "rows", "--via", "readback", "--nprobe", "8"], 2, "--via readback compares with every code"),
+        (["queries.npz", "--against", "rows.npz", "--nprobe", "8"], 2, "--via exact compares with every code"),
+        (["queries.npz", "-c", "rows", "-c", "rows"], 2, "--collection names 'rows' twice"),
+        (["queries.npz", "-c", "rows", "-c", "again"], 2, "'image_code' is stored in both rows and again"),
+        (["queries.npz", "-c", "only_image", "--task", "image->text"], 2, "needs 'text_code', and only image_code is stored"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1,x"], 2, "such as nprobe=1,2,4,8,16,32,64; got 'nprobe=1,x'"),
+        (["queries.npz", "-c", "rows", "--sweep", "nlist=1"], 2, "--sweep takes nprobe"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe="], 2, "--sweep takes nprobe"),
+        (["queries.npz", "-c", "rows", "--sweep", "1,2"], 2, "--sweep takes nprobe"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--nprobe", "2"], 2, "leave --nprobe out"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--via", "readback"], 2, "leave --via readback out"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1"], 2, "'rows' has BIN_FLAT, which looks at every code: build one on a Milvus"),
+        (["queries.npz", "--sweep", "nprobe=1"], 2, "needs a --collection"),
+        (["queries.npz", "-c", "rows", "--flat", "rows"], 2, "--flat goes with --sweep"),
         (["queries.npz", "-c", "nothing"], 2, "there is no collection 'nothing'"),
         (["queries.npz", "-c", "rows", "--uri", "none.db"], 2, "none.db"),
         (["queries.npz", "-c", "bare"], 2, "'bare' has no labels"),
@@ -230,9 +262,10 @@ def test_queries_without_labels(run: Run, place: tuple[Path, Path], tmp_path: Pa
 
 
 def test_searches_that_take_long_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    command = import_module("milvus_ichash.cli.evaluate")
-    command._warn_of_time(2000, 17_857, quiet=False)
-    assert "about 1 min for each task; --via readback" in capsys.readouterr().err.replace("\n", " ")
-    command._warn_of_time(500, 5_000, quiet=False)
-    command._warn_of_time(2000, 17_857, quiet=True)
+    retrieving.warn_of_time(2000, 200_000, columnar=True, quiet=False)
+    assert "about 2 min for each task; --via readback" in capsys.readouterr().err.replace("\n", " ")
+    retrieving.warn_of_time(2000, 200_000, columnar=False, quiet=False)
+    assert "about 11 min for each task (this pymilvus has no columnar calls" in capsys.readouterr().err.replace("\n", " ")
+    retrieving.warn_of_time(500, 5_000, columnar=False, quiet=False)
+    retrieving.warn_of_time(2000, 200_000, columnar=True, quiet=True)
     assert capsys.readouterr().err == ""

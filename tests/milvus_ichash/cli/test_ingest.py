@@ -216,3 +216,55 @@ def test_splits_and_columns(run: Run, bundle: Path, tmp_path: Path) -> None:
 
 def fields(connection: Connection) -> list[str]:
     return HashIndex.open(connection, "ichash").field_names()
+
+
+def ids_in(folder: Path) -> list[str]:
+    return [key for part in sorted(folder.glob("part-*.parquet")) for key in pq.read_table(part).column("id").to_pylist()]
+
+
+def test_into_files_which_needs_no_milvus(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+    command = ("ingest", items, "--bundle", bundle, "--to-parquet", "files", "--format", "json")
+    done = run(*command, MILVUS_URI="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert {"folder": "files", "rows": N, "written": N, "skipped": 0, "completed image": N // 4}.items() <= row.items()
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+    assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
+    again = run(*command)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "'files' is not empty" in again.stderr
+    assert json.loads(run(*command, "--resume").stdout)[0]["skipped"] == N
+
+
+def test_every_row_once_in_files_after_it_was_killed(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+    command = ["ingest", str(items), "--bundle", str(bundle), "--to-parquet", "files", "--batch-size", "3"]
+    process = subprocess.Popen([*PROGRAM, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
+    while not (tmp_path / "files").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "files" / "import.json").exists()
+    done = run(*command, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
+    assert json.loads((tmp_path / "files" / "import.json").read_text())["rows"] == N
+
+
+def test_what_milvus_lite_and_files_do_not_have(run: Run, bundle: Path, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.parquet", 20)
+    ingest = ("ingest", good, "--bundle", bundle)
+    for arguments, says in (
+        ((*ingest, "--index", "BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
+        ((*ingest, "--index", "BIN_FLAT", "--nlist", "4"), "BIN_FLAT has no cells"),
+        ((*ingest, "--to-parquet", "files", "--nlist", "4"), "give --index and --nlist to `milvus-ichash import`"),
+        (("import", "files"), "Milvus Lite has no bulk import"),
+    ):
+        done = run(*arguments, "--uri", "x.db")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert says in done.stderr
+    for option in ("--patience=-1", "--index=HNSW"):
+        assert run(*ingest, option).returncode == 2
+    assert run("import", "nowhere", "--uri", "http://127.0.0.1:1").returncode == 3
+    assert not (tmp_path / "files").exists()

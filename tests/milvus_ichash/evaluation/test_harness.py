@@ -221,3 +221,39 @@ def test_it_is_the_name_that_the_package_offers() -> None:
     import milvus_ichash
 
     assert milvus_ichash.evaluate is evaluate
+
+
+def split_by_code(encoder: HashEncoder, table: FeatureTable) -> list[ExactRetriever]:
+    """One retriever for each code, as on a server of one vector field a collection."""
+    whole = retriever_of(encoder, table)
+    return [
+        ExactRetriever(
+            replace(whole.database, codes={name: codes}), whole.fingerprint, about={"collection": f"items_{name.removesuffix('_code')}"}
+        )
+        for name, codes in whole.database.codes.items()
+    ]
+
+
+def test_each_task_is_measured_where_its_code_is(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(fused=False))
+    table, queries = items(60), items(12, seed=1, first_id=1000)
+    together = evaluate(encoder, queries, retriever_of(encoder, table))
+    apart = evaluate(encoder, queries, split_by_code(encoder, table))
+    assert apart.cells.keys() == {"image->text", "text->image"}
+    for name, cell in apart.cells.items():
+        assert replace(cell, searched=None) == together.cells[name]
+    assert [cell.searched for cell in apart.cells.values()] == ["items_text", "items_image"]
+    said = {place["collection"]: place for place in apart.measured_on["collections"]}
+    assert said["items_text"]["codes"] == ["text_code"] and said["items_text"]["tasks"] == ["image->text"]
+    assert said["items_image"]["rows"] == 60 and said["items_image"]["via"] == apart.measured_on["via"] == "exact"
+
+
+def test_a_code_that_is_stored_twice_or_nowhere(make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(fused=False))
+    table, queries = items(60), items(12, seed=1, first_id=1000)
+    image, text = split_by_code(encoder, table)
+    with pytest.raises(InputError, match="'image_code' is stored in both items_image and items_image"):
+        evaluate(encoder, queries, [image, image, text])
+    with pytest.raises(InputError, match="task 'image->text' needs 'text_code', and only image_code is stored"):
+        evaluate(encoder, queries, [image], tasks=["image->text"])
+    assert list(evaluate(encoder, queries, [text]).cells) == ["image->text"]

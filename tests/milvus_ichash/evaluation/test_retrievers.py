@@ -16,7 +16,8 @@ from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.metrics import mean_average_precision
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retrievers import ExactRetriever, Retriever, SearchRetriever
+from milvus_ichash.evaluation.retrievers import ExactRetriever, Retriever
+from milvus_ichash.evaluation.searching import SearchRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.client import Connection, connect
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -44,7 +45,7 @@ def same(a: EvaluationResult, b: EvaluationResult) -> None:
     for one, other in zip(a.cells.values(), b.cells.values(), strict=True):
         assert one.metrics == pytest.approx(other.metrics, abs=1e-9)
         assert one.precision_at_recall == pytest.approx(other.precision_at_recall, abs=1e-9)
-        bare = [replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0) for cell in (one, other)]
+        bare = [replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None) for cell in (one, other)]
         assert bare[0] == bare[1]
 
 
@@ -136,8 +137,10 @@ def test_a_row_that_is_new_since_the_labels_were_read(make_bundle: MakeBundle, m
     retriever = SearchRetriever(index)
     more = items(1, seed=5, first_id=900, words=words)
     index.upsert(more.ids, encoder.encode_table(more), more.present, [[0]])
-    with pytest.raises(MilvusError, match=r"changed while it was measured: id .*900"):
+    with pytest.raises(MilvusError, match="changed while it was measured: it had 20 rows"):
         evaluate(encoder, items(5, seed=1), retriever)
+    with pytest.raises(MilvusError, match=r"changed while it was measured: id .*900"):
+        evaluate(encoder, items(5, seed=1), SearchRetriever(index, top_k=21, database=retriever.database))
 
 
 def test_exact_figures_are_those_of_the_metric(make_bundle: MakeBundle) -> None:

@@ -13,9 +13,12 @@ from milvus_ichash.index.client import Connection, connect
 from milvus_ichash.settings import MilvusSettings
 
 
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with connect(MilvusSettings(uri=str(tmp_path_factory.mktemp("milvus") / "test.db"))) as opened:
+@pytest.fixture(scope="module", params=["in columns", "row by row"])
+def connection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """Twice: by the columnar calls of this pymilvus, and without them."""
+    columnar = request.param == "in columns"
+    with connect(MilvusSettings(uri=str(tmp_path_factory.mktemp("milvus") / "test.db")), columnar=columnar) as opened:
+        assert (opened.columnar is not None) is columnar
         yield opened
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from milvus_ichash.errors import InputError, MilvusError, MismatchError, Partial
 from milvus_ichash.features import FeatureTable, Ids
 from milvus_ichash.index.client import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.ingest import IngestOptions, IngestReport, ingest
+from milvus_ichash.index.ingest import IngestOptions, IngestReport, Listeners, ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.io.source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -78,7 +79,7 @@ def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] |
 def test_every_row_gets_its_code(connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]) -> None:
     collection = name()
     advanced: list[int] = []
-    report = ingest(source, encoder, connection, collection, BY_TEN, advance=advanced.append)
+    report = ingest(source, encoder, connection, collection, BY_TEN, listeners=Listeners(advance=advanced.append))
     assert (report.rows, report.written, report.skipped) == (N, N, 0)
     assert report.completed == {"image": 25, "text": 25}
     assert report.seconds > 0
@@ -110,8 +111,8 @@ def test_resume_takes_up_what_is_missing(
     ingest(source, encoder, connection, whole, BY_TEN)
     if broken_at:
         report = IngestReport()
-        with pytest.raises(KeyboardInterrupt):
-            ingest(BreaksOff(source, broken_at, KeyboardInterrupt()), encoder, connection, collection, BY_TEN, report=report)
+        with pytest.raises(PartialIngestError):
+            ingest(BreaksOff(source, broken_at, InputError("torn")), encoder, connection, collection, BY_TEN, report=report)
         assert report.written == broken_at
         connection.client.delete(collection, filter='id in ["k10", "k11", "k12", "k13", "k14"]')
     report = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
@@ -120,6 +121,24 @@ def test_resume_takes_up_what_is_missing(
     assert contents(HashIndex.open(connection, collection)) == contents(HashIndex.open(connection, whole))
     again = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
     assert (again.rows, again.written, again.skipped) == (N, 0, N)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_what_was_interrupted_counts_what_was_acknowledged(
+    error: BaseException, connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    """What waits to be written is dropped, what is being written is finished, and nothing is written afterwards."""
+    collection, whole, report = name(), name(), IngestReport()
+    with pytest.raises(type(error)):
+        ingest(BreaksOff(source, 60, error), encoder, connection, collection, BY_TEN, report=report)
+    assert "writer" not in [thread.name for thread in threading.enumerate()]
+    # Three batches, at most, are behind the one that is being written.
+    assert 30 <= report.written <= 60
+    assert report.rows == report.written == HashIndex.open(connection, collection).count()
+    again = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
+    assert (again.skipped, again.written) == (report.written, N - report.written)
+    ingest(source, encoder, connection, whole, BY_TEN)
+    assert contents(HashIndex.open(connection, collection)) == contents(HashIndex.open(connection, whole))
 
 
 def test_resume_does_not_read_what_is_there(
@@ -181,6 +200,24 @@ def test_recreate_keeps_the_old_rows_until_the_new_ones_prove_usable(
     ingest(source, other, connection, collection, recreate)
     index = HashIndex.open(connection, collection)
     assert (index.fingerprint, index.count()) == (other.manifest.fingerprint, N)
+
+
+def test_an_index_that_milvus_lite_does_not_have(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    for options, says in (
+        (IngestOptions(index="BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
+        (IngestOptions(nlist=64), "Milvus Lite has BIN_FLAT only"),
+        (IngestOptions(index="BIN_FLAT", nlist=64), "BIN_FLAT has no cells"),
+        (IngestOptions(index="HNSW"), "no index 'HNSW'"),
+        (IngestOptions(patience=-1), "a patience of -1 s"),
+        (IngestOptions(patience=float("nan")), "a patience of nan s"),
+    ):
+        with pytest.raises(InputError, match=says):
+            ingest(source, encoder, connection, collection, options)
+    assert not HashIndex.exists(connection, collection)
+    assert ingest(source, encoder, connection, collection, IngestOptions(index="BIN_FLAT")).written == N
 
 
 def test_duplicates_are_found_before_the_first_write(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.index.rows import build_rows, check_ids, code_bytes
+from milvus_ichash.index.rows import build_batch, check_ids, code_bytes
 from milvus_ichash.index.schema import Description
 
 FUSED = Description(fingerprint="f", method="m", bits=16, codes={"code": None}, modalities=("image", "text"))
@@ -17,7 +17,7 @@ PRESENT = np.array([[True, False], [True, True]])
 def build(**changes: Any) -> list[dict[str, Any]]:
     given: dict[str, Any] = {"codes": {"code": CODES, "other": CODES}, "present": PRESENT, "labels": None, "payload": None}
     given |= changes
-    return build_rows(FUSED, ["a", "b"], **given)
+    return build_batch(FUSED, ["a", "b"], **given).rows()
 
 
 def test_rows_hold_all_fields() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.errors import InputError, MismatchError
-from milvus_ichash.index import schema
+from milvus_ichash.index import indexing
 from milvus_ichash.index.client import Connection, import_pymilvus
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.schema import Description, IndexSpec
+from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.schema import Description
 
 
 def test_description_goes_there_and_back(cross: Manifest, fused: Manifest) -> None:
@@ -64,7 +65,7 @@ def test_what_milvus_made_is_what_was_asked_for(connection: Connection, cross: M
     }
     assert found["enable_dynamic_field"]
     assert found["consistency_level"] == 0
-    assert {(i["field_name"], i["index_type"], i["metric_type"]) for i in schema.indexes(connection, collection)} == {
+    assert {(i["field_name"], i["index_type"], i["metric_type"]) for i in indexing.indexes(connection, collection)} == {
         ("image_code", "BIN_FLAT", "HAMMING"),
         ("text_code", "BIN_FLAT", "HAMMING"),
     }
@@ -80,7 +81,7 @@ def test_names_of_collections(bad: str, connection: Connection, fused: Manifest)
 
 def test_milvus_lite_has_one_index(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
     with pytest.raises(InputError, match="Milvus Lite has BIN_FLAT only"):
-        HashIndex.create(connection, name(), fused, index=IndexSpec("BIN_IVF_FLAT", {"nlist": 16}))
+        HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
 
 
 def make(
@@ -139,6 +140,6 @@ def test_collections_that_are_not_as_they_say(
 def test_a_creation_that_was_cut_off_is_completed(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
     collection = name()
     make(connection, collection, Description.of(fused, None).to_json(), metric=None)
-    assert schema.indexes(connection, collection) == []
+    assert indexing.indexes(connection, collection) == []
     index = HashIndex.open(connection, collection)
     assert index.describe()["index"]["code"]["metric_type"] == "HAMMING"

@@ -1,0 +1,211 @@
+"""Figures out of a Milvus server: from its codes, from complete searches, and from an index that looks at some cells only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command import run_here
+from support.labelled_items import ingest, items, write_npz
+
+from milvus_ichash.codes import hamming_distance
+from milvus_ichash.evaluation.database import Database
+from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.result import EvaluationResult
+from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.evaluation.searching import SearchRetriever
+from milvus_ichash.evaluation.sweep import EXACT, FLAT, sweep
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.settings import MilvusSettings
+
+MakeBundle = Callable[..., Path]
+
+ROWS, QUERIES, NLIST = 20_000, 30, 32
+"""Two slices of the primary key; more rows than one search gives."""
+
+
+@dataclass
+class Place:
+    """Collections of the same items on a server: all of them with BIN_FLAT and BIN_IVF_FLAT, and a few with a code each."""
+
+    folder: Path
+    encoder: HashEncoder
+    cross: HashEncoder
+    table: FeatureTable
+    queries: FeatureTable
+    few: FeatureTable
+
+
+def settings() -> MilvusSettings:
+    return MilvusSettings(uri=os.environ.get("MILVUS_URI", ""), token=os.environ.get("MILVUS_TOKEN", ""))
+
+
+@pytest.fixture(scope="module")
+def place(uri: str, make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("place")
+    queries = items(QUERIES, seed=1, gaps=0, first_id=10**6)
+    os.environ["MILVUS_URI"], before = uri, os.environ.get("MILVUS_URI")
+    fused, cross = make_bundle(bits=32), make_bundle(bits=32, fused=False)
+    (folder / "fused").symlink_to(fused)
+    (folder / "cross").symlink_to(cross)
+    made = Place(
+        folder,
+        HashEncoder.load(fused, device="cpu"),
+        HashEncoder.load(cross, device="cpu"),
+        items(ROWS, gaps=0.1),
+        queries.take(queries.labels.any(axis=1)),
+        items(400, gaps=0.3),
+    )
+    write_npz(folder / "queries.npz", made.queries)
+    names = [f"ichash_evaluated_{os.getpid()}_{name}" for name in ("flat", "ivf", "image", "text")]
+    with connect(settings()) as connection:
+        ingest(connection, names[0], made.encoder, made.table)
+        ivf = ingest(connection, names[1], made.encoder, made.table, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=NLIST))
+        ingest(connection, names[2], made.cross, made.few, codes=["image_code"])
+        ingest(connection, names[3], made.cross, made.few, codes=["text_code"])
+        ivf.wait_until_indexed(120)
+        yield made
+        for name in names:
+            connection.client.drop_collection(name)
+    if before is None:
+        del os.environ["MILVUS_URI"]
+
+
+@pytest.fixture(scope="module", params=["in columns", "row by row"])
+def connection(request: pytest.FixtureRequest, place: Place) -> Iterator[Connection]:
+    with connect(settings(), columnar=request.param == "in columns") as opened:
+        yield opened
+
+
+def opened(connection: Connection, name: str) -> HashIndex:
+    return HashIndex.open(connection, f"ichash_evaluated_{os.getpid()}_{name}")
+
+
+def in_memory(encoder: HashEncoder, table: FeatureTable) -> ExactRetriever:
+    table = table.take(np.argsort(table.ids))
+    database = Database(table.ids, table.labels, None, table.present, table.modalities, encoder.encode_table(table))
+    return ExactRetriever(database, encoder.manifest.fingerprint)
+
+
+def same(a: EvaluationResult, b: EvaluationResult) -> None:
+    """Every figure of every task, to 1e-9."""
+    assert a.cells.keys() == b.cells.keys()
+    for one, other in zip(a.cells.values(), b.cells.values(), strict=True):
+        assert one.metrics == pytest.approx(other.metrics, abs=1e-9)
+        assert one.precision_at_recall == pytest.approx(other.precision_at_recall, abs=1e-9)
+        bare = [replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None) for cell in (one, other)]
+        assert bare[0] == bare[1]
+
+
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(connection: Connection, place: Place, ties: str) -> None:
+    how = Settings(ties=ties, part="complete")
+    asked = place.queries.take(np.arange(4))
+    exact = evaluate(place.encoder, asked, in_memory(place.encoder, place.table), settings=how)
+    index = opened(connection, "flat")
+    search = SearchRetriever(index)
+    assert search.complete and 16_384 < exact.cells["both"].rows < ROWS
+    same(exact, evaluate(place.encoder, asked, search, settings=how))
+    same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(index), settings=how))
+    # An index over cells makes no difference to the codes.
+    same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(opened(connection, "ivf")), settings=how))
+
+
+def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connection, place: Place) -> None:
+    index = opened(connection, "ivf")
+    exact = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"]).cells["both"]
+    few = SearchRetriever(index, nprobe=2)
+    result = evaluate(place.encoder, place.queries, few, tasks=["both"])
+    cell = result.cells["both"]
+    returned = [len(ids) for ids, _ in index.rank_first(place.encoder.encode_table(place.queries)["code"], top_k=16_384, nprobe=2)]
+    assert cell.rows_missing == pytest.approx(ROWS - np.mean(returned)) and 0 < cell.relevant_missing < cell.rows_missing
+    assert cell.metrics["mAP@all"] < exact.metrics["mAP@all"] and cell.metrics["random"] == exact.metrics["random"]
+    assert any(f"of {ROWS} rows were not returned for a query" in note for note in result.notes)
+    on = result.measured_on
+    assert (on["index_kind"], on["nlist"], on["nprobe"], on["top_k"]) == ("BIN_IVF_FLAT", NLIST, 2, 16_384)
+    assert (on["rows"], on["rows_not_indexed"], on["bundle"]) == (ROWS, 0, place.encoder.manifest.fingerprint)
+    assert on["milvus"].startswith("v") and on["pymilvus"] and on["date"]
+    # All cells: nothing is missing but what one search cannot give.
+    everything = evaluate(place.encoder, place.queries, SearchRetriever(index, nprobe=NLIST, top_k=1000), tasks=["both"]).cells["both"]
+    assert everything.rows_missing == ROWS - 1000
+
+
+def test_rows_without_an_index_are_told_of(connection: Connection, place: Place, name: Callable[[], str]) -> None:
+    table = items(3000)
+    index = ingest(connection, name(), place.encoder, table, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
+    retriever = SearchRetriever(index, nprobe=1)
+    assert retriever.about["rows_not_indexed"] == 3000
+    assert "not indexed yet, so the recall is not the index's" in retriever.notes[0] and "--wait" in retriever.notes[0]
+
+
+def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
+    ivf, flat = opened(connection, "ivf"), opened(connection, "flat")
+    result = sweep(place.encoder, place.queries, [ivf], [4, 1], flat=[flat], tasks=["both"], settings=Settings(at_k=(10, 50)))
+    assert [(point.search, point.nprobe) for point in result.points] == [
+        (EXACT, None),
+        (FLAT, None),
+        *(("BIN_IVF_FLAT", nprobe) for nprobe in (1, 4, NLIST)),
+    ]
+    exact, flat_point, *probed = result.points
+    assert exact.recall == flat_point.recall == probed[-1].recall == {10: 1.0, 50: 1.0}
+    assert [point.recall[50] for point in probed] == sorted(point.recall[50] for point in probed) and probed[0].recall[50] < 1
+    codes, stored = (place.encoder.encode_table(table)["code"] for table in (place.queries, place.table))
+    everything = np.sort(hamming_distance(codes, stored), axis=1)
+    by_hand = [
+        np.count_nonzero(found[:50] <= truth[49]) / 50
+        for (_, found), truth in zip(ivf.rank_first(codes, top_k=50, nprobe=1), everything, strict=True)
+    ]
+    assert probed[0].recall[50] == pytest.approx(np.mean(by_hand), abs=1e-12)
+    whole = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"], settings=Settings(at_k=(10,)))
+    assert exact.map[10] == pytest.approx(whole.cells["both"].metrics["mAP@10"], abs=1e-9)
+    for point in result.points:
+        assert 0 < point.speed.p50_ms <= point.speed.p95_ms and point.speed.queries_per_second > 0
+
+
+def test_the_commands(place: Place) -> None:
+    queries, fused, cross = (place.folder / name for name in ("queries.npz", "fused", "cross"))
+    ivf, flat, image, text = (f"ichash_evaluated_{os.getpid()}_{name}" for name in ("ivf", "flat", "image", "text"))
+    swept = run_here(
+        "evaluate", queries, "-b", fused, "-c", ivf, "--flat", flat, "--sweep", "nprobe=1,8", "--task", "both", "--format", "json",
+        "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json",
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    rows = json.loads(swept.stdout)
+    assert [row["nprobe"] for row in rows] == [None, None, 1, 8, NLIST] and {"recall@20", "mAP@20", "p50 ms"} <= rows[0].keys()
+    said = json.loads((place.folder / "sweep.json").read_text("utf-8"))
+    assert said["measured_on"]["nprobes"] == [1, 8] and said["measured_on"]["flat"] == [flat]
+    assert (place.folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    exact = evaluate(place.cross, place.queries, in_memory(place.cross, place.few)).cells
+    for via in ("search", "readback"):
+        both = run_here("evaluate", queries, "-b", cross, "-c", image, "-c", text, "--via", via, "--format", "json")
+        assert both.returncode == 0, both.stderr
+        found = {row["task"]: row["mAP@all"] for row in json.loads(both.stdout)}
+        assert found == pytest.approx({name: cell.metrics["mAP@all"] for name, cell in exact.items()}, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nprobe", "33"], "nprobe is 33; this collection's index has nlist 32: take 1 to 32"),
+        (["--nprobe", "0"], "take 1 to 32"),
+        (["--sweep", "nprobe=1,64"], "nprobe is 64; this collection's index has nlist 32: take 1 to 32"),
+        (["--sweep", "nprobe=1", "--top-k", "20"], "asked for at rank 100: take --top-k 100 or more"),
+        (["--sweep", "nprobe=1", "--top-k", "16385"], "Milvus gives 1 to 16384"),
+        (["--sweep", "nprobe=1", "--flat", "IVF"], "--flat takes a collection with BIN_FLAT"),
+        (["--via", "readback", "--nprobe", "2"], "--via readback compares with every code"),
+    ],
+)
+def test_what_bad_input_gets(place: Place, arguments: list[str], message: str) -> None:
+    ivf = f"ichash_evaluated_{os.getpid()}_ivf"
+    words = [ivf if word == "IVF" else word for word in arguments]
+    done = run_here("evaluate", place.folder / "queries.npz", "-b", place.folder / "fused", "-c", ivf, *words)
+    assert done.returncode == 2 and message in done.stderr.replace("\n", " ") and done.stdout == ""

@@ -1,0 +1,316 @@
+"""Ingest into a Milvus server: the index it makes, clients and servers that are killed, and bulk import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support import milvus_server
+from support.command import run_here
+
+from milvus_ichash.bundle import read_manifest
+from milvus_ichash.errors import InputError, MilvusError, MismatchError
+from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.importing import ImportOptions, import_files
+from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.ingest import IngestOptions, Listeners, ingest
+from milvus_ichash.index.to_parquet import to_parquet
+from milvus_ichash.io import open_source
+from milvus_ichash.io.source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.settings import MilvusSettings
+
+N = 6_000
+PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+SLOWLY = ("--batch-size", 10)
+"""So that there is time to kill it: counting the rows of a server takes up to a second."""
+Rows = dict[str, bytes]
+
+
+@pytest.fixture(scope="session")
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle(modalities={"image": 6, "text": 4}, bits=64)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
+    rng = np.random.default_rng(0)
+    image, text = rng.standard_normal((N, 6)), rng.standard_normal((N, 4))
+    columns = {
+        "id": [f"käfer {i}" for i in rng.permutation(N)],
+        "image": [None if i % 4 == 0 else image[i].tolist() for i in range(N)],
+        "text": [None if i % 4 == 1 else text[i].tolist() for i in range(N)],
+        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(N)],
+        "title": [f"title {i}" for i in range(N)],
+    }
+    path = tmp_path_factory.mktemp("data") / "items.parquet"
+    pq.write_table(pa.table(columns), path, row_group_size=1000)
+    return open_source(path)
+
+
+@pytest.fixture(scope="session")
+def right(bundle: Path, source: FeatureSource) -> Rows:
+    """The code of each id, by the encoder alone."""
+    table = source.read()
+    codes = HashEncoder.load(bundle, device="cpu", threads=1).encode_table(table)["code"]
+    return {key: code.tobytes() for key, code in zip(table.ids, codes, strict=True)}
+
+
+def rows_of(uri: str, collection: str) -> Rows:
+    """The code of each id, as read back, which fails where an id is there twice."""
+    with connect(MilvusSettings(uri=uri)) as connection:
+        back = HashIndex.open(connection, collection).read_back()
+    found = {key: code.tobytes() for key, code in zip(back.ids, back.codes["code"], strict=True)}
+    assert len(found) == len(back.ids)
+    return found
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen([*PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    done = run_here(*words)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=300)
+    assert "Traceback" not in err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def rows_written(connection: Connection, collection: str) -> int:
+    """How many rows are there; -1 where there is no such collection yet, or it cannot be asked."""
+    client = connection.client
+    try:
+        if not client.has_collection(collection, timeout=5):
+            return -1
+        return int(client.query(collection, filter="", output_fields=["count(*)"], timeout=5)[0]["count(*)"])
+    except Exception as error:  # not loaded yet
+        assert "not loaded" in str(error) or "not fully loaded" in str(error) or "index" in str(error), error
+        return 0
+
+
+def test_the_index_asked_for(connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]) -> None:
+    collection, told = name(), []
+    encoder = HashEncoder.load(bundle, device="cpu", threads=1)
+    options = IngestOptions(index="BIN_IVF_FLAT", nlist=32)
+    listeners = Listeners(indexed=lambda done, rows: told.append((done, rows)))
+    report = ingest(source, encoder, connection, collection, options, listeners=listeners)
+    assert (report.written, told[-1]) == (N, (N, N))
+    index = HashIndex.open(connection, collection)
+    assert index.index == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
+    state = index.describe()["index"]["code"]
+    assert (state["state"], int(state["indexed_rows"]), int(state["pending_index_rows"])) == ("Finished", N, 0)
+    for other in (IngestOptions(index="BIN_FLAT"), IngestOptions(nlist=64)):
+        with pytest.raises(InputError, match=r"has the index BIN_IVF_FLAT of nlist 32: .* `milvus-ichash index --collection"):
+            ingest(source, encoder, connection, collection, other)
+    told.clear()
+    same = replace(options, index=None, resume=True, wait=False)
+    assert ingest(source, encoder, connection, collection, same, listeners=listeners).skipped == N
+    assert not told
+
+
+def test_a_first_load_that_was_cut_off_gets_its_index(
+    connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    """Killed between the making of the collection and that of its index."""
+    collection, encoder = name(), HashEncoder.load(bundle, device="cpu", threads=1)
+    HashIndex.create(connection, collection, encoder.manifest)
+    connection.client.release_collection(collection)
+    connection.client.drop_index(collection, connection.client.list_indexes(collection)[0])
+    ingest(source, encoder, connection, collection, IngestOptions(nlist=16, resume=True, wait=False))
+    assert HashIndex.open(connection, collection).index == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
+
+
+@pytest.mark.parametrize("moment", [0, 1, 3_000], ids=["collection made", "first rows", "middle"])
+def test_every_row_once_after_the_client_was_killed(
+    moment: int, uri: str, bundle: Path, source: FeatureSource, right: Rows, name: Callable[[], str]
+) -> None:
+    collection = name()
+    command = ["ingest", source.info.path, "-b", bundle, "-c", collection, "--uri", uri, "--no-wait"]
+    with connect(MilvusSettings(uri=uri)) as connection:
+        process = start(*command, *SLOWLY)
+        deadline = time.monotonic() + 120
+        while rows_written(connection, collection) < moment:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        there = rows_written(connection, collection)
+    assert moment <= there < N
+    done = run(*command, "--resume", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["skipped"] + row["written"] == N
+    assert row["skipped"] >= there
+    assert rows_of(uri, collection) == right
+
+
+def test_every_row_once_after_the_server_was_killed(
+    bundle: Path, source: FeatureSource, right: Rows, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First it comes back in time, and the ingest goes on by itself; then it does not, and the ingest gives up."""
+    if os.environ.get("MILVUS_URI"):
+        pytest.skip("kills its own server only, and MILVUS_URI is set")
+    monkeypatch.setenv("ETCD_CONFIG_PATH", str(etcd_beside_another(tmp_path / "etcd.yaml")))
+    with milvus_server.MilvusServer(tmp_path) as server:
+        command = ["ingest", source.info.path, "-b", bundle, "--uri", server.uri, "--timeout", 10, "--no-wait"]
+        process = start(*command, *SLOWLY, "--format", "json")
+        kill_at(server, process, 2_000)
+        server.start()
+        done = finish(process)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[0]["written"] == N
+        assert "Trying again, for up to 120 s." in done.stderr
+        assert all("Trying again" in line for line in done.stderr.splitlines())
+        assert rows_of(server.uri, "ichash") == right
+
+        process = start(*command, *SLOWLY, "-c", "second", "--patience", 3)
+        kill_at(server, process, 2_000, "second")
+        done = finish(process)
+        assert done.returncode == 5, done.stderr
+        assert "Trying again, for up to 3 s." in done.stderr
+        assert "rows were written; go on with: milvus-ichash ingest" in done.stderr
+        assert done.stderr.rstrip().endswith("--resume")
+        server.start()
+        done = run(*command, "-c", "second", "--resume", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[0]["skipped"] >= 2_000
+        assert rows_of(server.uri, "second") == right
+
+
+def test_a_rate_limit_is_waited_for(
+    bundle: Path, source: FeatureSource, right: Rows, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.environ.get("MILVUS_URI"):
+        pytest.skip("needs a server with other settings, and MILVUS_URI is set")
+    monkeypatch.setenv("ETCD_CONFIG_PATH", str(etcd_beside_another(tmp_path / "etcd.yaml")))
+    monkeypatch.setenv("QUOTAANDLIMITS_DML_ENABLED", "true")
+    for call in ("INSERT", "UPSERT"):
+        monkeypatch.setenv(f"QUOTAANDLIMITS_DML_{call}RATE_MAX", "0.1")  # MB/s
+    with milvus_server.MilvusServer(tmp_path) as server:
+        done = run("ingest", source.info.path, "-b", bundle, "--uri", server.uri, "--batch-size", 1000, "--no-wait", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert "rate limit exceeded" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert rows_of(server.uri, "ichash") == right
+
+
+def etcd_beside_another(path: Path) -> Path:
+    """Settings for the etcd in a Milvus, whose ports are else the same in all."""
+    clients, peers = (f"http://127.0.0.1:{milvus_server.free_port()}" for _ in range(2))
+    path.write_text(
+        f"name: default\nlisten-client-urls: {clients}\nadvertise-client-urls: {clients}\nlisten-peer-urls: {peers}\n"
+        f"initial-advertise-peer-urls: {peers}\ninitial-cluster: default={peers}\n"
+    )
+    return path
+
+
+def kill_at(server: milvus_server.MilvusServer, process: subprocess.Popen[str], rows: int, collection: str = "ichash") -> None:
+    """kill -9 of the server once so many rows are there."""
+    with connect(MilvusSettings(uri=server.uri)) as connection:
+        while rows_written(connection, collection) < rows:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory, bundle: Path, source: FeatureSource) -> Path:
+    """Four files to import."""
+    if os.environ.get("MILVUS_URI"):
+        pytest.skip("the server of MILVUS_URI does not find files that are made here")
+    folder = tmp_path_factory.mktemp("import") / "files"
+    to_parquet(source, HashEncoder.load(bundle, device="cpu", threads=1), folder, IngestOptions(fields=["title"]), file_rows=1_800)
+    assert len(list(folder.glob("part-*.parquet"))) == 4
+    return folder
+
+
+def test_files_are_imported_by_the_server(
+    uri: str, files: Path, bundle: Path, source: FeatureSource, right: Rows, name: Callable[[], str]
+) -> None:
+    collection = name()
+    command = ["import", files, "-c", collection, "--uri", uri, "--nlist", 16, "--format", "json"]
+    nowhere = run(*command, "--path", "/nowhere")
+    assert (nowhere.returncode, nowhere.stdout) == (3, "")
+    assert "does not find '/nowhere/part-00000.parquet'" in nowhere.stderr
+    assert "--path" in nowhere.stderr
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["files"], row["rows"], row["imported"], row["skipped"]) == (4, N, N, 0)
+    assert rows_of(uri, collection) == right
+    with connect(MilvusSettings(uri=uri)) as connection:
+        index = HashIndex.open(connection, collection)
+        assert index.index == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
+        assert int(index.describe()["index"]["code"]["indexed_rows"]) == N
+        back, table = index.read_back(), source.read()
+        place = {key: row for row, key in enumerate(table.ids)}
+        rows = [place[key] for key in back.ids]
+        np.testing.assert_array_equal(back.present, table.present[rows])
+        assert back.labels == [None if row % 10 == 9 else [row % 3] for row in rows]
+        hit = index.search(back.codes["code"][:1], top_k=1, filter=f'id == "{back.ids[0]}"', output_fields=["title"], nprobe=16)
+        assert hit.fields == [[{"title": f"title {rows[0]}"}]]
+        again = json.loads(run(*command).stdout)[0]
+        assert (again["imported"], again["skipped"], index.count()) == (0, N, N)
+        index.delete(back.ids[:1])
+        one_less = run(*command)
+        assert one_less.returncode == 2
+        assert "not of these files, or not as they were imported" in one_less.stderr
+
+
+def test_what_is_not_imported(
+    uri: str, files: Path, tmp_path: Path, bundle: Path, make_bundle: Callable[..., Path], name: Callable[[], str]
+) -> None:
+    with connect(MilvusSettings(uri=uri)) as connection:
+        of_another, of_numbers, indexed = name(), name(), name()
+        HashIndex.create(connection, of_another, read_manifest(make_bundle(bits=64, seed=3)))
+        HashIndex.create(connection, of_numbers, read_manifest(bundle), id_kind="int64")
+        names = read_manifest(bundle).model_copy(update={"label_names": ("a", "b", "c")})
+        HashIndex.create(connection, indexed, names, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=8))
+        for collection, options, error, says in (
+            (of_another, ImportOptions(), MismatchError, "import them into another collection"),
+            (of_numbers, ImportOptions(), InputError, "by int64 ids, and the files .* by str ids"),
+            (indexed, ImportOptions(nlist=16), InputError, "has the index BIN_IVF_FLAT of nlist 8"),
+            ("1st", ImportOptions(), InputError, "cannot name a collection"),
+        ):
+            with pytest.raises(error, match=says):
+                import_files(files, connection, collection, options)
+        with pytest.raises(InputError, match=r"has no import\.json"):
+            import_files(tmp_path, connection, of_another)
+        assert all(HashIndex.open(connection, collection).count() == 0 for collection in (of_another, of_numbers, indexed))
+        connection.server_version = "v2.3.3"
+        with pytest.raises(MilvusError, match=r"v2\.3\.3, which imports no parquet files: 2\.3\.4 or later"):
+            import_files(files, connection, name())
+
+
+def test_every_row_once_after_an_import_was_killed(uri: str, files: Path, right: Rows, name: Callable[[], str]) -> None:
+    collection = name()
+    command = ["import", files, "-c", collection, "--uri", uri, "--no-wait", "--format", "json"]
+    with connect(MilvusSettings(uri=uri)) as connection:
+        process = start(*command)
+        while rows_written(connection, collection) < 0:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(uri, collection) == right

@@ -1,0 +1,105 @@
+"""What bites silently on a server, and the guards against it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milvus_ichash.bundle import Manifest
+from milvus_ichash.errors import MilvusError, MismatchError
+from milvus_ichash.index.client import Connection, import_pymilvus
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.schema import Description
+
+
+def made_by_hand(connection: Connection, collection: str, manifest: Manifest, *, dim: int = 64, **index: Any) -> None:
+    """A collection with our description, and an index or a dimension of somebody else's making."""
+    client, kinds = connection.client, import_pymilvus().DataType
+    schema = client.create_schema(enable_dynamic_field=True, description=Description.of(manifest, None).to_json())
+    schema.add_field("id", kinds.INT64, is_primary=True)
+    schema.add_field("code", kinds.BINARY_VECTOR, dim=dim)
+    schema.add_field("has_image", kinds.BOOL)
+    schema.add_field("has_text", kinds.BOOL)
+    client.create_collection(collection, schema=schema, consistency_level="Strong")
+    params = client.prepare_index_params()
+    params.add_index("code", **index)
+    client.create_index(collection, params)
+
+
+def test_another_metric_is_refused_and_mended(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    made_by_hand(connection, collection := name(), fused, index_type="BIN_IVF_FLAT", metric_type="JACCARD", params={"nlist": 8})
+    with pytest.raises(MismatchError, match="metric JACCARD, not HAMMING"):
+        HashIndex.open(connection, collection)
+    spec = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
+    assert HashIndex.open(connection, collection, reindex=spec).index == spec == HashIndex.open(connection, collection).index
+
+
+def test_another_dimension_is_refused(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    made_by_hand(connection, collection := name(), fused, dim=128, index_type="BIN_FLAT", metric_type="HAMMING")
+    with pytest.raises(MismatchError, match="no binary vector of 64 bits"):
+        HashIndex.open(connection, collection)
+
+
+def test_an_id_that_is_there_twice_is_told(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    """The server keeps both rows of a key that is inserted twice, and gives one of them to whoever reads."""
+    if connection.columnar is None:
+        pytest.skip("without columnar calls, rows are always upserted")
+    index = HashIndex.create(connection, name(), fused, id_kind="int64")
+    batch = index.batch([1, 2], {"code": np.zeros((2, 8), np.uint8)}, np.ones((2, 2), bool))
+    index.write(batch, new=True)
+    index.write(batch, new=True)
+    with pytest.raises(MilvusError, match="an id twice"):
+        index.read_back()
+    index.write(batch)  # an upsert leaves one of each
+    assert index.read_back().ids.tolist() == [1, 2]
+
+
+def test_written_rows_are_found_at_once(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    """At the usual Bounded consistency they would not be."""
+    index = HashIndex.create(connection, name(), fused, id_kind="int64")
+    for n in range(5):
+        codes = np.full((1, 8), n, np.uint8)
+        index.upsert([n], {"code": codes}, np.ones((1, 2), bool))
+        assert index.search(codes, top_k=1).ids.tolist() == [[n]]
+        assert index.count() == n + 1
+
+
+def test_searches_do_not_wait_for_time_ticks_when_nothing_was_written(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
+    """At Strong consistency each takes up to 0.2 s. What is written through this connection is found at once all the same."""
+    index = HashIndex.create(connection, collection := name(), fused, id_kind="int64")
+    index.upsert([0], {"code": np.zeros((1, 8), np.uint8)}, np.ones((1, 2), bool))
+    assert not connection.settled(collection)
+    time.sleep(6.5)
+    assert connection.settled(collection)
+    start = time.perf_counter()
+    for _ in range(20):
+        assert index.search(np.zeros((1, 8), np.uint8)).ids[0, 0] == 0
+    assert time.perf_counter() - start < 20 * 0.1
+    index.upsert([1], {"code": np.full((1, 8), 255, np.uint8)}, np.ones((1, 2), bool))
+    assert not connection.settled(collection)
+    assert index.search(np.full((1, 8), 255, np.uint8), top_k=1).ids[0, 0] == 1
+    index.delete([1])
+    assert index.search(np.full((1, 8), 255, np.uint8), top_k=1).ids[0, 0] == 0
+
+
+def test_pages_beyond_one_query_have_every_row_once(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    """Offsets would repeat and lose rows; a filter that leaves more than 16,384 rows needs pages too."""
+    index = HashIndex.create(connection, name(), fused)
+    ids = [f"id {n * 7919 % 40_000:05d}" for n in range(40_000)]
+    present = np.ones((len(ids), 2), bool)
+    present[::2, 1] = False
+    codes = np.random.default_rng(0).integers(0, 256, (len(ids), 8), np.uint8)
+    index.write(index.batch(ids, {"code": codes}, present), new=True)
+    back = index.read_back()
+    order = np.argsort(ids)
+    assert back.ids.tolist() == [ids[i] for i in order]
+    np.testing.assert_array_equal(back.codes["code"], codes[order])
+    np.testing.assert_array_equal(back.present, present[order])
+    assert index.read_back(filter="has_text == true").ids.tolist() == sorted(ids[1::2])
