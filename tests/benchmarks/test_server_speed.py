@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ AS_ROWS = 50_000
 @pytest.fixture(scope="module")
 def connection(uri: str) -> Iterator[Connection]:
     """The server."""
-    with connect(MilvusSettings(uri=uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=120)) as opened:
+    with connect(MilvusSettings(uri=uri, timeout=120)) as opened:
         yield opened
 
 
@@ -121,7 +120,7 @@ def test_ready_codes_go_in_as_fast_as_bare_columnar_requests(filled: tuple[HashI
 
 
 def test_without_columnar_calls_rows_go_in_as_fast_as_plain_upserts(uri: str, manifest: Manifest, benchmark: BenchmarkFixture) -> None:
-    with connect(MilvusSettings(uri=uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=120), columnar=False) as connection:
+    with connect(MilvusSettings(uri=uri, timeout=120), columnar=False) as connection:
         ours = HashIndex.create(connection, "bench_rows", manifest, id_kind="int64", recreate=True)
         HashIndex.create(connection, "bench_plain", manifest, id_kind="int64", recreate=True)
         codes = clustered(np.random.default_rng(0), AS_ROWS)
