@@ -10,12 +10,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-main test-server test-pymilvus-2.6 server bench lint clean
+.PHONY: demo test test-main test-milvus test-server test-pymilvus-2.6 server bench lint clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
 
-test: lint test-main test-server test-pymilvus-2.6
+# Tests of a server mostly wait for it, so they run beside the others; what they print comes when both are through.
+LOG = $(VENV)/test-milvus.log
+test: lint $(VENV)/pymilvus-2.6.stamp
+	$(MAKE) --no-print-directory test-milvus > $(LOG) 2>&1 & milvus=$$!; trap 'kill $$milvus' INT TERM; \
+	$(MAKE) --no-print-directory test-main; main=$$?; wait $$milvus; milvus=$$?; cat $(LOG); exit $$((main | milvus))
+
+test-milvus: test-server
+	$(MAKE) --no-print-directory test-pymilvus-2.6
 
 test-main: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --ignore=tests/benchmarks --ignore=tests/server $(PYTEST_ARGS)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from milvus_ichash.cli.ingest import PatienceOption, WaitOption, command_again, listening
+from milvus_ichash.cli.ingest import command_again, listening
 from milvus_ichash.cli.options import (
     CollectionOption,
     DbOption,
@@ -16,10 +16,12 @@ from milvus_ichash.cli.options import (
     FormatOption,
     IndexOption,
     NlistOption,
+    PatienceOption,
     QuietOption,
     TimeoutOption,
     TokenOption,
     UriOption,
+    WaitOption,
 )
 from milvus_ichash.cli.output import complain, emit
 from milvus_ichash.errors import InputError

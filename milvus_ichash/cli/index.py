@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from milvus_ichash.cli.options import (
     CollectionOption,
     DbOption,
@@ -17,15 +13,16 @@ from milvus_ichash.cli.options import (
     TimeoutOption,
     TokenOption,
     UriOption,
+    WaitOption,
 )
-from milvus_ichash.cli.output import emit_document, progress
+from milvus_ichash.cli.output import emit_document, progress, towards
 
 
 def index(
     collection: CollectionOption = "ichash",
     kind: IndexOption = None,
     nlist: NlistOption = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.")] = True,
+    wait: WaitOption = True,
     uri: UriOption = None,
     token: TokenOption = None,
     db_name: DbOption = None,
@@ -57,13 +54,6 @@ def index(
         opened = HashIndex.open(connection, collection, reindex=spec)
         if wait:
             with progress(f"indexing {collection}", rows, quiet=quiet) as advance:
-                done = 0
-
-                def told(indexed: int, _: int) -> None:
-                    nonlocal done
-                    advance(max(0, indexed - done))
-                    done = max(done, indexed)
-
-                opened.wait_until_indexed(advance=told)
+                opened.wait_until_indexed(advance=towards(advance))
         document = opened.describe()
     emit_document({name: document[name] for name in ("collection", "rows", "index", "nprobe")}, style)

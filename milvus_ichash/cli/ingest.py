@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,14 +26,16 @@ from milvus_ichash.cli.options import (
     LabelsColumnOption,
     ModalityOption,
     NlistOption,
+    PatienceOption,
     QuietOption,
     SplitOption,
     TimeoutOption,
     TokenOption,
     UriOption,
+    WaitOption,
     mapping,
 )
-from milvus_ichash.cli.output import Advance, complain, confirm, emit, note, progress
+from milvus_ichash.cli.output import complain, confirm, emit, note, progress, towards
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retrying import PATIENCE
 
@@ -45,16 +47,6 @@ if TYPE_CHECKING:
     from milvus_ichash.settings import MilvusSettings
 
 _WRITE = "Writing"
-
-WaitOption = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index")
-]
-PatienceOption = Annotated[
-    float,
-    typer.Option(
-        "--patience", help="Seconds for which a call is tried again while a server is busy or gone.", min=0, rich_help_panel="Milvus"
-    ),
-]
 
 
 def ingest(
@@ -204,16 +196,14 @@ def listening(what: str, rows: int | None, *, quiet: bool) -> Iterator[Listeners
 
     with ExitStack() as bars:
         advance = bars.enter_context(progress(what, rows, quiet=quiet))
-        show: Advance | None = None
-        before = 0
+        show: Callable[[int, int], None] | None = None
 
         def indexed(done: int, total: int) -> None:
-            nonlocal show, before
+            nonlocal show
             if show is None:
                 bars.close()  # one bar at a time
-                show = bars.enter_context(progress("indexing", total, quiet=quiet))
-            show(max(0, done - before))
-            before = max(done, before)
+                show = towards(bars.enter_context(progress("indexing", total, quiet=quiet)))
+            show(done, total)
 
         yield Listeners(advance=advance, indexed=indexed, remark=lambda sentence: note(sentence, quiet=quiet))
 

@@ -86,6 +86,15 @@ NlistOption = Annotated[
         "--nlist", help="Cells of BIN_IVF_FLAT, 1 to 65,536.", rich_help_panel="Index", show_default="the power of two next to √rows"
     ),
 ]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index")
+]
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        "--patience", help="Seconds for which a call is tried again while a server is busy or gone.", min=0, rich_help_panel=_MILVUS
+    ),
+]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Bundle folder, as `train` and `export` write it.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto: CUDA where onnxruntime has it, else CPU.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How results are written to stdout.", rich_help_panel=_OUTPUT)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -42,6 +42,18 @@ def note(message: str, *, quiet: bool = False) -> None:
     """A remark for people, on stderr."""
     if not quiet:
         _stderr().print(message, markup=False)
+
+
+def towards(advance: Advance) -> Callable[[int, int], None]:
+    """From how many are done by now (of how many) to the steps of a progress bar, which never goes back."""
+    before = 0
+
+    def told(done: int, _: int) -> None:
+        nonlocal before
+        advance(max(0, done - before))
+        before = max(before, done)
+
+    return told
 
 
 def confirm(what: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database, labels_from_lists
+from milvus_ichash.index import indexing
 
 if TYPE_CHECKING:
     from milvus_ichash.index.hash_index import HashIndex
@@ -42,26 +44,24 @@ def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
 def about(index: HashIndex) -> dict[str, Any]:
     """What the result says of a collection and of the Milvus that holds it."""
     connection = index.connection
+    states = indexing.states(connection, index.collection)
     return {
         "collection": index.collection,
-        "index": index.describe()["index"],
+        "index": states,
         "index_kind": index.index.kind,
         "nlist": index.index.nlist,
-        "rows_not_indexed": rows_not_indexed(index),
+        "rows_not_indexed": _rows_not_indexed(index, states),
         "milvus": f"Milvus Lite {connection.server_version}" if connection.is_lite else connection.server_version,
         "address": connection.address,
         "pymilvus": version("pymilvus"),
     }
 
 
-def rows_not_indexed(index: HashIndex) -> int:
+def _rows_not_indexed(index: HashIndex, states: Mapping[str, Mapping[str, Any]]) -> int:
     """Rows that a search of BIN_IVF_FLAT looks through one by one, since their index is not built yet; 0 for BIN_FLAT."""
-    from milvus_ichash.index import indexing
-
     if index.index.kind == "BIN_FLAT":
         return 0
-    states = indexing.states(index.connection, index.collection).values()
-    pending = max((int(state.get("pending_index_rows", 0)) for state in states), default=0)
+    pending = max((int(state.get("pending_index_rows", 0)) for state in states.values()), default=0)
     return max(pending, indexing.rows_without_index(index.connection, index.collection, index.count()))
 
 

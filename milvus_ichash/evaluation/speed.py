@@ -11,7 +11,7 @@ import numpy as np
 
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.evaluation.searching import SearchRetriever, having
-from milvus_ichash.index.indexing import METRIC
+from milvus_ichash.index.ranking import Search, client_arguments
 from milvus_ichash.index.rows import code_bytes
 
 SAMPLE = 200
@@ -51,25 +51,16 @@ class Way:
 def by_client(retriever: SearchRetriever, code: str, required: Sequence[str], top_k: int) -> Way:
     """`MilvusClient.search`, as a program sees it that searches this collection.
 
-    At Bounded consistency: at Strong, which this program uses so that it finds what was just written, Milvus waits up to a fifth
-    of a second in every call, whatever it searches.
+    At Bounded consistency, as ours are once nothing was written for a while (`Connection.settled`): at Strong, Milvus waits up to
+    a fifth of a second in every call, whatever it searches.
     """
-    index, nprobe = retriever.index, retriever.about["nprobe"]
-    connection, expression = index.connection, having(required)
-    params = {"metric_type": METRIC, "params": {} if nprobe is None else {"nprobe": nprobe}}
+    index, connection = retriever.index, retriever.index.connection
+    wanted = Search(index.collection, code, expression=having(required), nprobe=retriever.about["nprobe"])
 
     def search(queries: Codes) -> Any:
         with connection.calling(f"search the collection '{index.collection}'"):
-            return connection.client.search(
-                index.collection,
-                data=code_bytes(queries, index.bits),
-                anns_field=code,
-                search_params=params,
-                filter=expression,
-                limit=top_k,
-                consistency_level="Bounded",
-                timeout=connection.timeout,
-            )
+            arguments = client_arguments(connection, wanted, code_bytes(queries, index.bits), top_k, ())
+            return connection.client.search(**{**arguments, "consistency_level": "Bounded"})
 
     return Way(search)
 

@@ -94,7 +94,7 @@ def _arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
         ends = range(0, codes.size + 1, codes.shape[1])
         columns.append(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(codes.reshape(-1))))
     columns += [pa.array(values, pa.bool_()) for values in batch.present.values()]
-    columns.append(pa.array(batch.meta(), pa.binary()).cast(pa.string()))
+    columns.append(pa.array(batch.meta, pa.binary()).cast(pa.string()))
     return pa.Table.from_arrays(columns, schema=schema)
 
 

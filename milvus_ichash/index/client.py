@@ -90,6 +90,12 @@ class Connection:
         self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
 
+    def is_before(self, release: tuple[int, ...]) -> bool:
+        """True for a server before this release. Versions are like `v2.3.5-lite`; what is not like that may be newer."""
+        version = re.match(r"v?(\d+(?:\.\d+)*)", self.server_version)
+        numbers = tuple(map(int, version[1].split("."))) if version else ()
+        return len(numbers) >= len(release) and numbers[: len(release)] < release
+
     def changed(self, collection: str) -> None:
         """To be called where a collection is opened, and where it was written to: the next searches are to see all of it."""
         self._changed[collection] = time.monotonic()
@@ -190,9 +196,8 @@ def connect(settings: MilvusSettings, *, create: bool = True, columnar: bool = T
 
 
 def _check_version(connection: Connection) -> None:
-    """Raise MilvusError for a server that lacks what we need. Versions are like `v2.3.5-lite`; what is not like that may be newer."""
-    numbers = re.match(r"v?(\d+)\.(\d+)", connection.server_version)
-    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST:
+    """Raise MilvusError for a server that lacks what we need."""
+    if connection.is_before(_OLDEST):
         raise MilvusError(
             f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "
             f"{'.'.join(map(str, _OLDEST))} or later is needed."

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
+from milvus_ichash.index.indexing import METRIC
+from milvus_ichash.index.schema import ID
 
-ID = "id"
-METRIC = "HAMMING"
 _STRONG, _BOUNDED = 0, 2
 """Consistency levels, and the timestamps that stand for them."""
 META = "$meta"

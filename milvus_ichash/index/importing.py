@@ -140,8 +140,7 @@ def import_files(
 def _check_server(connection: Connection) -> None:
     if connection.is_lite:
         raise InputError(NOT_LITE)
-    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", connection.server_version)
-    if numbers and tuple(map(int, numbers.groups())) < OLDEST:
+    if connection.is_before(OLDEST):
         raise MilvusError(
             f"Milvus at {connection.address} is {connection.server_version}, which imports no parquet files: "
             f"{'.'.join(map(str, OLDEST))} or later is needed. Ingest the data itself with `milvus-ichash ingest`."

@@ -224,9 +224,10 @@ def wait_until_indexed(
     flush(connection, collection)
     end = time.monotonic() + patience
     while True:
-        pending, done, total = _progress(connection, collection)
+        found = indexes(connection, collection)
+        pending, done, total = _progress(collection, found)
         advance(done, total)
-        if not pending and _served(connection, collection, total):
+        if not pending and (all(map(_is_flat, found)) or _served(connection, collection, total)):
             return
         if time.monotonic() > end:
             raise MilvusError(
@@ -236,9 +237,8 @@ def wait_until_indexed(
         time.sleep(_POLL_SECONDS)
 
 
-def _progress(connection: Connection, collection: str) -> tuple[bool, int, int]:
-    """Whether an index is not done, the rows indexed, and all rows, each the least of the codes."""
-    found = indexes(connection, collection)
+def _progress(collection: str, found: list[dict[str, Any]]) -> tuple[bool, int, int]:
+    """Of these indexes: whether one is not done, the rows indexed, and all rows, each the least of the codes."""
     failed = next((info for info in found if info["state"] == "Failed"), None)
     if failed is not None:
         raise MilvusError(
@@ -250,17 +250,23 @@ def _progress(connection: Connection, collection: str) -> tuple[bool, int, int]:
     return pending, least["indexed_rows"], least["total_rows"]
 
 
+def _is_flat(info: dict[str, Any]) -> bool:
+    """True for BIN_FLAT, whose segments never have an index: searching the rows as they came is the same search."""
+    return bool(info["index_type"] == "BIN_FLAT")
+
+
 def _served(connection: Connection, collection: str, total: int) -> bool:
     """True where all sealed rows are searched through their index.
 
-    "Finished" comes first: until a query node has taken a new segment over, seconds later, it searches the rows as they came. Of
-    BIN_FLAT that is no other search, and its segments never have an index.
+    "Finished" comes first: until a query node has taken a new segment over, seconds later, it searches the rows as they came.
     """
-    if all(info["index_type"] == "BIN_FLAT" for info in indexes(connection, collection)):
-        return True
     sealed = [segment for segment in _segments(connection, collection) if int(segment.state) == _SEALED]
-    indexed = all(segment.index_name or segment.num_rows < _SMALL_SEGMENT for segment in sealed)
-    return indexed and sum(segment.num_rows for segment in sealed) >= total
+    return all(map(_is_indexed, sealed)) and sum(segment.num_rows for segment in sealed) >= total
+
+
+def _is_indexed(segment: Any) -> bool:
+    """True where a segment has its index, or is too small for one."""
+    return bool(segment.index_name) or segment.num_rows < _SMALL_SEGMENT
 
 
 def rows_without_index(connection: Connection, collection: str, rows: int) -> int:
@@ -268,8 +274,8 @@ def rows_without_index(connection: Connection, collection: str, rows: int) -> in
 
     At least so many: of rows that were replaced since, segments still count the old ones.
     """
-    served = (segment.num_rows for segment in _segments(connection, collection) if segment.index_name or segment.num_rows < _SMALL_SEGMENT)
-    return max(0, rows - int(sum(served)))
+    served = sum(segment.num_rows for segment in _segments(connection, collection) if _is_indexed(segment))
+    return max(0, rows - int(served))
 
 
 def _segments(connection: Connection, collection: str) -> Any:

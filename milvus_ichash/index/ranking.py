@@ -94,7 +94,7 @@ async def nearest_async(connection: Connection, search: Search, codes: Sequence[
     with connection.calling(f"search the collection '{search.collection}'"):
         client = await connection.async_client()
         for queries in _calls(codes, k):
-            found += map(_of_hits, await client.search(**_arguments(connection, search, queries, k, fields)))
+            found += map(_of_hits, await client.search(**client_arguments(connection, search, queries, k, fields)))
     return _hits(found, len(codes), k, search.radius, bool(fields))
 
 
@@ -208,7 +208,9 @@ def _found(connection: Connection, search: Search, codes: Sequence[bytes], limit
     for queries in _calls(codes, limit):
         with connection.calling(f"search the collection '{search.collection}'"):
             if connection.columnar is None or fields:
-                found = [_of_hits(hits) for hits in connection.client.search(**_arguments(connection, search, queries, limit, fields))]
+                found = [
+                    _of_hits(hits) for hits in connection.client.search(**client_arguments(connection, search, queries, limit, fields))
+                ]
             else:
                 found = _columnar(connection, connection.columnar, search, queries, limit)
         yield from found
@@ -229,7 +231,7 @@ def _columnar(connection: Connection, columnar: Columnar, search: Search, codes:
     return [(ids, distances, ()) for ids, distances in zip(np.split(found.ids, ends), np.split(found.distances, ends), strict=True)]
 
 
-def _arguments(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> dict[str, Any]:
+def client_arguments(connection: Connection, search: Search, codes: Sequence[bytes], limit: int, fields: Sequence[str]) -> dict[str, Any]:
     """Of `MilvusClient.search`."""
     relaxed = {"consistency_level": "Bounded"} if connection.settled(search.collection) else {}
     return relaxed | {

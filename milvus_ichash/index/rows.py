@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
 
@@ -58,8 +59,9 @@ class Batch:
 
     def columns(self) -> Columns:
         """By field, as `Columnar` takes them. Where there is nothing dynamic, Milvus writes that itself, faster than it reads it."""
-        return {ID: self.ids, **self.codes, **self.present, **({META: self.meta()} if self.dynamic else {})}
+        return {ID: self.ids, **self.codes, **self.present, **({META: self.meta} if self.dynamic else {})}
 
+    @cached_property
     def meta(self) -> list[bytes]:
         """Labels and payload of each item as JSON, in UTF-8."""
         names = tuple(self.dynamic)
@@ -83,7 +85,7 @@ class Batch:
 
     def _sizes(self) -> list[int]:
         fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
-        return [fixed + len(text) for text in self.meta()]
+        return [fixed + len(text) for text in self.meta]
 
     def _part(self, rows: slice) -> Batch:
         return Batch(

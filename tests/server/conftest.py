@@ -18,7 +18,7 @@ from milvus_ichash.settings import MilvusSettings
 def connection(request: pytest.FixtureRequest, uri: str) -> Iterator[Connection]:
     """Twice: by the columnar calls of this pymilvus, and without them."""
     columnar = request.param == "in columns"
-    with connect(MilvusSettings(uri=uri, token=os.environ.get("MILVUS_TOKEN", "")), columnar=columnar) as opened:
+    with connect(MilvusSettings(uri=uri), columnar=columnar) as opened:
         assert (opened.columnar is not None) is columnar
         yield opened
 
@@ -33,7 +33,7 @@ def name(request: pytest.FixtureRequest, uri: str) -> Iterator[Callable[[], str]
         return made[-1]
 
     yield new
-    with connect(MilvusSettings(uri=uri, token=os.environ.get("MILVUS_TOKEN", ""))) as opened:
+    with connect(MilvusSettings(uri=uri)) as opened:
         for collection in made:
             opened.client.drop_collection(collection)
 

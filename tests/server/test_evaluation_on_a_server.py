@@ -46,7 +46,7 @@ class Place:
 
 
 def settings() -> MilvusSettings:
-    return MilvusSettings(uri=os.environ.get("MILVUS_URI", ""), token=os.environ.get("MILVUS_TOKEN", ""))
+    return MilvusSettings(uri=os.environ.get("MILVUS_URI", ""))
 
 
 @pytest.fixture(scope="module")

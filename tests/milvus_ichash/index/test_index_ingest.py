@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.broken_source import BreaksOff
 
 from milvus_ichash.errors import InputError, MilvusError, MismatchError, PartialIngestError
-from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.client import Connection
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.ingest import IngestOptions, IngestReport, Listeners, ingest
@@ -49,22 +50,6 @@ def write(path: Path, columns: dict[str, Any]) -> FeatureSource:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     return write(tmp_path_factory.mktemp("data") / "items.parquet", table())
-
-
-class BreaksOff(FeatureSource):
-    """A source that fails after some rows: an unreadable rest, or Ctrl-C."""
-
-    def __init__(self, whole: FeatureSource, rows: int, error: BaseException) -> None:
-        self.info, self.whole, self.rows, self.error = whole.info, whole, rows, error
-
-    def ids(self) -> Iterator[Ids]:
-        return self.whole.ids()
-
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        for batch in self.whole.batches(size, start=start):
-            if batch.first_row >= self.rows:
-                raise self.error
-            yield batch
 
 
 def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] | None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.broken_source import BreaksOff
 
 from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError, PartialIngestError
-from milvus_ichash.features import FeatureTable, Ids
 from milvus_ichash.index.bulk_files import ImportManifest, read_manifest
 from milvus_ichash.index.ingest import IngestOptions, IngestReport
 from milvus_ichash.index.schema import Description
@@ -50,22 +50,6 @@ def write(path: Path, **columns: Any) -> FeatureSource:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     return write(tmp_path_factory.mktemp("data") / "items.parquet")
-
-
-class BreaksOff(FeatureSource):
-    """A source that fails after some rows."""
-
-    def __init__(self, whole: FeatureSource, rows: int, error: BaseException) -> None:
-        self.info, self.whole, self.rows, self.error = whole.info, whole, rows, error
-
-    def ids(self) -> Iterator[Ids]:
-        return self.whole.ids()
-
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        for batch in self.whole.batches(size, start=start):
-            if batch.first_row >= self.rows:
-                raise self.error
-            yield batch
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:

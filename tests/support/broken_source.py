@@ -1,0 +1,24 @@
+"""A source that breaks off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.io.source import FeatureSource
+
+
+class BreaksOff(FeatureSource):
+    """A source that fails after some rows: an unreadable rest, or Ctrl-C."""
+
+    def __init__(self, whole: FeatureSource, rows: int, error: BaseException) -> None:
+        self.info, self.whole, self.rows, self.error = whole.info, whole, rows, error
+
+    def ids(self) -> Iterator[Ids]:
+        return self.whole.ids()
+
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        for batch in self.whole.batches(size, start=start):
+            if batch.first_row >= self.rows:
+                raise self.error
+            yield batch
