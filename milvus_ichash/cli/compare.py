@@ -41,6 +41,7 @@ _EXAMPLES = {
     "--pdr": "0.5,0.9",
     "--query-pdr": "0.1,0.5",
     "--level": "easy,hard",
+    "--labelled": "0.1,1",
     "--unseen": "Shoes,Belts",
 }
 
@@ -131,6 +132,15 @@ def compare(
         float | None,
         typer.Option("--unseen-share", help="As --unseen, this share of the classes, drawn by the seed.", rich_help_panel=_HIDDEN),
     ] = None,
+    labelled: Annotated[
+        str | None,
+        typer.Option(
+            "--labelled",
+            help="Shares of training items whose labels are known, such as 0.1,1: the others' are hidden.",
+            rich_help_panel=_HIDDEN,
+            show_default="1",
+        ),
+    ] = None,
     holdout: HoldoutOption = None,
     modality: ModalityOption = None,
     id_column: IdColumnOption = None,
@@ -214,6 +224,7 @@ def compare(
         use.value,
         _listed(unseen, str, "--unseen"),
         unseen_share,
+        _listed(labelled, float, "--labelled"),
     )
     file = DataFile(
         data,

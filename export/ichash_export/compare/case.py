@@ -21,11 +21,13 @@ BASELINE = "baseline"
 COMPLETE = "complete"
 """The use of rows that hides nothing in the retrieval split."""
 
-PROTOCOL = ("pdr", "level", "query_pdr", "use", "unseen_share", "unseen")
+PROTOCOL = ("pdr", "level", "query_pdr", "use", "unseen_share", "unseen", "labelled")
 KEY = ("data", "method", "variant", "bits", *PROTOCOL, "seed")
 """What names a cell; two lines that agree in it are the same cell."""
 MADE_WITH = ("digest", "settings", "training")
 """What else decides its figures; two lines of a cell that differ in it do not go together."""
+UNSAID: Line = {"labelled": 1.0}
+"""What a line means that does not say it, written before it could be asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Protocol:
             retrieval split having gaps as the training split.
         unseen_share: share of the classes that are kept out of training, by lot of the run's seed; None: none, or those named.
         unseen: the classes that are kept out, of which alone queries and relevance are then told.
+        labelled: share of the training items whose labels are known.
     """
 
     pdr: float = 0.0
@@ -48,6 +51,7 @@ class Protocol:
     use: str = COMPLETE
     unseen_share: float | None = None
     unseen: tuple[str, ...] = ()
+    labelled: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Case:
             "use": p.use,
             "unseen_share": p.unseen_share,
             "unseen": list(p.unseen),
+            "labelled": p.labelled,
             "seed": self.seed,
             "digest": dict(digests),
             "settings": settings,
@@ -123,6 +128,7 @@ class Case:
         parts += [f"query PDR {p.query_pdr:g}"] * bool(p.query_pdr)
         parts += [p.use] * (p.use != COMPLETE)
         parts += [f"{len(p.unseen)} unseen classes"] * bool(p.unseen)
+        parts += [f"{p.labelled:.0%} labelled"] * (p.labelled < 1)
         return ", ".join(parts)
 
 

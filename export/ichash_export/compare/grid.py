@@ -13,6 +13,7 @@ import numpy as np
 from ichash_export import baselines
 from ichash_export.compare.case import BASELINE, COMPLETE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
+from ichash_export.compare.unlabelled import check_share
 from ichash_export.compare.unseen import check_classes, draw_classes
 from ichash_export.methods import registry
 from ichash_export.options import validated
@@ -133,11 +134,13 @@ def protocols(
     use: str = COMPLETE,
     unseen: Sequence[str] = (),
     unseen_share: float | None = None,
+    labelled: Sequence[float] = (),
 ) -> list[Protocol]:
-    """Every way to hide modalities from training with every way to hide them from queries; nothing hidden where none is named.
+    """Every way to hide modalities and labels from training with every way to hide modalities from queries; nothing hidden where none is named.
 
     Raises:
-        InputError: a PDR outside [0, 1), a level that does not exist, or unseen classes both named and drawn.
+        InputError: a PDR outside [0, 1), a share of labelled items outside (0, 1], a level that does not exist, or unseen classes both named and
+            drawn.
     """
     if unseen and unseen_share is not None:
         raise InputError("--unseen names classes, --unseen-share draws them: give one of the two.")
@@ -145,10 +148,12 @@ def protocols(
         pdr_mask(_NO_ROWS, pdr, 0)
     for level in levels:
         partition_mask(_NO_ROWS, level, 0)
+    for share in labelled:
+        check_share(share)
     hidden: list[tuple[float, Any]] = [(pdr, None) for pdr in pdrs] + [(0.0, level) for level in levels] or [(0.0, None)]
     return [
-        Protocol(pdr, level, query_pdr, use, unseen_share, tuple(unseen))
-        for (pdr, level), query_pdr in product(hidden, query_pdrs or [0.0])
+        Protocol(pdr, level, query_pdr, use, unseen_share, tuple(unseen), share)
+        for (pdr, level), query_pdr, share in product(hidden, query_pdrs or [0.0], labelled or [1.0])
     ]
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ichash_export.compare.case import KEY, MADE_WITH, Line, changes, key
+from ichash_export.compare.case import KEY, MADE_WITH, UNSAID, Line, changes, key
 from milvus_ichash.errors import InputError
 
 _NEEDED = {*KEY, *MADE_WITH, "map"}
@@ -95,10 +95,11 @@ class Records:
                 line = json.loads(text)
             except ValueError as error:
                 raise InputError(f"{self.path}, line {number}, is no JSON ({error}): mend it or take it out.") from None
-            if not isinstance(line, dict) or not line.keys() >= _NEEDED:
+            if not isinstance(line, dict) or not UNSAID.keys() | line.keys() >= _NEEDED:
                 raise InputError(
                     f"{self.path}, line {number}, is not a result of `milvus-ichash compare`: take another file for --results."
                 )
+            line = UNSAID | line
             lines[key(line)] = line
         return lines
 

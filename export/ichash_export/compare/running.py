@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from ichash_export import baselines
 from ichash_export.compare.case import COMPLETE, Case, Line
 from ichash_export.compare.dataset import Dataset, TableSource
+from ichash_export.compare.unlabelled import with_labels
 from ichash_export.compare.unseen import without_unseen
 from ichash_export.options import TrainingOptions
 from ichash_export.preparation import masked
@@ -66,6 +67,7 @@ def tables(case: Case, data: Dataset) -> Tables:
     """
     if case.protocol.unseen:
         data = without_unseen(data, case.protocol.unseen)
+    data = replace(data, train=with_labels(data.train, case.protocol.labelled, case.seed))
     options = case.options()
     if case.protocol.use == COMPLETE:
         return Tables(data.train, data.query, data.retrieval, "observed", options)

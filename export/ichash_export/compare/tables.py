@@ -112,6 +112,8 @@ def _protocol(line: Line, lines: Sequence[Line]) -> Row:
         row["query PDR"] = line["query_pdr"]
     if any(other["use"] != COMPLETE for other in lines):
         row["use"] = line["use"]
+    if any(other["labelled"] < 1 for other in lines):
+        row["labelled"] = line["labelled"]
     if any(other["unseen"] for other in lines):
         row["unseen"] = ", ".join(line["unseen"]) if line["unseen_share"] is None else f"{line['unseen_share']:g} of the classes"
     return row

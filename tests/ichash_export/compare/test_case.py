@@ -45,6 +45,7 @@ def test_the_identity_holds_every_setting_and_option(tmp_path: Path) -> None:
         tiny_case(query_pdr=0.5),
         tiny_case(use="extend"),
         tiny_case(unseen=("cat",)),
+        tiny_case(labelled=0.5),
         tiny_case(unseen=("cat",), unseen_share=0.2),
     ],
 )
@@ -88,8 +89,8 @@ def test_a_baseline_has_neither_settings_nor_options() -> None:
 
 def test_how_a_case_is_described() -> None:
     assert str(tiny_case(pdr=0.5)) == "tiny, 16 bits, PDR 0.5, seed 0"
-    case = tiny_case(variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"))
-    assert case.describe() == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes"
+    case = tiny_case(variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"), labelled=0.1)
+    assert case.describe() == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, 10% labelled"
 
 
 def test_values_that_cannot_be_used() -> None:

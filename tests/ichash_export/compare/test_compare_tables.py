@@ -16,7 +16,7 @@ from milvus_ichash.errors import InputError
 
 def line(method: str = "tiny", seed: int = 0, **changed: Any) -> dict[str, Any]:
     cell = {"data": "items", "method": method, "variant": "full", "bits": 16, "pdr": 0.5, "level": None, "query_pdr": 0.0}
-    cell |= {"use": "complete", "unseen_share": None, "unseen": [], "seed": seed}
+    cell |= {"use": "complete", "unseen_share": None, "unseen": [], "labelled": 1.0, "seed": seed}
     figures = {
         "map": {"both": 0.5 + 0.1 * seed, "image": 0.4},
         "random": {"both": 0.2, "image": 0.3},
@@ -54,10 +54,10 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     assert list(rows(groups([line()]), numbers=False)[0]) == [
         *("method", "variant", "bits", "PDR", "both", "image", "random", "seconds", "CPU seconds", "runs"),
     ]
-    lines = [line(level="easy", pdr=0.0, query_pdr=0.3, use="extend", unseen=["cat"])]
+    lines = [line(level="easy", pdr=0.0, query_pdr=0.3, use="extend", unseen=["cat"], labelled=0.1)]
     row = rows(groups(lines), numbers=False)[0]
     assert "PDR" not in row
-    assert (row["level"], row["query PDR"], row["use"], row["unseen"]) == ("easy", "0.3", "extend", "cat")
+    assert (row["level"], row["query PDR"], row["use"], row["unseen"], row["labelled"]) == ("easy", "0.3", "extend", "cat", "0.1")
 
 
 def test_classes_drawn_by_each_seed_are_one_group_and_named_ones_are_not() -> None:

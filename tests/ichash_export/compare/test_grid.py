@@ -134,6 +134,7 @@ def test_unseen_classes_are_drawn_for_each_seed_or_as_named(data: Dataset) -> No
         ([12], {}, [0], "12 bits cannot be stored"),
         ([16], {"unseen": ["class 9"]}, [0], "no such class"),
         ([16], {"unseen_share": 1.5}, [0], "more than 0 and less than 1"),
+        ([16], {"labelled": [0.5, 0.0]}, [0], "more than 0 and at most 1"),
         ([16], {}, [-1], "seed"),
     ],
 )

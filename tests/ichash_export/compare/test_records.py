@@ -45,6 +45,16 @@ def test_lines_are_appended_and_read_back(records: Records) -> None:
     assert records.read() == {key(line): line for line in lines}
 
 
+def test_lines_from_before_labels_could_be_hidden_are_of_all_labels(records: Records) -> None:
+    records.add({**_line(), "labelled": 1.0})
+    old = _line()
+    del old["labelled"]
+    records.path.write_text(json.dumps(old) + "\n", "utf-8")
+    assert list(records.read()) == [key({**_line(), "labelled": 1.0})]
+    records.add({**_line(), "labelled": 1.0})
+    assert len(records.path.read_text("utf-8").splitlines()) == 1
+
+
 def test_a_run_that_is_there_is_not_added_again(records: Records) -> None:
     records.add(_line(width=3))
     records.add({**_line(width=3), "map": {"both": 0.6}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_unseen_classes(data: Dataset) -> None:
     assert line["items"]["training_items"] + line["items"]["validation_items"] == (~data.train.labels[:, 1:3].any(axis=1)).sum()
     # Two classes of four are relevant to themselves only, and the others to nothing.
     assert 0.15 < line["random"]["both"] < 0.35
+
+
+def test_hidden_labels_are_hidden_from_training_alone(data: Dataset) -> None:
+    given = tables(tiny_case(labelled=0.25, pdr=0.4), data)
+    assert given.train.labelled is not None and given.train.labelled.sum() == math.ceil(len(data.train) / 4)
+    assert given.query is data.query and given.retrieval is data.retrieval
+    line = run(tiny_case(labelled=0.25), data)
+    assert line["items"]["training_items"] + line["items"]["validation_items"] == math.ceil(len(data.train) / 4)  # it needs labels
+    assert line["queries"] == run(tiny_case(), data)["queries"]
 
 
 def test_a_baseline_learns_from_the_masked_items(data: Dataset) -> None:

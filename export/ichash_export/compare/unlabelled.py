@@ -1,0 +1,50 @@
+"""Training items whose labels are hidden: what a method learns from items of which nobody said what they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.incomplete import fraction
+
+
+def check_share(share: float) -> Fraction:
+    """The share as it is written.
+
+    Raises:
+        InputError: it is outside (0, 1].
+    """
+    exact = fraction(share, "share of labelled items")
+    if not 0 < exact <= 1:
+        raise InputError(f"--labelled {share:g}: a share of the training items is more than 0 and at most 1.")
+    return exact
+
+
+def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
+    """The items, ceil(N * share) of them with labels, by lot; the others' are unknown.
+
+    The lot falls first on one item of every class that there is, as long as the number lasts, so that no class is without a sample.
+
+    Raises:
+        InputError: a share outside (0, 1], or items without labels.
+    """
+    exact = check_share(share)
+    if exact == 1:
+        return table
+    if table.labels is None:
+        raise InputError("the data have no labels.")
+    known = np.ones(len(table), np.bool_) if table.labelled is None else table.labelled
+    # A stream of its own, beside those of the mask, the validation part and the unseen classes.
+    order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(known))
+    labels = table.labels[order]
+    first = np.zeros(len(order), np.bool_)
+    first[labels.argmax(axis=0)[labels.any(axis=0)]] = True
+    chosen = order[np.argsort(~first, kind="stable")][: math.ceil(len(order) * exact)]
+    labelled = np.zeros(len(table), np.bool_)
+    labelled[chosen] = True
+    return replace(table, labels=table.labels * labelled[:, None], labelled=labelled)
