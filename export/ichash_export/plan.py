@@ -13,6 +13,7 @@ from ichash_export.recipes import load_recipe
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 
+DEFAULT_METHOD = "unihash"
 DEFAULT_BITS = 32
 
 
@@ -41,22 +42,20 @@ def make_plan(
 
     Args:
         recipe: name or path of a recipe.
-        method: flag; must be the recipe's where both are given.
+        method: flag; must be the recipe's where both are given; DEFAULT_METHOD where nothing names one.
         bits: flag.
         settings: flags; settings of the method.
         options: flags; None values do not count.
         going_on: `identity` of the checkpoint's info, where a run goes on. What differs from it is refused later, by name.
 
     Raises:
-        InputError: no method, an unknown one, or settings that it does not take.
+        InputError: an unknown method, or settings that it does not take.
     """
     before = going_on or {}
     read = load_recipe(recipe) if recipe else None
     if read and method and method != read.method:
         raise InputError(f"recipe '{recipe}' is one of {read.method}, not of {method}: leave --method out, or take another recipe.")
-    chosen = method or (read.method if read else before.get("method"))
-    if not chosen:
-        raise InputError(f"name a method (--method) or a recipe (--recipe); the methods are: {', '.join(registry.method_names())}.")
+    chosen = method or (read.method if read else before.get("method", DEFAULT_METHOD))
     same = chosen == before.get("method")
     chosen_settings = {**(before["settings"] if same else {}), **(read.settings if read else {}), **(settings or {})}
     chosen_options = {

@@ -60,7 +60,8 @@ def train(
     data: Annotated[Path, typer.Argument(help="Features and labels of the training items: .parquet, .npz, .h5, .mat.", metavar="DATA")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: its checkpoint, and the bundle unless --bundle.")],
     method: Annotated[
-        str | None, typer.Option("--method", help="Method (see `milvus-ichash methods`).", rich_help_panel=_TRAINING, show_default=False)
+        str | None,
+        typer.Option("--method", help="Method (see `milvus-ichash methods`).", rich_help_panel=_TRAINING, show_default="unihash"),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -116,7 +117,7 @@ def train(
 
     Examples:
 
-        milvus-ichash train items.parquet --method pmch --bits 64 --out runs/mine
+        milvus-ichash train items.parquet --bits 128 --out runs/mine
 
         milvus-ichash train fashion.npz --recipe pmch/fashion --set alpha=0.5 --out runs/fashion
 

@@ -109,7 +109,6 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     ("words", "message"),
     [
         (["--method", "tinny"], "there is no method 'tinny'"),
-        ([], "name a method (--method) or a recipe (--recipe)"),
         (["--method", "tiny", "--set", "widht=3"], "method 'tiny' has no 'widht': did you mean 'width'?"),
         (["--method", "tiny", "--bits", "12"], "12 bits cannot be stored"),
         (["--method", "tiny", "--pdr", "1"], "pdr: Input should be less than 1"),
@@ -118,6 +117,7 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
         (["--method", "tiny", "--bundle", "{out}"], "cannot be the same folder"),
         (["--method", "tiny", "--labels-column", "nolabels"], "nolabels"),
         (["--method", "tiny", "--vocabulary", "text=/no/such.json"], "there is no file '/no/such.json'"),
+        (["--set", "widht=3"], "method 'unihash' has no 'widht': did you mean 'width'?"),
     ],
 )
 def test_bad_input_is_one_sentence(data: Path, tmp_path: Path, words: list[str], message: str) -> None:
