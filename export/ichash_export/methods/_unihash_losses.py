@@ -39,20 +39,24 @@ def pair_loss(codes: Tensor, labels: Tensor, scale: Tensor, bias: Tensor) -> Ten
     return F.binary_cross_entropy_with_logits(scale * cosine(codes, codes) + bias, shared_label(labels, labels))
 
 
-def rank_loss(codes: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """L_rank (eq. 7): cross-entropy of the softmax over all other codes with those that share a label, an equal share each.
+def rank_loss(codes: Tensor, labels: Tensor, kinds: Tensor, temperature: float) -> Tensor:
+    """L_rank (eq. 7): how far up codes that share a label come among the other codes of their kind, an equal share each.
 
     Args:
         codes: relaxed (B, K).
         labels: float multi-hot (B, C).
+        kinds: int64 (B,), from 0 on: codes of the same modalities have the same number.
         temperature: of the cosines. A code with which no other shares a label is left out of the mean.
     """
+    if not len(codes):
+        return codes.new_zeros(())
     itself = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
     relevant = shared_label(labels, labels).masked_fill(itself, 0.0)
     counts = relevant.sum(dim=1)
-    logits = (cosine(codes, codes) / temperature).masked_fill(itself, torch.finfo(codes.dtype).min)
-    entropies = -(relevant * logits.log_softmax(dim=1).masked_fill(itself, 0.0)).sum(dim=1) / counts.clamp_min(1)
-    return entropies.sum() / (counts > 0).sum().clamp_min(1)
+    logits = (cosine(codes, codes) - 1) / temperature
+    of_a_kind = logits.exp().masked_fill(itself, 0.0) @ F.one_hot(kinds).to(codes.dtype)
+    chances = logits - of_a_kind.clamp_min(torch.finfo(codes.dtype).tiny).log()[:, kinds]
+    return -((relevant * chances).sum(dim=1) / counts.clamp_min(1)).sum() / (counts > 0).sum().clamp_min(1)
 
 
 def consistency(codes: Tensor, targets: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ x_m are features, P the modalities an item has, l its labels, C classes, K bits,
     eq. 4  x_m <- x_m of an item with the labels l, in training         donors: half of the gaps are filled, anew in every epoch
     eq. 5  L_proto = -sum_c l_c/|l| log softmax_c(alpha cos(h, p_c))    class prototypes p_c in code space
     eq. 6  L_pair  = CE([l_i . l_j > 0], sigmoid(a cos(h_i, h_j) + b))  a and b learnt; all pairs, whole items and subsets alike
-    eq. 7  L_rank  = -mean over j that share a label with i of log softmax_j(cos(h_i, h_j) / tau), j other than i
+    eq. 7  L_rank  = -mean over j that share a label with i of log softmax_j(cos(h_i, h_j) / tau)
+                     over the codes j, other than i, that are made from the same modalities
     eq. 8  L_cons  = 1 - cos(h(s), stop h(P))                           s drawn anew in every step
     eq. 9  L_con   = CE over the batch of cos(h_i(s), h_j(P)) / theta   which item a subset belongs to
     eq. 10 L_quant = ||h - sign h||^2
@@ -60,7 +61,7 @@ class UniHashConfig(MethodConfig):
     """Weight of L_pair."""
     rank: float = Field(0.5, ge=0)
     """Weight of L_rank."""
-    rank_temperature: float = Field(0.3, gt=0)
+    rank_temperature: float = Field(0.3, ge=0.05)
     """tau of eq. 7."""
     consistency: float = Field(0.5, ge=0)
     """Weight of L_cons."""
@@ -193,19 +194,23 @@ class UniHash(Method):
         known = torch.ones_like(items.present[:, 0]) if items.labelled is None else items.labelled
         labels, taught = torch.cat([items.labels, items.labels[several]]), torch.cat([known, known[several]])
         terms = {"L_quant": quantisation(h), "L_mem": self._recollection(recalled, latents[several], items.present[several] & ~shown)}
-        nested = [self._of_length(k, h, first[several], second, labels, taught, ~known[several]) for k in self.lengths]
+        kinds = torch.cat([items.present, shown])[taught].unique(dim=0, return_inverse=True)[1]
+        nested = [self._of_length(k, h, first[several], second, labels, taught, kinds, ~known[several]) for k in self.lengths]
         return terms | {name: torch.stack([each[name] for each in nested]).mean() for name in nested[0]}
 
     def _of_length(
-        self, k: int, h: Tensor, wholes: Tensor, parts: Tensor, labels: Tensor, taught: Tensor, unknown: Tensor
+        self, k: int, h: Tensor, wholes: Tensor, parts: Tensor, labels: Tensor, taught: Tensor, kinds: Tensor, unknown: Tensor
     ) -> dict[str, Tensor]:
-        """The terms that look at the first k bits: of all codes h with labels where `taught`, and of parts and their wholes."""
+        """The terms that look at the first k bits: of all codes h with labels where `taught`, and of parts and their wholes.
+
+        `kinds` says of the taught codes which are made from the same modalities.
+        """
         c, u, own = self.config, h[taught, :k], labels[taught]
         whole, part = wholes[:, :k], parts[:, :k]
         return {
             "L_proto": prototype_loss(u, self.prototypes[:, :k], own, c.scale),
             "L_pair": pair_loss(u, own, self.pair_scale, self.pair_bias),
-            "L_rank": rank_loss(u, own, c.rank_temperature),
+            "L_rank": rank_loss(u, own, kinds, c.rank_temperature),
             "L_cons": consistency(part, whole),
             "L_con": contrast(part[unknown], whole[unknown], c.temperature),
         }

@@ -137,12 +137,15 @@ def pairs_by_hand(h: np.ndarray, labels: np.ndarray, scale: float, bias: float) 
     return float(np.mean(values))
 
 
-def ranks_by_hand(h: np.ndarray, labels: np.ndarray, tau: float) -> float:
+def ranks_by_hand(h: np.ndarray, labels: np.ndarray, made_from: list[tuple[int, ...]], tau: float) -> float:
     values = []
     for i, a in enumerate(h):
-        others = [j for j in range(len(h)) if j != i]
-        q = softmax([cos(a, h[j]) / tau for j in others])
-        shares = [-np.log(q[n]) for n, j in enumerate(others) if labels[i] @ labels[j] > 0]
+        shares = []
+        for kind in set(made_from):
+            others = [j for j in range(len(h)) if j != i and made_from[j] == kind]
+            if others:
+                q = softmax([cos(a, h[j]) / tau for j in others])
+                shares += [-np.log(q[n]) for n, j in enumerate(others) if labels[i] @ labels[j] > 0]
         if shares:
             values.append(np.mean(shares))
     return float(np.mean(values))
@@ -186,6 +189,7 @@ def test_losses_are_eq_5_to_11(dims: dict[str, int], completion: str) -> None:
     h = np.concatenate([whole, part])
     owner = np.concatenate([np.arange(40), several.numpy()])
     known = array(data.labelled)[owner] > 0
+    made_from = [tuple(s) for s, labelled in zip([*z, *parts], known, strict=True) if labelled]
     labels, strange = array(data.labels)[owner], ~data.labelled.numpy()[several]
     signs = np.where(h > 0, 1, -1)
     errors = [
@@ -209,7 +213,7 @@ def test_losses_are_eq_5_to_11(dims: dict[str, int], completion: str) -> None:
         w = whole[several.numpy()][:, :k]
         expected["L_proto"] += proto_by_hand(h[known][:, :k], array(unihash.prototypes)[:, :k], labels[known], 5.0) / 2
         expected["L_pair"] += pairs_by_hand(h[known][:, :k], labels[known], a, b) / 2
-        expected["L_rank"] += ranks_by_hand(h[known][:, :k], labels[known], 0.4) / 2
+        expected["L_rank"] += ranks_by_hand(h[known][:, :k], labels[known], made_from, 0.4) / 2
         expected["L_cons"] += np.mean([1 - cos(x, y) for x, y in zip(part[:, :k], w, strict=True)]) / 2
         expected["L_con"] += contrast_by_hand(part[strange][:, :k], w[strange], 0.3) / 2
     assert found == pytest.approx(expected, abs=1e-5)
@@ -235,10 +239,11 @@ def test_terms_of_nothing_are_zero() -> None:
     assert contrast(torch.ones(1, 8), torch.ones(1, 8), 0.2).item() == 0, "one item cannot be told from others"
     assert (
         pair_loss(none, torch.zeros(0, 2), torch.tensor(1.0), torch.tensor(0.0)).item()
-        == rank_loss(none, torch.zeros(0, 2), 0.3).item()
+        == rank_loss(none, torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), 0.3).item()
         == 0
     )
-    assert rank_loss(torch.randn(2, 8), torch.eye(2), 0.3).item() == 0, "nothing is relevant"
+    assert rank_loss(torch.randn(2, 8), torch.eye(2), torch.tensor([0, 1]), 0.3).item() == 0, "nothing is relevant"
+    assert rank_loss(torch.randn(2, 8), torch.ones(2, 1), torch.tensor([0, 1]), 0.3).item() == 0, "each is alone of its kind"
     assert prototype_loss(torch.randn(3, 8), torch.randn(2, 8), torch.zeros(3, 2), 3.0).item() == 0
 
 
@@ -251,7 +256,8 @@ def test_losses_do_not_depend_on_the_order_of_items(seed: int) -> None:
     scale, bias = torch.tensor(4.0), torch.tensor(-1.0)
     torch.testing.assert_close(prototype_loss(h[order], p, labels[order], 3.0), prototype_loss(h, p, labels, 3.0))
     torch.testing.assert_close(pair_loss(h[order], labels[order], scale, bias), pair_loss(h, labels, scale, bias))
-    torch.testing.assert_close(rank_loss(h[order], labels[order], 0.3), rank_loss(h, labels, 0.3))
+    kinds = torch.randint(3, (7,), generator=random)
+    torch.testing.assert_close(rank_loss(h[order], labels[order], kinds[order], 0.3), rank_loss(h, labels, kinds, 0.3))
     torch.testing.assert_close(contrast(h[order], 2 * h[order] + 1, 0.2), contrast(h, 2 * h + 1, 0.2))
 
 
