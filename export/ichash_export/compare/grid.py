@@ -136,11 +136,11 @@ def protocols(
     unseen_share: float | None = None,
     labelled: Sequence[float] = (),
 ) -> list[Protocol]:
-    """Every way to hide modalities and labels from training with every way to hide modalities from queries; nothing hidden where none is named.
+    """Every way to hide modalities and labels from training with every way to hide modalities from queries; none where none is named.
 
     Raises:
-        InputError: a PDR outside [0, 1), a share of labelled items outside (0, 1], a level that does not exist, or unseen classes both named and
-            drawn.
+        InputError: a PDR outside [0, 1), a level that does not exist, a share of labels outside (0, 1], or unseen classes both named
+            and drawn.
     """
     if unseen and unseen_share is not None:
         raise InputError("--unseen names classes, --unseen-share draws them: give one of the two.")
