@@ -81,9 +81,9 @@ class UniHashConfig(MethodConfig):
     """At the start; it falls to zero along a cosine."""
     weight_decay: float = Field(1e-3, ge=0)
     """L2 penalty on the weights of linear layers."""
-    input_dropout: float = Field(0.5, ge=0, lt=1)
+    input_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of the features that a step leaves out."""
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the hidden units that a step leaves out."""
     hidden: int = Field(512, ge=1)
     """Hidden width of the encoders."""
