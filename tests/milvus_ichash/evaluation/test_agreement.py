@@ -1,0 +1,55 @@
+"""Agreement of an item's codes, against counting pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.labelled_items import items
+from support.ranking_oracle import hamming
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.agreement import agreement
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.runtime.encoder import HashEncoder
+
+VIEWS = {"image": 12, "text": 8, "sound": 5}
+
+
+def views(n: int = 25) -> FeatureTable:
+    rng = np.random.default_rng(0)
+    features = {name: rng.standard_normal((n, dim)).astype(np.float32) for name, dim in VIEWS.items()}
+    features["sound"][::4] = np.nan
+    return FeatureTable.build(np.arange(n), features)
+
+
+def test_pair_by_pair(make_bundle: Callable[..., Path]) -> None:
+    encoder, table = HashEncoder.load(make_bundle(modalities=VIEWS, bits=16), threads=1), views()
+    complete = [i for i in range(25) if i % 4]
+    codes = {m: encoder.encode(**{m: table.features[m][complete]})["code"] for m in VIEWS}
+    nearer = []
+    for a, b in combinations(VIEWS, 2):
+        for i in range(len(complete)):
+            own = hamming(codes[a][i], codes[b][i])
+            nearer += [own < hamming(codes[a][i], codes[b][j]) for j in range(len(complete)) if j != i]
+    assert agreement(encoder, table) == pytest.approx(np.mean(nearer))
+    assert 0.2 < np.mean(nearer) < 0.8, "modalities that have nothing to do with each other"
+
+
+def test_modalities_that_say_the_same_agree(make_bundle: Callable[..., Path]) -> None:
+    eye = np.eye(16, dtype=np.float32)
+    encoder = HashEncoder.load(make_bundle(modalities={"image": 16, "text": 16}, bits=16, weights={"image": eye, "text": eye}), threads=1)
+    same = np.random.default_rng(0).permutation(2**16)[:50]
+    x = 2.0 * (same[:, None] >> np.arange(16) & 1) - 1
+    assert agreement(encoder, FeatureTable.build(np.arange(50), {"image": x, "text": x})) == 1.0
+
+
+def test_what_cannot_be_asked(make_bundle: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="asked of fused codes"):
+        agreement(HashEncoder.load(make_bundle(fused=False), threads=1), items(9))
+    fused = HashEncoder.load(make_bundle(), threads=1)
+    with pytest.raises(InputError, match="needs two complete items of two modalities; there are 1 of 2"):
+        agreement(fused, items(9, gaps=0).rows(0, 1))
