@@ -39,3 +39,24 @@ def test_encoding_costs_hardly_more_than_the_graph(bundle: Path, gaps: bool, ben
     print(f"\nencoding {BATCH} rows: {ratio:.2f} x the rate of a bare run ({BATCH / bare:,.0f} rows/s)")
     assert (codes == session.run(["code"], feeds)[0]).all()
     assert ratio >= 0.9
+
+
+def test_unihash_encodes_as_fast_as_pmch(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+    """The graphs that training makes of the two, at the sizes of `fashion`; what the weights are does not matter."""
+    from support.tiny import make_table
+
+    from ichash_export.to_onnx import export_bundle
+    from ichash_export.training import train
+
+    table = make_table(300, dims={"image": 1280, "text": 1000})
+    encoders = {}
+    for method in ("unihash", "pmch"):
+        export_bundle(train(table, method, 64, settings={"epochs": 1}), tmp_path / method)
+        encoders[method] = HashEncoder.load(tmp_path / method, device="cpu", batch_size=BATCH)
+    rng = np.random.default_rng(0)
+    features = {name: rng.standard_normal((BATCH, dim), np.float32) for name, dim in DIMS.items()}
+    _, pmch, ratio = in_turns(*(lambda e=encoder: e.encode(**features) for encoder in encoders.values()), rounds=25)  # type: ignore[misc]
+    benchmark.pedantic(encoders["unihash"].encode, kwargs=features, rounds=5, warmup_rounds=1)
+    benchmark.extra_info.update(pmch_seconds=pmch, ratio=ratio)
+    print(f"\nunihash encodes {BATCH} rows at {ratio:.2f} x the rate of pmch ({BATCH / pmch:,.0f} rows/s)")
+    assert ratio >= 1
