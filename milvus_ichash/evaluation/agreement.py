@@ -27,7 +27,7 @@ def agreement(encoder: HashEncoder, table: FeatureTable) -> float:
     """
     if not encoder.manifest.fused:
         raise InputError("agreement is asked of fused codes; these belong to a modality each.")
-    complete = table.take(table.present.all(axis=1))
+    complete = table.take(np.flatnonzero(table.present.all(axis=1)))
     if len(complete) < 2 or len(table.modalities) < 2:
         raise InputError(f"agreement needs two complete items of two modalities; there are {len(complete)} of {len(table.modalities)}.")
     name = encoder.manifest.codes[0].name
