@@ -146,6 +146,25 @@ class Manifest(_Strict):
         return {m.name: m.dim for m in self.modalities}
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """The code lengths that can be had, rising: those of nested codes, else `bits` alone."""
+        return self.nested or (self.bits,)
+
+    def length(self, bits: int | None) -> int:
+        """`bits` where the codes can be cut to it; all of them where None.
+
+        Raises:
+            InputError: it is none of `lengths`.
+        """
+        if bits is None:
+            return self.bits
+        if bits not in self.lengths:
+            shorter = ", ".join(map(str, self.lengths[:-1]))
+            whole = f"were trained to be cut to {shorter} of" if shorter else "are not nested: only"
+            raise InputError(f"codes of {bits} bits cannot be had: this bundle's codes {whole} {self.bits} bits.")
+        return bits
+
+    @property
     def fused(self) -> bool:
         """True where an item has one code, False where it has one per modality."""
         return all(code.modality is None for code in self.codes)

@@ -6,6 +6,8 @@ A bit is 1 where the relaxed value is greater than zero. Eight bits make a byte,
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ from milvus_ichash.errors import InputError
 BIT_RULE = "relaxed > 0, most significant bit first"
 
 Codes = npt.NDArray[np.uint8]
+AnyValue = TypeVar("AnyValue", bound=np.generic)
 
 
 def check_bits(bits: int) -> int:
@@ -36,6 +39,11 @@ def pack(relaxed: npt.NDArray[np.floating]) -> Codes:
 def unpack(codes: Codes) -> Codes:
     """Unpack uint8 (B, bits / 8) into 0/1 uint8 (B, bits)."""
     return np.unpackbits(codes, axis=-1)
+
+
+def cut(codes: npt.NDArray[AnyValue], width: int) -> npt.NDArray[AnyValue]:
+    """The first `width` columns of codes, packed or relaxed, in memory of their own; the codes themselves where there are no more."""
+    return codes if codes.shape[1] == width else codes[:, :width].copy()
 
 
 def hamming_distance(a: Codes, b: Codes) -> npt.NDArray[np.uint16]:

@@ -37,6 +37,7 @@ _OUTPUT = "Output"
 _EXAMPLES = {
     "--methods": "pmch,nch:KNN",
     "--bits": "16,32",
+    "--cut": "16,32,64",
     "--seeds": "0,1,2",
     "--pdr": "0.5,0.9",
     "--query-pdr": "0.1,0.5",
@@ -68,6 +69,15 @@ def compare(
     results: Annotated[Path, typer.Option("--results", help="JSON lines, one a run: what is there is not run again.")],
     ablations: Annotated[bool, typer.Option("--ablations", help="Each method and all its ablations.", rich_help_panel=_GRID)] = False,
     bits: Annotated[str, typer.Option("--bits", help="Code lengths, such as 16,32.", rich_help_panel=_GRID)] = "32",
+    cut: Annotated[
+        str | None,
+        typer.Option(
+            "--cut",
+            help="Lengths that nested codes are cut to, such as 16,32,64: trainings are measured at shorter ones than their own too.",
+            rich_help_panel=_GRID,
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option("--seeds", help="Such as 0,1,2: of gaps, weights, order.", rich_help_panel=_GRID)] = "0",
     recipe_set: Annotated[
         str | None,
@@ -207,9 +217,9 @@ def compare(
 
     resolve_device(device.value)
     check_folder(results)
-    lengths, pdrs = _listed(bits, int, "--bits"), _listed(pdr, float, "--pdr")
+    lengths, cuts, pdrs = _listed(bits, int, "--bits"), _listed(cut, int, "--cut"), _listed(pdr, float, "--pdr")
     pictures.check(figure_pdr, pdrs, "--figure-pdr needs several --pdr")
-    pictures.check(figure_bits, lengths, "--figure-bits needs several --bits")
+    pictures.check(figure_bits, [*lengths, *cuts], "--figure-bits needs several --bits")
     who = grid.contenders(
         [each for group in methods for each in _listed(group, str, "--methods")],
         ablations=ablations,
@@ -236,7 +246,7 @@ def compare(
         held_out,
     )
     read, records = file.read(), Records(results)
-    planned = plan(grid.cases(who, lengths, how, _listed(seeds, int, "--seeds"), read), read, records)
+    planned = plan(grid.cases(who, lengths, how, _listed(seeds, int, "--seeds"), read, cuts), read, records)
     if dry_run:
         emit([_planned(each) for each in planned], style)
         return
@@ -285,7 +295,7 @@ def _listed(text: str | None, kind: Callable[[str], Value], option: str) -> list
 def _planned(each: Planned) -> Row:
     return {
         "method": each.case.method,
-        "variant": each.case.variant,
+        "variant": each.case.called,
         "bits": each.case.bits,
         "case": each.case.describe(),
         "seed": each.case.seed,

@@ -162,6 +162,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits",
+            help="With --via exact: cut the codes to this length, one that the bundle was trained for. Those of a collection have its own.",
+            rich_help_panel=_MEASURE,
+            show_default="the bundle's",
+        ),
+    ] = None,
     query_pdr: Annotated[
         float, typer.Option("--query-pdr", help="Hide one modality of this share of the queries.", rich_help_panel=_MEASURE)
     ] = 0.0,
@@ -218,7 +227,7 @@ def evaluate(
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings
 
-    ranking = Ranking(via, against, tuple(collection or ()), top_k, nprobe, sweep, tuple(flat or ()))
+    ranking = Ranking(via, against, tuple(collection or ()), top_k, nprobe, sweep, tuple(flat or ()), bits)
     ranking.check()
     nprobes = None if sweep is None else sweeping.parse(sweep)
     milvus = None if ranking.way is Via.exact else load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
@@ -235,7 +244,7 @@ def evaluate(
             check(path)
     files = Files(queries, against or queries, Columns(mapping(modality, "--modality"), id_column, labels_column), holdout)
     table = files.queries(split.value if split else None).read()
-    encoder = HashEncoder.load(bundle, device=device.value)
+    encoder = HashEncoder.load(bundle, device=device.value, bits=bits)
     if nprobes is not None and milvus is not None:
         sweeping.run(
             encoder,
@@ -244,6 +253,7 @@ def evaluate(
             ranking.collections,
             ranking.flat,
             nprobes,
+            bits=bits,
             tasks=task,
             top_k=top_k,
             settings=settings,

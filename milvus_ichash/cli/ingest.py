@@ -64,6 +64,15 @@ def ingest(
             "--codes", help="Codes that a new collection stores, such as text_code or a,b.", rich_help_panel=_WRITE, show_default="all"
         ),
     ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits",
+            help="Cut the codes of a new collection to this length, one that the bundle was trained for (`inspect --bundle`).",
+            rich_help_panel=_WRITE,
+            show_default="the bundle's; that of a collection that is there",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Rows encoded and written at a time.", rich_help_panel=_WRITE)] = 4096,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an ingest that broke off: pass over rows that are there.", rich_help_panel=_WRITE)
@@ -111,6 +120,8 @@ def ingest(
 
         milvus-ichash ingest items.parquet -b runs/mine/bundle -c items --recreate --yes
 
+        milvus-ichash ingest items.parquet -b runs/mine/bundle -c items_64 --bits 64
+
         milvus-ichash ingest items.parquet -b runs/mine/bundle --to-parquet items_for_import
     """
     from milvus_ichash.cli.sources import open_part
@@ -127,6 +138,7 @@ def ingest(
     again = command_again(sys.argv, "--resume")
     options = IngestOptions(
         codes=_names(codes),
+        bits=bits,
         fields=[] if fields == "none" else _names(fields),
         labels=not no_labels,
         batch_size=batch_size,

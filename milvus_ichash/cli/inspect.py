@@ -109,6 +109,7 @@ def _bundle(manifest: Manifest) -> dict[str, Any]:
     return {
         "method": manifest.method,
         "bits": manifest.bits,
+        "lengths": list(manifest.lengths),
         "fingerprint": manifest.fingerprint,
         "takes": manifest.dims,
         "makes": {code.name: code.modality or "fused" for code in manifest.codes},

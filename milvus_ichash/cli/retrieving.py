@@ -38,7 +38,7 @@ class Ranking:
     """The options that say who ranks what, as they were given.
 
     Attributes:
-        via, against, collections, top_k, nprobe, sweep, flat: of `milvus-ichash evaluate`.
+        via, against, collections, top_k, nprobe, sweep, flat, bits: of `milvus-ichash evaluate`.
     """
 
     via: Via | None
@@ -48,6 +48,7 @@ class Ranking:
     nprobe: int | None
     sweep: str | None
     flat: tuple[str, ...]
+    bits: int | None = None
 
     @property
     def way(self) -> Via:
@@ -78,10 +79,11 @@ class Ranking:
             raise InputError("--sweep names the nprobe to measure: leave --nprobe out.")
 
 
-def open_indexes(connection: Connection, collections: Sequence[str], encoder: HashEncoder) -> list[HashIndex]:
-    """These collections, made with the bundle of the encoder.
+def open_indexes(connection: Connection, collections: Sequence[str], encoder: HashEncoder, bits: int | None) -> list[HashIndex]:
+    """These collections, made with the bundle of the encoder, with codes of this length where one is asked for.
 
     Raises:
+        InputError: another length.
         InputError, MismatchError, MilvusError: as `HashIndex.open` and `HashIndex.check`.
     """
     from milvus_ichash.index.hash_index import HashIndex
@@ -89,6 +91,8 @@ def open_indexes(connection: Connection, collections: Sequence[str], encoder: Ha
     indexes = [HashIndex.open(connection, name) for name in collections]
     for index in indexes:
         index.check(encoder.manifest)
+        if bits not in (None, index.bits):
+            raise InputError(f"collection '{index.collection}' holds codes of {index.bits} bits, not {bits}: leave --bits out.")
     return indexes
 
 
@@ -114,7 +118,7 @@ def open_retrievers(
     from milvus_ichash.index.client import connect
 
     with connect(milvus, create=False) as connection:
-        indexes = open_indexes(connection, ranking.collections, encoder)
+        indexes = open_indexes(connection, ranking.collections, encoder, ranking.bits)
         if ranking.way is Via.readback:
             yield [ExactRetriever.read_back(index) for index in indexes]
             return

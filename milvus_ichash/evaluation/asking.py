@@ -123,7 +123,7 @@ def ask(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retrie
     """The queries of a task that have what is asked with, labels, and something relevant to find, encoded.
 
     Args:
-        encoder: makes their codes.
+        encoder: makes their codes, which are cut to the length of the database's.
         task: what is asked with.
         table: queries that `prepare` gave.
         retriever: over the rows that they are held against.
@@ -137,7 +137,7 @@ def ask(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retrie
     findable: Mask = np.asarray(_labels(known)[:, there].any(axis=1))
     left = known.take(findable)
     return Asked(
-        codes=encoder.encode_table(left)[task.query_code],
+        codes=encoder.cut(retriever.bits).encode_table(left)[task.query_code],
         labels=_labels(left),
         required=required,
         rows=len(rows),

@@ -141,7 +141,7 @@ def _alone(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str])
         there = table.present[:, table.modalities.index(modality)]
         made = encoder.encode_table(table.only(modality))
         for name in fused:
-            found[alone_code(name, modality)] = np.zeros((len(table), encoder.manifest.bits // 8), np.uint8)
+            found[alone_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
             found[alone_code(name, modality)][there] = made[name]
     return found
 

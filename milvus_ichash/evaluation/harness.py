@@ -37,7 +37,7 @@ def evaluate(
     """Measure how well queries find the rows that share a label with them.
 
     Args:
-        encoder: makes the queries' codes; from the bundle that made the database's.
+        encoder: makes the queries' codes, cut to the length of the database's; from the bundle that made those.
         queries: with labels. One that is also a row of the database is left as it is; the result says how many there are.
         retriever: ranks the database; several where the codes are stored in several places (a collection for each, say): every
             task is measured on the one that stores its code.
@@ -122,14 +122,17 @@ def measured_on(
 ) -> dict[str, Any]:
     """What the result says of where its figures come from; several retrievers are listed under "collections"."""
     manifest = encoder.manifest
+    lengths = sorted({retriever.bits for retriever in retrievers})
     places = [{"via": retriever.via, "rows": len(retriever.database), **retriever.about} for retriever in retrievers]
     for place, retriever in zip(places, retrievers, strict=True):
+        place["bits"] = retriever.bits
         place["codes"] = list(retriever.codes)
         place["tasks"] = [task.name for task in chosen if task.stored_code in retriever.codes]
     return {
         "bundle": manifest.fingerprint,
         "method": manifest.method,
-        "bits": manifest.bits,
+        "bits": lengths[0] if len(lengths) == 1 else lengths,
+        **({} if lengths == [manifest.bits] else {"cut_from": manifest.bits}),
         "queries": len(queries),
         **(places[0] if len(places) == 1 else {"via": places[0]["via"], "collections": places}),
         "database": settings.part,

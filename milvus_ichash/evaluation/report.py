@@ -29,7 +29,14 @@ def table(result: EvaluationResult) -> list[dict[str, Any]]:
 def title(result: EvaluationResult) -> str:
     """What was measured, in one line."""
     on = result.measured_on
-    return f"{on['method']}, {on['bits']} bits, {where(on)}, via {on['via']}, ties {on['ties']}"
+    return f"{on['method']}, {bits(on)}, {where(on)}, via {on['via']}, ties {on['ties']}"
+
+
+def bits(measured_on: dict[str, Any]) -> str:
+    """How long the codes were, and of how many bits where they are cut."""
+    found, whole = measured_on["bits"], measured_on.get("cut_from")
+    lengths = " and ".join(map(str, found)) if isinstance(found, list) else f"{found}"
+    return f"{lengths} bits" if whole is None else f"{lengths} of {whole} bits"
 
 
 def where(measured_on: dict[str, Any]) -> str:

@@ -58,6 +58,7 @@ class Retriever(ABC):
         via: how: "exact", "readback" or "search".
         database: the rows; `database.codes` is empty where the codes stay in Milvus.
         codes: names of the codes that can be searched.
+        bits: their length.
         fingerprint: of the bundle that made the codes.
         about: what was measured on, for the result: collection, index, parameters, versions.
         notes: sentences that a reader of the result should know.
@@ -66,6 +67,7 @@ class Retriever(ABC):
     via: str
     database: Database
     codes: tuple[str, ...]
+    bits: int
     fingerprint: str
     about: Mapping[str, Any]
     notes: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ class ExactRetriever(Retriever):
         self.via = via
         self.database = database
         self.codes = tuple(database.codes)
+        self.bits = next(iter(database.codes.values())).shape[1] * 8
         self.fingerprint = fingerprint
         self.about = about or {}
 

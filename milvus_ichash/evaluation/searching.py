@@ -54,6 +54,7 @@ class SearchRetriever(Retriever):
         self.hits = len(self.database) if self.complete else min(top_k or LIMIT, len(self.database))
         self._top_k = None if self.complete else top_k or min(LIMIT, len(self.database))
         self.codes = tuple(index.codes)
+        self.bits = index.bits
         self.fingerprint = index.fingerprint
         self.about = {**about(index), "nprobe": self._nprobe, "top_k": self._top_k}
         pending = self.about["rows_not_indexed"]

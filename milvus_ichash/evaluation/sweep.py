@@ -234,6 +234,11 @@ def _cells(nprobes: Sequence[int], index: HashIndex) -> list[int]:
 
 
 def _same_rows(flat: SearchRetriever, exact: ExactRetriever) -> SearchRetriever:
+    if flat.bits != exact.bits:
+        raise InputError(
+            f"'{flat.name}' holds codes of {flat.bits} bits and '{exact.name}' of {exact.bits}, so they cannot be compared: --flat takes a "
+            "collection with the same codes."
+        )
     if not np.array_equal(flat.database.ids, exact.database.ids):
         raise InputError(
             f"'{flat.name}' holds other rows ({len(flat.database)}) than '{exact.name}' ({len(exact.database)}), so they cannot be "

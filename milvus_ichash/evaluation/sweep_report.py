@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.report import check_figure, where
+from milvus_ichash.evaluation.report import bits, check_figure, where
 from milvus_ichash.evaluation.sweep import EXACT, FLAT, Point, SweepResult
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def table(result: SweepResult) -> list[dict[str, Any]]:
 def title(result: SweepResult) -> str:
     """What was measured, in one line."""
     on = result.measured_on
-    return f"{on['method']}, {on['bits']} bits, {where(on)}, {on['top_k']} rows a search"
+    return f"{on['method']}, {bits(on)}, {where(on)}, {on['top_k']} rows a search"
 
 
 def figure(result: SweepResult, path: str | Path) -> None:

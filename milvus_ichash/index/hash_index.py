@@ -29,7 +29,8 @@ class HashIndex:
 
     Attributes:
         collection: its name.
-        fingerprint, method, bits: of the bundle that made its codes.
+        fingerprint, method: of the bundle that made its codes.
+        bits: length of the stored codes; where they are cut, whole codes of the bundle are cut alike wherever they are given.
         codes: names of the stored codes.
         modalities: names, in the order of the columns of `present`.
         label_names: names of the classes, where they are known.
@@ -61,6 +62,7 @@ class HashIndex:
         *,
         id_kind: IdKind = "str",
         codes: Sequence[str] | None = None,
+        bits: int | None = None,
         recreate: bool = False,
         index: IndexSpec | None = None,
     ) -> HashIndex:
@@ -72,15 +74,16 @@ class HashIndex:
             manifest: of the bundle.
             id_kind: kind of the ids.
             codes: which codes are stored; all by default (servers before 2.4 hold one vector field in a collection).
+            bits: cut the codes to this length, one of those that the bundle was trained for; whole codes by default.
             recreate: delete a collection of this name first, with all its rows.
             index: how the codes are indexed; BIN_FLAT by default.
 
         Raises:
-            InputError: the name is taken or cannot be one, or the bundle makes no such code.
+            InputError: the name is taken or cannot be one, or the bundle makes no such code, or none of this length.
             MismatchError: the collection that would be deleted was not made by this program.
             MilvusError: Milvus could not.
         """
-        planned = cls.planned(connection, collection, manifest, id_kind=id_kind, codes=codes)
+        planned = cls.planned(connection, collection, manifest, id_kind=id_kind, codes=codes, bits=bits)
         if cls.exists(connection, collection):
             if not recreate:
                 raise InputError(
@@ -93,10 +96,17 @@ class HashIndex:
 
     @classmethod
     def planned(
-        cls, connection: Connection, collection: str, manifest: Manifest, *, id_kind: IdKind = "str", codes: Sequence[str] | None = None
+        cls,
+        connection: Connection,
+        collection: str,
+        manifest: Manifest,
+        *,
+        id_kind: IdKind = "str",
+        codes: Sequence[str] | None = None,
+        bits: int | None = None,
     ) -> HashIndex:
         """What `create` would make, without making it: rows can be checked against it (`rows`)."""
-        return cls(connection, schema.check_name(collection), Description.of(manifest, codes), id_kind)
+        return cls(connection, schema.check_name(collection), Description.of(manifest, codes, bits), id_kind)
 
     @classmethod
     def open(cls, connection: Connection, collection: str, *, reindex: IndexSpec | None = None) -> HashIndex:
@@ -130,6 +140,12 @@ class HashIndex:
                 f"collection '{self.collection}' holds codes of the bundle {self.fingerprint} ({self.method}, {self.bits} bits), and this "
                 f"bundle is {manifest.fingerprint} ({manifest.method}, {manifest.bits} bits): their distances mean nothing. "
                 "Take the bundle it was made with, another collection, or make it anew with `ingest --recreate`."
+            )
+        if self.bits not in manifest.lengths:
+            raise MismatchError(
+                f"collection '{self.collection}' holds codes cut to {self.bits} bits, and this bundle's manifest says that they can have "
+                f"{', '.join(map(str, manifest.lengths))}: take the bundle as it was when the collection was made, or make the collection "
+                "anew with `ingest --recreate`."
             )
 
     def batch(
@@ -169,7 +185,7 @@ class HashIndex:
 
         Args:
             ids: n different ids of the collection's kind.
-            codes: uint8 (n, bits / 8) for each stored code.
+            codes: uint8 (n, bits / 8) for each stored code, or whole ones.
             present: bool (n, M), False where the modality was completed.
             labels: class indices of each item; None where unknown.
             payload: further columns, n values each.
@@ -229,7 +245,7 @@ class HashIndex:
         is seen after five seconds at the latest.
 
         Args:
-            codes: uint8 (Q, bits / 8).
+            codes: uint8 (Q, bits / 8), or whole ones.
             code: which stored code is searched; may be left out where there is one.
             top_k: at most so many items, 1 to 16,384. Of several at the last distance, an arbitrary few are taken.
             radius: no items beyond this Hamming distance.
@@ -275,7 +291,7 @@ class HashIndex:
         """
         search = self._search(code, top_k, None, nprobe, filter)
         with self._using(filter):
-            yield from ranking.first_rankings(self.connection, search, code_bytes(codes, self.bits), top_k)
+            yield from ranking.first_rankings(self.connection, search, self._bytes(codes), top_k)
 
     def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
         """For each query one complete ranking out of Milvus searches: ids and int32 distances, (N,), sorted by (distance, id).
@@ -292,7 +308,7 @@ class HashIndex:
                 "(--top-k), or read the codes back (--via readback)."
             )
         search = Search(self.collection, self._code(code), None, filter)
-        queries = code_bytes(codes, self.bits)
+        queries = self._bytes(codes)
         with self._using(filter):
             keys = reading.read_ids(self.connection, self.collection, filter, self.id_kind)
             if filter and not len(keys):
@@ -349,6 +365,7 @@ class HashIndex:
             "rows": rows,
             "method": self.method,
             "bits": self.bits,
+            **({} if self.description.cut_from is None else {"cut": f"{self.bits} of the bundle's {self.description.cut_from}"}),
             "fingerprint": self.fingerprint,
             "id": self.id_kind,
             "codes": {name: modality or "fused" for name, modality in self.description.codes.items()},
@@ -380,7 +397,10 @@ class HashIndex:
         for name in output_fields:
             if name in self.codes:
                 raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
-        return search, code_bytes(codes, self.bits), self._fields(output_fields)
+        return search, self._bytes(codes), self._fields(output_fields)
+
+    def _bytes(self, codes: Codes) -> list[bytes]:
+        return code_bytes(self.description.cut(codes), self.bits)
 
     def _answer(self, hits: Hits, filter: str, output_fields: Sequence[str]) -> Hits:
         """The hits with the fields that were asked for, and no others."""

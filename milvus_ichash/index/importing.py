@@ -165,6 +165,11 @@ def _target(connection: Connection, collection: str, manifest: ImportManifest, o
             f"collection '{collection}' holds {', '.join(description.codes)} by {id_kind} ids, and the files {', '.join(wanted.codes)} by "
             f"{manifest.id_kind} ids: import them into another collection."
         )
+    if description.bits != wanted.bits:
+        raise InputError(
+            f"collection '{collection}' holds codes of {description.bits} bits, and the files of {wanted.bits}: import them into another "
+            "collection."
+        )
     if description.label_names != wanted.label_names:
         raise InputError(f"collection '{collection}' numbers other classes than the files: import them into another collection.")
     found = schema.complete(connection, collection, description, spec)

@@ -106,11 +106,20 @@ class _Load:
         self.stopping = threading.Event()
         # A Milvus Lite that is gone does not come back.
         self.retries = Retries(0.0 if connection.is_lite else options.patience, self.stopping, listeners.remark)
-        self.index = HashIndex.planned(connection, collection, self.manifest, id_kind=source.info.id_kind, codes=options.codes)
+        self.index = HashIndex.planned(
+            connection,
+            collection,
+            self.manifest,
+            id_kind=source.info.id_kind,
+            codes=options.codes,
+            bits=encoder.bits if options.bits is None else options.bits,
+        )
         self.there = not options.recreate and self.retries(lambda: HashIndex.exists(connection, collection))
         if self.there:
             self.index = self.retries(self._open)
-        self.maker = BatchMaker(encoder, self.index.description, self.index.id_kind, connection.is_lite, options.fields, options.labels)
+        self.maker = BatchMaker(
+            encoder.cut(self.index.bits), self.index.description, self.index.id_kind, connection.is_lite, options.fields, options.labels
+        )
         self.made = False
         """Whether the collection was made by this run, so that it holds nothing else."""
         self.begun = False
@@ -180,6 +189,7 @@ class _Load:
                 self.manifest,
                 id_kind=planned.id_kind,
                 codes=options.codes,
+                bits=planned.bits,
                 recreate=options.recreate,
                 index=self.spec,
             )
@@ -202,6 +212,11 @@ class _Load:
         if options.codes is not None and set(options.codes) != set(index.codes):
             raise InputError(
                 f"the collection '{collection}' stores {', '.join(index.codes)}, not {', '.join(options.codes)}: leave --codes out."
+            )
+        if options.bits not in (None, index.bits):
+            raise InputError(
+                f"the collection '{collection}' holds codes of {index.bits} bits, not {options.bits}: leave --bits out, or take another "
+                "collection."
             )
         index.index = schema.complete(connection, collection, description, self.spec)
         check_index(collection, index.index, options.index, options.nlist, self.spec)

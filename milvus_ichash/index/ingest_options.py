@@ -41,6 +41,8 @@ class IngestOptions:
 
     Attributes:
         codes: which codes a new collection stores; all by default.
+        bits: cut the codes of a new collection to this length, one of those that the bundle was trained for; None: as the encoder
+            makes them. A collection that is there keeps its own.
         fields: payload columns that go along; all by default.
         labels: whether labels go along.
         batch_size: rows that are encoded and written at a time.
@@ -55,6 +57,7 @@ class IngestOptions:
     """
 
     codes: Sequence[str] | None = None
+    bits: int | None = None
     fields: Sequence[str] | None = None
     labels: bool = True
     batch_size: int = BATCH_ROWS

@@ -104,7 +104,7 @@ def build_batch(
     Args:
         description: of the collection.
         ids: n ids, checked by `check_ids`.
-        codes: uint8 (n, bits / 8) by name; codes that the collection does not store are passed over.
+        codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are passed over.
         present: bool (n, M), in the order of the collection's modalities.
         labels: a list of class indices for each item; None for an item, or altogether, where they are unknown.
         payload: further columns of n values that JSON knows.
@@ -120,7 +120,7 @@ def build_batch(
     for name in description.codes:
         if name not in codes:
             raise InputError(f"the collection stores '{name}', and there is no such code among {', '.join(codes) or 'those given'}.")
-        stored[name] = check_codes(codes[name], description.bits, n)
+        stored[name] = check_codes(description.cut(codes[name]), description.bits, n)
     taken = {ID, LABELS, *stored, *has_fields}
     dynamic: dict[str, Sequence[Any]] = _checked_payload(payload, n, taken) if payload else {}
     if labels is not None:

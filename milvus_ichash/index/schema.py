@@ -12,9 +12,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from milvus_ichash.bundle import Manifest
+from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.index import indexing
 from milvus_ichash.index.client import Connection, import_pymilvus
@@ -41,17 +43,20 @@ class Description(BaseModel):
     fingerprint: str
     method: str
     bits: int
+    """Of the stored codes."""
+    cut_from: int | None = None
+    """Length of the bundle's codes, where the stored ones are the first bits of those."""
     codes: dict[str, str | None]
     """Stored codes -> modality, None for a fused code."""
     modalities: tuple[str, ...]
     label_names: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest, codes: Sequence[str] | None) -> Description:
-        """That of a collection with these codes of a bundle, all of them by default.
+    def of(cls, manifest: Manifest, codes: Sequence[str] | None, bits: int | None = None) -> Description:
+        """That of a collection with these codes of a bundle, all of them by default, cut to `bits` where that is given.
 
         Raises:
-            InputError: names a code that the bundle does not make.
+            InputError: names a code that the bundle does not make, or the lengths that its codes can be cut to.
         """
         made = {code.name: code.modality for code in manifest.codes}
         wanted = list(made) if codes is None else list(dict.fromkeys(codes))
@@ -64,7 +69,8 @@ class Description(BaseModel):
         description = cls(
             fingerprint=manifest.fingerprint,
             method=manifest.method,
-            bits=manifest.bits,
+            bits=(length := manifest.length(bits)),
+            cut_from=None if length == manifest.bits else manifest.bits,
             codes={name: made[name] for name in wanted},
             modalities=tuple(manifest.dims),
             label_names=manifest.label_names,
@@ -79,6 +85,11 @@ class Description(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError:
             return None
+
+    def cut(self, codes: Codes) -> Codes:
+        """The codes as they are stored: whole ones of the bundle are cut, all others stay as they are."""
+        whole = self.cut_from is not None and isinstance(codes, np.ndarray) and codes.ndim == 2 and codes.shape[1] == self.cut_from // 8
+        return cut(codes, self.bits // 8) if whole else codes
 
     def to_json(self) -> str:
         """The text to store."""

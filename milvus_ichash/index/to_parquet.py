@@ -49,8 +49,9 @@ def to_parquet(
     folder = Path(folder)
     check_options(options)
     check_source(source, encoder, options.fields)
+    encoder = encoder if options.bits is None else encoder.cut(options.bits)
     content = Content(
-        description=Description.of(with_names(encoder.manifest, source), options.codes),
+        description=Description.of(with_names(encoder.manifest, source), options.codes, encoder.bits),
         id_kind=source.info.id_kind,
         fields=None if options.fields is None else tuple(options.fields),
         labels=options.labels,
@@ -110,7 +111,9 @@ def _parts_there(folder: Path, content: Content, options: IngestOptions) -> list
     parts = bulk_files.parts_in(folder)
     for part in parts:
         if bulk_files.content_of(part) != content:
-            raise InputError(f"'{part}' was made with another bundle, or with other --codes, --fields or labels: take another folder.")
+            raise InputError(
+                f"'{part}' was made with another bundle, or with other --codes, --bits, --fields or labels: take another folder."
+            )
     return parts
 
 

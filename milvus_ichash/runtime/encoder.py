@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.bundle import ENCODER, PRESENT, Manifest, verify
-from milvus_ichash.codes import Codes, pack
+from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.runtime.inputs import Inputs, RowName
@@ -30,16 +30,19 @@ class HashEncoder:
 
     Attributes:
         manifest: what the bundle says of itself.
+        bits: length of the codes that come out, one of `manifest.lengths`: the first bits of the bundle's codes.
         device: "cpu" or "cuda", where the graph really runs.
         raw: words and pictures into features (`runtime.raw.RawInput`).
     """
 
     manifest: Manifest
+    bits: int
     device: Literal["cpu", "cuda"]
     raw: RawInput
 
-    def __init__(self, bundle: Path, manifest: Manifest, session: InferenceSession, raw: RawInput, batch_size: int) -> None:
+    def __init__(self, bundle: Path, manifest: Manifest, session: InferenceSession, raw: RawInput, batch_size: int, bits: int) -> None:
         self.manifest = manifest
+        self.bits = bits
         self.device = device_of(session)
         self.raw = raw
         self.batch_size = batch_size
@@ -49,7 +52,15 @@ class HashEncoder:
         self._blank = {name: np.zeros((0, dim), np.float32) for name, dim in manifest.dims.items()}
 
     @classmethod
-    def load(cls, bundle: str | Path, *, device: Device = "auto", batch_size: int = 1024, threads: int | None = None) -> HashEncoder:
+    def load(
+        cls,
+        bundle: str | Path,
+        *,
+        device: Device = "auto",
+        batch_size: int = 1024,
+        threads: int | None = None,
+        bits: int | None = None,
+    ) -> HashEncoder:
         """Open a bundle: hold its files against their sha256, and its graph against the manifest.
 
         Args:
@@ -57,19 +68,30 @@ class HashEncoder:
             device: "cpu", "cuda" (an error where it cannot be had), or "auto" (CUDA where it works, else the CPU).
             batch_size: rows that go through the graph at once; larger inputs are cut.
             threads: threads of onnxruntime on the CPU; None: all cores.
+            bits: cut the codes to this length, one of those that the bundle was trained for (`Manifest.lengths`); None: whole codes.
 
         Raises:
-            InputError: no bundle, a damaged one, or a graph that does not fit its manifest.
+            InputError: no bundle, a damaged one, a graph that does not fit its manifest, or codes that cannot be cut so.
             BackendMissingError: onnxruntime or CUDA is needed and not there.
         """
         if batch_size < 1:
             raise InputError(f"a batch size of {batch_size} cannot encode anything: take 1 or more.")
         manifest = verify(bundle)
+        length = manifest.length(bits)
         folder = Path(bundle).resolve()
         session = open_session(folder / ENCODER, device=device, threads=threads)
         _check_graph(folder / ENCODER, session, manifest)
         raw = RawInput(folder, manifest, device=device, threads=threads)
-        return cls(folder, manifest, session, raw, batch_size)
+        return cls(folder, manifest, session, raw, batch_size, length)
+
+    def cut(self, bits: int | None) -> HashEncoder:
+        """The same encoder, by the same open graph, with codes of this length (None: whole ones).
+
+        Raises:
+            InputError: the bundle was not trained for it.
+        """
+        length = self.manifest.length(bits)
+        return self if length == self.bits else HashEncoder(self._bundle, self.manifest, self._session, self.raw, self.batch_size, length)
 
     def encode(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Codes]:
         """Hash codes of B items.
@@ -89,7 +111,7 @@ class HashEncoder:
 
     def relaxed(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Features]:
         """The relaxed codes, float32 (B, bits) by the code's name, whose signs are the bits. Input and errors as `encode`."""
-        return self._run(Inputs(self.manifest.dims, features, present, _row), "_relaxed", self.manifest.bits, np.float32)
+        return self._run(Inputs(self.manifest.dims, features, present, _row), "_relaxed", self.bits, np.float32)
 
     def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
         """Hash codes of a table's items, uint8 (N, bits / 8) by the code's name.
@@ -122,7 +144,7 @@ class HashEncoder:
         return self.raw.pictures(paths, modality)
 
     def _encode(self, features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName) -> dict[str, Codes]:
-        return self._run(Inputs(self.manifest.dims, features, present, row_name), "", self.manifest.bits // 8, np.uint8)
+        return self._run(Inputs(self.manifest.dims, features, present, row_name), "", self.bits // 8, np.uint8)
 
     def _run(self, inputs: Inputs, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
         names = [code.name for code in self.manifest.codes]
@@ -133,7 +155,7 @@ class HashEncoder:
         for start in range(0, inputs.rows, self.batch_size):
             given, present = inputs.batch(start, start + self.batch_size)
             feeds = {name: given[name] if name in given else self._blanks(name, len(present)) for name in self.manifest.dims}
-            parts.append(run(self._session, outputs, {**feeds, PRESENT: present}))
+            parts.append([cut(codes, width) for codes in run(self._session, outputs, {**feeds, PRESENT: present})])
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
@@ -145,11 +167,11 @@ class HashEncoder:
         return blank[:rows]
 
     def __reduce__(self) -> tuple[Callable[..., HashEncoder], tuple[Any, ...]]:
-        return _reopen, (str(self._bundle), self.raw.device, self.batch_size, self.raw.threads, self.manifest.fingerprint)
+        return _reopen, (str(self._bundle), self.raw.device, self.batch_size, self.raw.threads, self.bits, self.manifest.fingerprint)
 
     def __repr__(self) -> str:
         m = self.manifest
-        return f"HashEncoder({str(self._bundle)!r}, method={m.method!r}, bits={m.bits}, modalities={m.dims}, device={self.device!r})"
+        return f"HashEncoder({str(self._bundle)!r}, method={m.method!r}, bits={self.bits}, modalities={m.dims}, device={self.device!r})"
 
 
 def _row(row: int) -> str:
@@ -161,13 +183,13 @@ def _row_of(table: FeatureTable, row: int) -> str:
     return f"row {table.first_row + row} (id {table.ids[row : row + 1].tolist()[0]!r})"
 
 
-def _reopen(bundle: str, device: Device, batch_size: int, threads: int | None, fingerprint: str) -> HashEncoder:
+def _reopen(bundle: str, device: Device, batch_size: int, threads: int | None, bits: int, fingerprint: str) -> HashEncoder:
     encoder = HashEncoder.load(bundle, device=device, batch_size=batch_size, threads=threads)
     if encoder.manifest.fingerprint != fingerprint:
         raise MismatchError(
             f"bundle '{bundle}' is now {encoder.manifest.fingerprint}; the encoder that was pickled came from {fingerprint}: load it anew."
         )
-    return encoder
+    return encoder.cut(bits)
 
 
 def _check_graph(path: Path, session: InferenceSession, manifest: Manifest) -> None:

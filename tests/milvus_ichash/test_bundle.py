@@ -65,6 +65,19 @@ def test_lengths_of_nested_codes() -> None:
             manifest(bits=64, nested=wrong)
 
 
+def test_a_length_that_the_codes_can_be_cut_to() -> None:
+    nested, whole = manifest(bits=64, nested=(16, 32, 64)), manifest(bits=64)
+    assert (nested.lengths, whole.lengths) == ((16, 32, 64), (64,))
+    assert [nested.length(bits) for bits in (16, 64, None)] == [16, 64, 64]
+    assert whole.length(64) == whole.length(None) == 64
+    for bits in (0, 8, 40, 128):
+        with pytest.raises(InputError, match=f"codes of {bits} bits cannot be had: .* trained to be cut to 16, 32 of 64 bits"):
+            nested.length(bits)
+    for single in (whole, manifest(bits=64, nested=(64,))):
+        with pytest.raises(InputError, match="are not nested: only 64 bits"):
+            single.length(32)
+
+
 def test_the_fingerprint_names_what_decides_the_codes() -> None:
     base = manifest()
     assert len(base.fingerprint) == 16

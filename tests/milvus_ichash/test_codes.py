@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from milvus_ichash.codes import check_bits, hamming_distance, pack, unpack
+from milvus_ichash.codes import check_bits, cut, hamming_distance, pack, unpack
 from milvus_ichash.errors import InputError
 
 bit_rows = st.integers(1, 20).flatmap(
@@ -31,6 +31,16 @@ def test_packing_bits_and_unpacking_gives_the_same_bits(bits):
 @given(st.integers(1, 20).flatmap(codes))
 def test_unpacking_codes_and_packing_gives_the_same_codes(stored):
     assert np.array_equal(pack(unpack(stored).astype(np.float32)), stored)
+
+
+@given(bit_rows, st.data())
+def test_packing_the_first_bits_gives_the_first_bytes(bits, data):
+    width = data.draw(st.integers(1, bits.shape[1] // 8))
+    packed = pack(bits.astype(np.float32) - 0.5)
+    found = cut(packed, width)
+    assert np.array_equal(found, pack(bits[:, : width * 8].astype(np.float32) - 0.5))
+    assert found.flags.c_contiguous
+    assert width == packed.shape[1] or not np.shares_memory(found, packed)
 
 
 @given(arrays(np.float32, (3, 16), elements=st.floats(-2, 2, width=32)))

@@ -14,6 +14,7 @@ from support.command import run_here
 from support.labelled_items import ingest, items, write_npz
 
 from milvus_ichash.codes import hamming_distance
+from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.result import EvaluationResult
@@ -169,6 +170,26 @@ def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
     assert exact.map[10] == pytest.approx(whole.cells["both"].metrics["mAP@10"], abs=1e-9)
     for point in result.points:
         assert 0 < point.speed.p50_ms <= point.speed.p95_ms and point.speed.queries_per_second > 0
+
+
+def test_a_sweep_over_cut_codes(connection: Connection, place: Place, make_bundle: MakeBundle) -> None:
+    encoder = HashEncoder.load(make_bundle(bits=64, nested=(16, 64)), device="cpu")
+    name = f"ichash_evaluated_{os.getpid()}_cut"
+    try:
+        ivf = ingest(connection, name, encoder.cut(16), place.few, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=4))
+        short, long = (ingest(connection, f"{name}_{bits}", encoder.cut(bits), place.few) for bits in (16, 64))
+        with pytest.raises(InputError, match=r"holds codes of 64 bits and .* of 16, so they cannot be compared"):
+            sweep(encoder, place.queries, [ivf], [1], flat=[long], tasks=["both"], settings=Settings(at_k=(10,)))
+        result = sweep(encoder, place.queries, [ivf], [1], flat=[short], tasks=["both"], settings=Settings(at_k=(10,)))
+        assert (result.measured_on["bits"], result.measured_on["cut_from"]) == (16, 64)
+        cut = in_memory(encoder.cut(16), place.few)
+        by_hand = evaluate(encoder, place.queries, cut, tasks=["both"], settings=Settings(at_k=(10,)))
+        assert result.points[0].map[10] == pytest.approx(by_hand.cells["both"].metrics["mAP@10"], abs=1e-9)
+        assert result.points[1].recall == result.points[-1].recall == {10: 1.0}
+    finally:
+        for collection in (name, f"{name}_16", f"{name}_64"):
+            if HashIndex.exists(connection, collection):
+                connection.client.drop_collection(collection)
 
 
 def test_the_commands(place: Place) -> None:

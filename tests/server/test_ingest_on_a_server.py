@@ -19,7 +19,7 @@ import pytest
 from support import milvus_server
 from support.command import run_here
 
-from milvus_ichash.bundle import read_manifest
+from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.index.client import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
@@ -298,6 +298,28 @@ def test_what_is_not_imported(
         connection.server_version = "v2.3.3"
         with pytest.raises(MilvusError, match=r"v2\.3\.3, which imports no parquet files: 2\.3\.4 or later"):
             import_files(files, connection, name())
+
+
+def test_files_of_cut_codes_go_into_a_collection_of_their_length(
+    uri: str, bundle: Path, source: FeatureSource, right: Rows, tmp_path: Path, name: Callable[[], str]
+) -> None:
+    if os.environ.get("MILVUS_URI"):
+        pytest.skip("the server of MILVUS_URI does not find files that are made here")
+    manifest = read_manifest(bundle).model_copy(update={"nested": (16, 64)})
+    nested = tmp_path / "nested"
+    save(nested, manifest, {ENCODER: bundle / ENCODER})
+    done = run("ingest", source.info.path, "--bundle", nested, "--bits", 16, "--to-parquet", tmp_path / "files")
+    assert done.returncode == 0, done.stderr
+    collection, whole = name(), name()
+    command = ("import", tmp_path / "files", "--uri", uri, "--no-wait")
+    assert run(*command, "-c", collection).returncode == 0
+    assert rows_of(uri, collection) == {key: code[:2] for key, code in right.items()}
+    with connect(MilvusSettings(uri=uri)) as connection:
+        assert HashIndex.open(connection, collection).description.cut_from == 64
+        HashIndex.create(connection, whole, manifest)
+    done = run(*command, "-c", whole)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds codes of 64 bits, and the files of 16" in done.stderr
 
 
 def test_every_row_once_after_an_import_was_killed(uri: str, files: Path, right: Rows, name: Callable[[], str]) -> None:

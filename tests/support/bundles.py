@@ -60,6 +60,7 @@ def build_bundle(
     pictures: Mapping[str, int] | None = None,
     label_names: Sequence[str] | None = None,
     method: str = "linear",
+    nested: Sequence[int] = (),
 ) -> Path:
     """Write a bundle into `folder` and return it.
 
@@ -75,6 +76,7 @@ def build_bundle(
         pictures: square size in pixels of a modality that takes pictures (its tower projects the mean colour).
         label_names: names of the classes.
         method: the method's name in the manifest.
+        nested: lengths that the manifest says the codes can be cut to, with `bits` at the end.
     """
     rng = np.random.default_rng(seed)
     given, before = weights or {}, hidden or {}
@@ -98,6 +100,7 @@ def build_bundle(
         completion="mean of the other modalities' relaxed codes",
         label_names=None if label_names is None else tuple(label_names),
         opset=OPSET,
+        nested=tuple(nested),
     )
     save(folder, manifest, files)
     return folder

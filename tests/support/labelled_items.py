@@ -48,9 +48,9 @@ def ingest(
     codes: Sequence[str] | None = None,
     index: IndexSpec | None = None,
 ) -> HashIndex:
-    """A new collection with the codes of a table, all or some of them."""
+    """A new collection with the codes of a table, all or some of them, as long as the encoder makes them."""
     kind = "str" if table.ids.dtype == object else "int64"
-    made = HashIndex.create(connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index)
+    made = HashIndex.create(connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index, bits=encoder.bits)
     lists = [np.flatnonzero(row).tolist() for row in table.labels] if labels else None
     found = encoder.encode_table(table)
     made.upsert(table.ids, {code: found[code] for code in made.codes}, table.present, lists)

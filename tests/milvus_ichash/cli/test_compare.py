@@ -77,6 +77,38 @@ def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> No
     assert results.read_bytes() == content
 
 
+def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path) -> None:
+    results = tmp_path / "runs.jsonl"
+    small = ("--set", "unihash.epochs=1", "--set", "unihash.hidden=8", "--set", "unihash.width=8")
+    words = ("--methods", "unihash,lsh", "--bits", "64", *small)
+    done = _run(data, results, *words, "--cut", "16,32", "--format", "csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [(row["method"], row["variant"], row["bits"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert rows == [
+        ("unihash", "full", "64"),
+        ("unihash", "cut from 64", "16"),
+        ("unihash", "cut from 64", "32"),
+        ("lsh", "baseline", "64"),
+    ]
+    trained = _lines(results)[:3]
+    assert len({(line["fingerprint"], line["seconds"], line["cpu_seconds"]) for line in trained}) == 1, "one training"
+    content = results.read_bytes()
+    assert _run(data, results, *words, "--cut", "16,32").returncode == 0
+    assert results.read_bytes() == content
+
+    lost = trained[1]
+    results.write_text("".join(json.dumps(line) + "\n" for line in _lines(results) if line != lost))
+    dry = _run(data, results, *words, "--cut", "16,32", "--dry-run", "--format", "json")
+    assert [(row["variant"], row["bits"]) for row in json.loads(dry.stdout) if row["state"] == "to run"] == [("cut from 64", 16)]
+    assert _run(data, results, *words, "--cut", "16,32", "--jobs", 2).returncode == 0
+    assert len(_lines(results)) == 4
+    assert figures_of(_lines(results)[-1]) == figures_of(lost)
+
+    wrong = _run(data, results, *words, "--cut", "24")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--cut 24: unihash of 64 bits is trained to be cut to 16, 32" in wrong.stderr
+
+
 def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     first = _run(data, results, "--methods", "tiny,lsh", "--seeds", "0,1", "--recipes", "fashion")

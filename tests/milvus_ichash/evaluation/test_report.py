@@ -34,6 +34,12 @@ def test_the_table_has_a_row_per_task(result: EvaluationResult) -> None:
     assert report.title(result) == "linear, 16 bits, items (10 rows), via search, ties expected"
 
 
+@pytest.mark.parametrize(("found", "said"), [(16, "16 of 64 bits"), ([16, 64], "16 and 64 of 64 bits")])
+def test_the_title_says_where_codes_are_cut(result: EvaluationResult, found: int | list[int], said: str) -> None:
+    result.measured_on.update({"bits": found, "cut_from": 64})
+    assert report.title(result).startswith(f"linear, {said}, items")
+
+
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_the_figure_is_a_picture(result: EvaluationResult, tmp_path: Path, ending: str, magic: bytes) -> None:
     path = tmp_path / f"pr.{ending}"

@@ -1,0 +1,204 @@
+"""Collections that hold the first bits of a bundle's codes, in Milvus Lite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.broken_source import BreaksOff
+
+from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
+from milvus_ichash.index import bulk_files
+from milvus_ichash.index.client import Connection
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.ingest import IngestOptions, IngestReport, ingest
+from milvus_ichash.index.schema import Description
+from milvus_ichash.index.search import feature_queries, find
+from milvus_ichash.index.to_parquet import to_parquet
+from milvus_ichash.io import open_source
+from milvus_ichash.io.source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
+
+N = 100
+LENGTHS = (8, 32, 64)
+BY_TEN = IngestOptions(batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
+    return HashEncoder.load(make_bundle(modalities={"image": 6, "text": 4}, bits=64, nested=LENGTHS), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain(make_bundle: Callable[..., Path]) -> HashEncoder:
+    """The same codes, said to be not nested."""
+    return HashEncoder.load(make_bundle(modalities={"image": 6, "text": 4}, bits=64), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
+    path, rng = tmp_path_factory.mktemp("data") / "items.parquet", np.random.default_rng(0)
+    columns = {
+        "id": [f"k{i}" for i in range(N)],
+        "image": [None if i % 4 == 0 else rng.standard_normal(6).tolist() for i in range(N)],
+        "text": [None if i % 4 == 1 else rng.standard_normal(4).tolist() for i in range(N)],
+    }
+    pq.write_table(pa.table(columns), path)
+    return open_source(path)
+
+
+@pytest.fixture(scope="module")
+def whole_codes(encoder: HashEncoder, source: FeatureSource) -> np.ndarray:
+    """Of the items k0, k1, ..."""
+    return encoder.encode_table(source.read())["code"]
+
+
+def stored(index: HashIndex) -> dict[str, bytes]:
+    back = index.read_back()
+    return {key: code.tobytes() for key, code in zip(back.ids, back.codes["code"], strict=True)}
+
+
+def first(codes: np.ndarray, bits: int) -> dict[str, bytes]:
+    """What should be stored."""
+    return {f"k{i}": code[: bits // 8].tobytes() for i, code in enumerate(codes)}
+
+
+def ranked(query: np.ndarray, codes: np.ndarray, bits: int) -> list[tuple[int, str]]:
+    """All items by Hamming distance on the first bits, by brute force."""
+    distances = np.unpackbits(query ^ codes, axis=1)[:, :bits].sum(axis=1).tolist()
+    return sorted((distance, f"k{i}") for i, distance in enumerate(distances))
+
+
+def test_the_description_says_what_is_cut(encoder: HashEncoder) -> None:
+    manifest = encoder.manifest
+    whole, cut = Description.of(manifest, None), Description.of(manifest, None, 32)
+    assert (whole.bits, whole.cut_from, cut.bits, cut.cut_from) == (64, None, 32, 64)
+    assert Description.of(manifest, None, 64) == whole
+    assert Description.parse(cut.to_json()) == cut
+    before = {name: value for name, value in json.loads(whole.to_json()).items() if name != "cut_from"}
+    assert Description.parse(json.dumps(before)) == whole, "as collections were described before codes could be cut"
+
+
+@pytest.mark.parametrize("bits", LENGTHS)
+def test_a_cut_collection_ranks_by_the_cut_codes(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, bits: int, name: Callable[[], str]
+) -> None:
+    collection = name()
+    ingest(source, encoder, connection, collection, replace(BY_TEN, bits=bits))
+    index = HashIndex.open(connection, collection)
+    index.check(encoder.manifest)
+    assert (index.bits, index.fingerprint) == (bits, encoder.manifest.fingerprint)
+    assert stored(index) == first(whole_codes, bits)
+    cut = {"cut": f"{bits} of the bundle's 64"} if bits < 64 else {}
+    assert {"bits": bits, "code bytes": N * bits // 8, **cut}.items() <= index.describe().items()
+    assert ("cut" in index.describe()) is (bits < 64)
+    wanted = [ranked(query, whole_codes, bits) for query in whole_codes[:5]]
+    for queries in (whole_codes[:5], whole_codes[:5, : bits // 8]):
+        hits = index.search(queries, top_k=N)
+        assert [list(zip(d, i, strict=True)) for d, i in zip(hits.distances.tolist(), hits.ids.tolist(), strict=True)] == wanted
+        for ranking in (index.rank_all(queries), index.rank_first(queries, top_k=N)):
+            assert [list(zip(d.tolist(), i.tolist(), strict=True)) for i, d in ranking] == wanted
+        asynchronous = asyncio.run(search_async(index, queries))
+        np.testing.assert_array_equal(asynchronous, hits.distances)
+    items = feature_queries(encoder, source.read())
+    assert [(row["distance"], row["id"]) for row in find(index, items, top_k=N)][:N] == wanted[0]
+    with pytest.raises(InputError, match=f"Hamming distances of {bits}-bit codes"):
+        index.search(whole_codes[:1], radius=bits + 1)
+
+
+async def search_async(index: HashIndex, queries: np.ndarray) -> np.ndarray:
+    try:
+        return (await index.search_async(queries, top_k=N)).distances
+    finally:
+        await index.connection.close_async()
+
+
+def test_python_makes_one_and_fills_it(
+    connection: Connection, encoder: HashEncoder, plain: HashEncoder, whole_codes: np.ndarray, name: Callable[[], str]
+) -> None:
+    index = HashIndex.create(connection, name(), encoder.manifest, bits=32)
+    present = np.ones((N, 2), np.bool_)
+    ids = [f"k{i}" for i in range(N)]
+    index.upsert(ids[:50], {"code": whole_codes[:50]}, present[:50])
+    index.upsert(ids[50:], {"code": whole_codes[50:, :4]}, present[50:])
+    assert stored(index) == first(whole_codes, 32)
+    for wrong in (whole_codes[:1, :1], np.zeros((1, 9), np.uint8), np.zeros((1, 8), np.float32), np.zeros((1, 64), np.uint8)):
+        with pytest.raises(InputError, match=r"takes packed bits, uint8 \(n, 4\)"):
+            index.upsert(["x"], {"code": wrong}, present[:1])
+        with pytest.raises(InputError, match=r"takes packed bits, uint8 \(n, 4\)"):
+            index.search(wrong)
+    with pytest.raises(InputError, match="cut to 8, 32 of 64 bits"):
+        HashIndex.create(connection, name(), encoder.manifest, bits=48)
+    with pytest.raises(MismatchError, match=r"codes cut to 32 bits, and this bundle's manifest says that they can have 64"):
+        index.check(plain.manifest)
+    whole = HashIndex.create(connection, name(), encoder.manifest)
+    whole.check(plain.manifest)
+    with pytest.raises(InputError, match=r"takes packed bits, uint8 \(n, 8\)"):
+        whole.search(whole_codes[:1, :4])
+
+
+def test_a_collection_that_is_there_keeps_its_length(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, name: Callable[[], str]
+) -> None:
+    collection = name()
+    ingest(source, encoder.cut(32), connection, collection)
+    for using, bits in ((encoder, None), (encoder.cut(8), None), (encoder, 32), (encoder.cut(8), 32)):
+        ingest(source, using, connection, collection, IngestOptions(bits=bits))
+        assert stored(HashIndex.open(connection, collection)) == first(whole_codes, 32)
+    for bits in (8, 64):
+        with pytest.raises(InputError, match=f"'{collection}' holds codes of 32 bits, not {bits}: leave --bits out"):
+            ingest(source, encoder, connection, collection, IngestOptions(bits=bits))
+    with pytest.raises(InputError, match="codes of 16 bits cannot be had"):
+        ingest(source, encoder, connection, collection, IngestOptions(bits=16))
+    ingest(source, encoder, connection, collection, IngestOptions(bits=8, recreate=True))
+    assert stored(HashIndex.open(connection, collection)) == first(whole_codes, 8)
+
+
+def test_codes_that_are_not_nested_are_not_cut(
+    connection: Connection, plain: HashEncoder, source: FeatureSource, tmp_path: Path, name: Callable[[], str]
+) -> None:
+    collection = name()
+    for run in (
+        lambda: ingest(source, plain, connection, collection, IngestOptions(bits=32)),
+        lambda: to_parquet(source, plain, tmp_path / "files", IngestOptions(bits=32)),
+    ):
+        with pytest.raises(InputError, match="this bundle's codes are not nested: only 64 bits"):
+            run()
+    assert not HashIndex.exists(connection, collection)
+    assert not (tmp_path / "files").exists()
+
+
+@pytest.mark.parametrize("again", [None, 32])
+def test_an_ingest_that_broke_off_goes_on_at_its_length(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, again: int | None, name: Callable[[], str]
+) -> None:
+    collection, report = name(), IngestReport()
+    with pytest.raises(PartialIngestError):
+        ingest(BreaksOff(source, 40, InputError("torn")), encoder, connection, collection, replace(BY_TEN, bits=32), report=report)
+    assert report.written == 40
+    resumed = ingest(source, encoder, connection, collection, replace(BY_TEN, bits=again, resume=True))
+    assert (resumed.skipped, resumed.written) == (40, N - 40)
+    assert stored(HashIndex.open(connection, collection)) == first(whole_codes, 32)
+
+
+def test_files_say_their_length_and_go_on_at_it(
+    encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, tmp_path: Path
+) -> None:
+    options = replace(BY_TEN, bits=32, resume=True)
+    with pytest.raises(PartialIngestError):
+        to_parquet(BreaksOff(source, 40, InputError("torn")), encoder, tmp_path, options, file_rows=30)
+    for other in (None, 8):
+        with pytest.raises(InputError, match=r"other --codes, --bits"):
+            to_parquet(source, encoder, tmp_path, replace(options, bits=other), file_rows=30)
+    assert to_parquet(source, encoder, tmp_path, options, file_rows=30).skipped >= 30
+    description = bulk_files.read_manifest(tmp_path).description
+    assert (description.bits, description.cut_from) == (32, 64)
+    rows = [row for part in bulk_files.parts_in(tmp_path) for row in pq.read_table(part).to_pylist()]
+    assert {row["id"]: bytes(row["code"]) for row in rows} == first(whole_codes, 32)
