@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Case:
         method: name of a method or a baseline.
         variant: FULL, the name of an ablation, or BASELINE.
         bits: code length.
+        cut_from: length that is trained, where the codes are the first `bits` of nested ones; None: `bits` is.
         seed: of everything random.
         protocol: what is hidden.
         settings: of the method, where they differ from their defaults.
@@ -77,6 +78,20 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None
+    cut_from: int | None = None
+
+    @property
+    def called(self) -> str:
+        """The variant as the results name it."""
+        if self.cut_from is None:
+            return self.variant
+        cut = f"cut from {self.cut_from}"
+        return cut if self.variant == FULL else f"{self.variant}, {cut}"
+
+    @property
+    def whole(self) -> Case:
+        """The case of the codes that are trained: this one, unless its codes are cut."""
+        return self if self.cut_from is None else replace(self, bits=self.cut_from, cut_from=None)
 
     @property
     def is_baseline(self) -> bool:
@@ -102,7 +117,7 @@ class Case:
         return {
             "data": data,
             "method": self.method,
-            "variant": self.variant,
+            "variant": self.called,
             "bits": self.bits,
             "pdr": p.pdr,
             "level": p.level,
@@ -123,7 +138,7 @@ class Case:
     def describe(self) -> str:
         """For people, without the seed."""
         p = self.protocol
-        parts = [self.method if self.variant in (FULL, BASELINE) else f"{self.method}: {self.variant}", f"{self.bits} bits"]
+        parts = [self.method if self.called in (FULL, BASELINE) else f"{self.method}: {self.called}", f"{self.bits} bits"]
         parts += [f"level {p.level}"] if p.level else [f"PDR {p.pdr:g}"]
         parts += [f"query PDR {p.query_pdr:g}"] * bool(p.query_pdr)
         parts += [p.use] * (p.use != COMPLETE)

@@ -16,6 +16,8 @@ from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.unlabelled import check_share
 from ichash_export.compare.unseen import check_classes, draw_classes
 from ichash_export.methods import registry
+from ichash_export.methods.base import ModelSpec
+from ichash_export.model import build_model
 from ichash_export.options import validated
 from ichash_export.plan import parse_settings
 from ichash_export.preparation import masked
@@ -157,22 +159,58 @@ def protocols(
     ]
 
 
-def cases(who: Sequence[Contender], bits: Sequence[int], how: Sequence[Protocol], seeds: Sequence[int], data: Dataset) -> list[Case]:
+def cases(
+    who: Sequence[Contender], bits: Sequence[int], how: Sequence[Protocol], seeds: Sequence[int], data: Dataset, cuts: Sequence[int] = ()
+) -> list[Case]:
     """The grid, seed by seed, so that every contender has a figure early; unseen classes are drawn for each seed.
 
+    Args:
+        who, bits, how, seeds: its axes.
+        data: what is trained on.
+        cuts: shorter lengths that nested codes are cut to, each a case of its own beside that of the whole codes.
+
     Raises:
-        InputError: a code length or a protocol that is not possible with these data.
+        InputError: a code length, a cut or a protocol that is not possible with these data.
     """
-    for length in bits:
+    for length in (*bits, *cuts):
         check_bits(length)
+    shorter = {length: [_cuts(c, length, cuts, data) for c in who] for length in bits}
+    if cuts and not any(some for each in shorter.values() for some in each):
+        raise InputError("--cut: no method here trains nested codes that are longer; unihash does, with --bits 128, say.")
     grid = []
     for seed, protocol in product(seeds, how):
         if protocol.unseen_share is not None:
             protocol = replace(protocol, unseen=draw_classes(data, protocol.unseen_share, seed))
         elif protocol.unseen:
             protocol = replace(protocol, unseen=check_classes(data, protocol.unseen))
-        grid += [Case(c.method, c.variant, length, seed, protocol, c.settings, c.training, c.recipe) for length, c in product(bits, who)]
+        for length in bits:
+            for c, shorts in zip(who, shorter[length], strict=True):
+                whole = Case(c.method, c.variant, length, seed, protocol, c.settings, c.training, c.recipe)
+                grid += [whole, *(replace(whole, bits=short, cut_from=length) for short in shorts)]
     for case in {(case.seed, case.protocol): case for case in grid}.values():
         masked(data.train, case.options())
         pdr_mask(data.query.present, case.protocol.query_pdr, case.seed)
     return grid
+
+
+def _cuts(contender: Contender, bits: int, cuts: Sequence[int], data: Dataset) -> list[int]:
+    """Those of the cuts that are shorter, where a contender of this length trains nested codes.
+
+    Raises:
+        InputError: it does, but not for one of them.
+    """
+    wanted = [length for length in cuts if length < bits]
+    if not wanted or contender.variant == BASELINE or data.train.labels is None:
+        return []
+    chosen = registry.load(contender.method)
+    config = validated(chosen.Config, contender.settings, f"method '{contender.method}', {contender.variant}")
+    spec = ModelSpec(
+        dict(data.train.dims), data.train.labels.shape[1], bits, data.train.label_names or (), chosen.input_sizes(config, None)
+    )
+    nested = build_model(contender.method, spec, contender.settings).method.nested
+    for length in wanted if nested else ():
+        if length not in nested:
+            raise InputError(
+                f"--cut {length}: {contender.method} of {bits} bits is trained to be cut to {', '.join(map(str, nested[:-1]))}."
+            )
+    return wanted if nested else []

@@ -21,11 +21,14 @@ import torch
 
 from ichash_export.compare.case import Case, Line
 from ichash_export.compare.dataset import DataFile, Dataset
-from ichash_export.compare.running import run
+from ichash_export.compare.running import run_together
 from milvus_ichash.errors import IchashError, InputError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SECONDS_TO_END = 10
+
+Together = tuple[Case, ...]
+"""Cases that one training serves: one, or several that cut its codes."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,32 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def run_here(cases: Iterable[Case], data: Dataset, device: str) -> Iterator[Outcome]:
-    """One case after the other, in this process."""
-    for case in cases:
-        yield _outcome(case, data, device)
+def run_here(trainings: Iterable[Together], data: Dataset, device: str) -> Iterator[Outcome]:
+    """One training after the other, in this process."""
+    for cases in trainings:
+        yield from _outcomes(cases, data, device)
 
 
-def run_in_workers(cases: Iterable[Case], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
-    """As the cases end, `workers` of them at a time, the threads of torch shared out among them.
+def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
+    """As the trainings end, `workers` of them at a time, the threads of torch shared out among them.
 
-    `cases` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and when this process is
+    `trainings` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and when this process is
     gone, however that comes about.
 
     Raises:
         InputError: a worker was killed.
     """
-    waiting = iter(cases)
+    waiting = iter(trainings)
     pool: dict[Connection, _Worker] = {}
     try:
-        for case in islice(waiting, workers):
+        for cases in islice(waiting, workers):
             worker = _start(file, device, max(1, torch.get_num_threads() // workers))
             pool[worker.pipe] = worker
-            worker.give(case)
+            worker.give(cases)
         while pool:
             for pipe in wait(list(pool)):
                 worker = pool[pipe]  # type: ignore[index]
-                yield worker.take()
+                yield from worker.take()
                 following = next(waiting, None)
                 if following is None:
                     pool.pop(worker.pipe).end()
@@ -86,21 +89,21 @@ def run_in_workers(cases: Iterable[Case], file: DataFile, device: str, workers: 
 class _Worker:
     """A process, the pipe to it, and what it is doing."""
 
-    case: Case
+    cases: Together
 
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
         self.process, self.pipe = process, pipe
 
-    def give(self, case: Case) -> None:
-        """A case to run."""
-        self.case = case
+    def give(self, cases: Together) -> None:
+        """Cases to run."""
+        self.cases = cases
         try:
-            self.pipe.send(case)
+            self.pipe.send(cases)
         except OSError:
             self._gone()
 
-    def take(self) -> Outcome:
-        """What became of it."""
+    def take(self) -> list[Outcome]:
+        """What became of them."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -109,9 +112,9 @@ class _Worker:
     def _gone(self) -> NoReturn:
         self.process.join()
         if self.process.exitcode == 1:
-            raise RuntimeError(f"the worker process that ran {self.case} failed; its traceback is above.")
+            raise RuntimeError(f"the worker process that ran {self.cases[0]} failed; its traceback is above.")
         raise InputError(
-            f"the worker process that ran {self.case} was killed, most likely for want of memory: what has ended is kept; "
+            f"the worker process that ran {self.cases[0]} was killed, most likely for want of memory: what has ended is kept; "
             "run the same command again with fewer --jobs."
         )
 
@@ -171,7 +174,7 @@ def _serve(pipe: Connection, file: DataFile, device: str, threads: int) -> None:
     try:
         data = file.read()
         while True:
-            pipe.send(_outcome(pipe.recv(), data, device))
+            pipe.send(_outcomes(pipe.recv(), data, device))
     except EOFError:
         return
     except BaseException:
@@ -195,9 +198,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _outcome(case: Case, data: Dataset, device: str) -> Outcome:
+def _outcomes(cases: Together, data: Dataset, device: str) -> list[Outcome]:
     notes: list[str] = []
     try:
-        return Outcome(case, run(case, data, device=device, note=notes.append), notes=tuple(notes))
+        figures = run_together(cases, data, device=device, note=notes.append)
+        return [Outcome(case, found, notes=tuple(notes)) for case, found in zip(cases, figures, strict=True)]
     except IchashError as error:
-        return Outcome(case, failure=str(error), notes=tuple(notes))
+        return [Outcome(case, failure=str(error), notes=tuple(notes)) for case in cases]

@@ -84,21 +84,29 @@ def run_missing(
 ) -> Iterator[Outcome]:
     """Run what is not there, write each line as its run ends, and say what became of it.
 
-    A case that another process has run in the meantime is not run again. With `replace`, changed cells are run too, and their new lines
-    take the place of the old.
+    Cases that cut the codes of one training are run together. A case that another process has run in the meantime is not run again. With
+    `replace`, changed cells are run too, and their new lines take the place of the old.
     """
     identities = {key(each.identity): each.identity for each in planned}
-    left = missing(planned, replace=replace)
+    together: dict[tuple[object, ...], list[Planned]] = {}
+    for each in missing(planned, replace=replace):
+        together.setdefault(key(each.case.whole.identity(data.name, {})), []).append(each)
 
-    def due() -> Iterator[Case]:
-        for each in left:
-            line = records.read().get(key(each.identity))
-            if line is None or (replace and changes(line, each.identity)):
-                yield each.case
+    def due() -> Iterator[tuple[Case, ...]]:
+        for group in together.values():
+            lines = records.read()
+            cases = tuple(each.case for each in group if _is_due(each, lines.get(key(each.identity)), replace))
+            if cases:
+                yield cases
 
-    outcomes = run_here(due(), data, device) if min(jobs, len(left)) < 2 else run_in_workers(due(), file, device, min(jobs, len(left)))
+    workers = min(jobs, len(together))
+    outcomes = run_here(due(), data, device) if workers < 2 else run_in_workers(due(), file, device, workers)
     for outcome in outcomes:
         if outcome.figures is not None:
             identity = identities[key(outcome.case.identity(data.name, {}))]
             records.add({**identity, "recipe": outcome.case.recipe, **outcome.figures}, replace=replace)
         yield outcome
+
+
+def _is_due(each: Planned, line: Line | None, replace: bool) -> bool:
+    return line is None or (replace and bool(changes(line, each.identity)))

@@ -1,10 +1,10 @@
-"""One case: train, export, and measure the bundle that a user would get; or measure a baseline."""
+"""Cases that one training serves: train, export, and measure the bundle that a user would get; or measure a baseline."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ichash_export.to_onnx import export_bundle
 from ichash_export.training import train
 from milvus_ichash import __version__
 from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.agreement import agreement
 from milvus_ichash.evaluation.database import encode_database
 from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.metrics import random_average_precision
@@ -82,22 +83,37 @@ def tables(case: Case, data: Dataset) -> Tables:
 
 
 def run(case: Case, data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None) -> Line:
-    """Train and measure; what is known of the run beside its identity.
+    """Train and measure one case; see `run_together`."""
+    return run_together((case,), data, device=device, note=note)[0]
 
-    Returns:
+
+def run_together(
+    cases: Sequence[Case], data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None
+) -> list[Line]:
+    """Train once, and measure each case; what is known of its run beside its identity.
+
+    Args:
+        cases: one, or several that cut the codes of the same training.
+        data: what is trained on and measured with.
+        device: of the training.
+        note: told what a user should know of the training.
+
+    Returns: for each case
         map, random: tie-aware mAP@all of the codes and of a random order, by task.
         queries, rows: numbers of queries in the mean, and of rows searched, by task.
+        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space.
         seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together.
         threads, epochs, kept_epoch, validation, items, fingerprint, versions.
 
     Raises:
         InputError: data or settings that this method cannot be trained with.
     """
+    case = cases[0].whole
     chosen = tables(case, data)
-    return _baseline(case, chosen) if case.is_baseline else _method(case, chosen, device, note)
+    return [_baseline(case, chosen)] if case.is_baseline else _method(case, [each.bits for each in cases], chosen, device, note)
 
 
-def _method(case: Case, given: Tables, device: str, note: Callable[[str], None]) -> Line:
+def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note: Callable[[str], None]) -> list[Line]:
     watch = _Watch()
     trained = train(given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note)
     taken = watch.read()
@@ -106,15 +122,8 @@ def _method(case: Case, given: Tables, device: str, note: Callable[[str], None])
         manifest = export_bundle(trained, Path(folder) / "bundle")
         encoder = HashEncoder.load(Path(folder) / "bundle", device="cpu", threads=threads)
         alone = given.retrieval.modalities if trained.model.method.one_space else ()
-        database = encode_database(encoder, TableSource(Path(folder), given.retrieval), alone)
-        settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
-        result = evaluate(encoder, given.query, ExactRetriever(database, manifest.fingerprint), settings=settings)
-    cells = {name: cell for name, cell in result.cells.items() if cell.queries}
-    return {
-        "map": {name: round(cell.metrics[MAP], DIGITS) for name, cell in cells.items()},
-        "random": {name: round(cell.metrics[RANDOM], DIGITS) for name, cell in cells.items()},
-        "queries": {name: cell.queries for name, cell in cells.items()},
-        "rows": {name: cell.rows for name, cell in cells.items()},
+        measured = [_measured(case, encoder.cut(length), given, alone, Path(folder)) for length in lengths]
+    of_the_training = {
         **taken,
         "threads": threads,
         "epochs": trained.summary["epochs"],
@@ -123,6 +132,21 @@ def _method(case: Case, given: Tables, device: str, note: Callable[[str], None])
         "items": trained.summary["items"],
         "fingerprint": manifest.fingerprint,
         "versions": {"milvus-ichash": __version__, **trained.versions, "onnxruntime": onnxruntime.__version__},
+    }
+    return [{**figures, **of_the_training} for figures in measured]
+
+
+def _measured(case: Case, encoder: HashEncoder, given: Tables, alone: Sequence[str], folder: Path) -> Line:
+    database = encode_database(encoder, TableSource(folder, given.retrieval), alone)
+    settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
+    result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
+    cells = {name: cell for name, cell in result.cells.items() if cell.queries}
+    return {
+        "map": {name: round(cell.metrics[MAP], DIGITS) for name, cell in cells.items()},
+        "random": {name: round(cell.metrics[RANDOM], DIGITS) for name, cell in cells.items()},
+        "queries": {name: cell.queries for name, cell in cells.items()},
+        "rows": {name: cell.rows for name, cell in cells.items()},
+        **({"agreement": round(agreement(encoder, given.query), DIGITS)} if len(alone) > 1 else {}),
     }
 
 

@@ -96,6 +96,9 @@ def _row(group: Group, everything: Sequence[Group], numbers: bool) -> Row:
             row[task] = "" if spread is None else str(spread)
     random = group.random(names)
     row["random"] = random if numbers else f"{random:.3f}"
+    if any("agreement" in other.first for other in everything):
+        asked = all("agreement" in line for line in group.lines)
+        row["agreement"] = (group.mean("agreement") if numbers else f"{group.mean('agreement'):.3f}") if asked else None if numbers else ""
     for column, name in (("seconds", "seconds"), ("CPU seconds", "cpu_seconds")):
         row[column] = round(group.mean(name), 1 if numbers else None)
     return {**row, "runs": len(group.lines)}

@@ -42,6 +42,13 @@ def test_means_and_deviations_over_seeds() -> None:
     assert (people[0]["random"], people[0]["seconds"], people[0]["PDR"]) == ("0.250", 11, "0.5")
 
 
+def test_agreement_is_shown_of_those_that_have_it() -> None:
+    found = groups([line("one", agreement=0.8), line("one", seed=1, agreement=0.9), line("other")])
+    assert [row["agreement"] for row in rows(found, numbers=True)] == [pytest.approx(0.85), None]
+    assert [row["agreement"] for row in rows(found, numbers=False)] == ["0.850", ""]
+    assert "agreement" not in rows(found[1:], numbers=False)[0]
+
+
 def test_tasks_of_both_families_stand_side_by_side() -> None:
     cross = line("cross", map={"image->text": 0.3}, random={"image->text": 0.1})
     found = groups([line(), cross])

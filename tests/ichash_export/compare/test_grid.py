@@ -52,6 +52,33 @@ def test_a_recipe_set_gives_settings_and_training_but_not_what_is_hidden() -> No
     assert other.training == {"validation": 0.3}
 
 
+def test_cuts_of_nested_codes(data: Dataset) -> None:
+    small = ["unihash.hidden=4", "unihash.width=4"]
+    who = contenders(["unihash", "unihash:not nested", "tiny", "lsh"], settings=small)
+    grid = cases(who, [16, 64], protocols([], [], []), [0, 1], data, cuts=[16, 32])
+    assert len(grid) == 2 * (4 + 6)
+    assert [(c.method, c.called, c.bits) for c in grid[4:7]] == [
+        ("unihash", FULL, 64),
+        ("unihash", "cut from 64", 16),
+        ("unihash", "cut from 64", 32),
+    ]
+    assert [case.cut_from for case in grid[:4] + grid[7:10]] == [None] * 7
+    assert [case for case in grid if case.cut_from is None] == cases(who, [16, 64], protocols([], [], []), [0, 1], data)
+    assert grid[5].whole == grid[6].whole == grid[4].whole == grid[4]
+    assert grid[5].identity("x", {}) == grid[4].identity("x", {}) | {"variant": "cut from 64", "bits": 16}
+    assert str(grid[5]) == "unihash: cut from 64, 16 bits, PDR 0, seed 0"
+    (_, ablation) = cases(contenders(["unihash:without ranking"], settings=small), [32], protocols([], [], []), [0], data, cuts=[16])
+    assert ablation.called == "without ranking, cut from 32"
+    for some, cut, says in (
+        (who, 24, "--cut 24: unihash of 64 bits is trained to be cut to 16, 32"),
+        (who, 12, "a code length of 12 bits"),
+        (who[1:], 16, "no method here trains nested codes"),
+        (who, 64, "no method here trains nested codes that are longer"),
+    ):
+        with pytest.raises(InputError, match=says):
+            cases(some, [16, 64], protocols([], [], []), [0], data, cuts=[cut])
+
+
 def test_settings_for_all_for_one_and_of_the_ablation() -> None:
     given = ["pmch.epochs=5", "epochs=3", "tiny.width=8", "pmch.completion=gae", "pmch.hidden=[8, 4]"]
     tiny, pmch, mlp = contenders(["tiny", "pmch", "pmch:MLP"], settings=given)

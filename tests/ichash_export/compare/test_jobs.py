@@ -33,13 +33,13 @@ def test_workers_find_what_one_process_finds(file: DataFile) -> None:
     """Baselines, for the sake of time; a failure is an outcome like others, and the rest of the cases still run."""
     too_long = Case("pca-itq", BASELINE, 32, 0, Protocol())
     cases = [*(Case("pca-itq", BASELINE, 8, seed, Protocol(pdr=0.5)) for seed in range(3)), too_long]
-    here = {str(o.case): o for o in run_here(cases, file.read(), "cpu")}
+    here = {str(o.case): o for o in run_here([(case,) for case in cases], file.read(), "cpu")}
     asked: list[Case] = []
 
-    def one_by_one() -> Iterator[Case]:
+    def one_by_one() -> Iterator[tuple[Case]]:
         for case in cases:
             asked.append(case)
-            yield case
+            yield (case,)
 
     outcomes = run_in_workers(one_by_one(), file, "cpu", 2)
     first = next(outcomes)
@@ -55,7 +55,7 @@ def test_workers_find_what_one_process_finds(file: DataFile) -> None:
 
 
 def test_a_worker_that_is_killed_is_named_and_the_others_end(file: DataFile) -> None:
-    slow = [replace(tiny_case(seed=seed), settings={"epochs": 1000, "pause": 0.1}) for seed in range(2)]
+    slow = [(replace(tiny_case(seed=seed), settings={"epochs": 1000, "pause": 0.1}),) for seed in range(2)]
 
     def kill_one() -> None:
         while len(multiprocessing.active_children()) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from support.grids import dataset, tiny_case, write_splits
 from support.tiny import plugin
 
 from ichash_export import baselines
-from ichash_export.compare.case import BASELINE, Case, Protocol
+from ichash_export.compare.case import BASELINE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
-from ichash_export.compare.running import run, tables
+from ichash_export.compare.running import run, run_together, tables
 from ichash_export.methods import registry
 from ichash_export.options import TrainingOptions
 from ichash_export.to_onnx import export_bundle
@@ -59,6 +60,22 @@ def test_the_figures_are_those_of_train_export_and_evaluate(items: Path, data: D
     assert (line["kept_epoch"], line["epochs"], line["validation"]) == (4, 4, trained.validation_map)
     assert list(line["map"]) == ["both", "image", "text"]
     assert all(0.2 < value < 0.35 for value in line["random"].values())
+
+
+def test_one_training_serves_all_cuts_of_its_codes(items: Path, data: Dataset, tmp_path: Path) -> None:
+    settings = {"epochs": 1, "hidden": 8, "width": 8}
+    whole = Case("unihash", FULL, 64, 0, Protocol(), settings)
+    cut = [replace(whole, bits=bits, cut_from=64) for bits in (16, 32)]
+    lines = run_together([cut[0], whole, cut[1]], data)
+    assert len({line["fingerprint"] for line in lines}) == 1
+    export_bundle(train(data.train, "unihash", 64, settings=settings, options=whole.options()), tmp_path / "bundle")
+    encoder = HashEncoder.load(tmp_path / "bundle", device="cpu")
+    source = open_source(items, split="retrieval", columns=Columns({"image": "I", "text": "T"}))
+    for line, bits in zip(lines, (16, 64, 32), strict=True):
+        result = evaluate(encoder, data.query, ExactRetriever.encode(encoder.cut(bits), source, ("image", "text")))
+        assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.cells.items()}
+    assert len({line["map"]["both"] for line in lines}) == 3
+    assert run(cut[1], data)["map"] == lines[2]["map"]
 
 
 @pytest.mark.parametrize(("use", "part"), [("discard", "complete"), ("enhance", "complete"), ("extend", "observed")])
@@ -142,3 +159,5 @@ def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(d
     line = run(tiny_case("tiny", seed=2, pdr=0.5), data)
     assert list(line["map"]) == ["both", "image", "text", "image->text", "text->image"]
     assert {name: line["map"][name] for name in before["map"]} == before["map"]
+    assert "agreement" not in before
+    assert 0.5 < line["agreement"] < 1, "more than by chance"
