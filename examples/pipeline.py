@@ -43,7 +43,7 @@ table = FeatureTable.build(
     labels=classes.fit_transform(row["labels"] for row in rows),
     label_names=list(classes.classes_),
 )
-trained = train(table, "pmch", 64, settings={"epochs": 5})
+trained = train(table, "unihash", 64, settings={"epochs": 5})
 print(f"trained on {len(table)} items, {int((~table.present[:, 1]).sum())} of them without words")
 
 with tempfile.TemporaryDirectory() as folder:

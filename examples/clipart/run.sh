@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 out=out
 mkdir -p $out/searches
 export MILVUS_URI=./$out/milvus.db
-settings='--method pmch --bits 64 --epochs 12 --set weight_net=[2048] --set weight_decay=1e-3 --set modality_dropout=0.5'
+settings='--bits 64 --epochs 15'
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
 run() { printf '\033[32m$ %s\033[0m\n' "$(printf '%q ' "$@")"; "$@"; }
