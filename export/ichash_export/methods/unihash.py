@@ -118,6 +118,8 @@ class UniHash(Method):
         "without gates": {"fusion": "mean"},
         "without subsets": {"subsets": False},
         "without consistency": {"consistency": 0.0},
+        "without contrast": {"contrast": 0.0},
+        "without consistency and contrast": {"consistency": 0.0, "contrast": 0.0},
         "without prototypes": {"proto": 0.0},
         "without pairs": {"pair": 0.0},
         "without ranking": {"rank": 0.0},
