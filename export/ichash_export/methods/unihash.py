@@ -19,8 +19,9 @@ x_m are features, P the modalities an item has, l its labels, C classes, K bits,
 
     L = proto L_proto + pair L_pair + rank L_rank + consistency L_cons + contrast L_con + quantisation L_quant
 
-L_proto, L_pair and L_rank are taken over items whose labels are known, L_con over the others: items without labels are learnt from through
-eq. 8 to 10. The slope beta grows from 1 to 1 + `sharpening` in training, so that little is left for the sign to cut off.
+L_proto, L_pair and L_rank are taken over items whose labels are known; items without labels are learnt from through eq. 8 to 10.
+L_con keeps items of the same labels apart: mAP does not ask for that, and a little of it is lost, but who looks for one of them does.
+The slope beta grows from 1 to 1 + `sharpening` in training, so that little is left for the sign to cut off.
 
 Completion. Eq. 4 is all there is: the gates need nothing in the place of what is missing, but with few complete items training would
 hardly see what goes together. Ablations put something there, for m not in s: "memory" z*_m = sum_j a_j v_mj with
@@ -66,14 +67,14 @@ class UniHashConfig(MethodConfig):
     consistency: float = Field(0.5, ge=0)
     """Weight of L_cons."""
     contrast: float = Field(0.3, ge=0)
-    """Weight of L_con, over items whose labels are unknown."""
+    """Weight of L_con; 0 where only the labels count."""
     quantisation: float = Field(0.1, ge=0)
     """Weight of L_quant."""
     memory: float = Field(0.1, ge=0)
     """Weight of L_mem."""
     scale: float = Field(3.0, gt=0)
     """alpha of eq. 5, of the cosines to the prototypes."""
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.3, gt=0)
     """theta of eq. 9."""
     sharpening: float = Field(4.0, ge=0)
     """How much the slope of the tanh grows in training."""
@@ -118,8 +119,7 @@ class UniHash(Method):
         "without gates": {"fusion": "mean"},
         "without subsets": {"subsets": False},
         "without consistency": {"consistency": 0.0},
-        "without contrast": {"contrast": 0.0},
-        "without consistency and contrast": {"consistency": 0.0, "contrast": 0.0},
+        "with contrast": {"contrast": 0.3},
         "without prototypes": {"proto": 0.0},
         "without pairs": {"pair": 0.0},
         "without ranking": {"rank": 0.0},
@@ -197,11 +197,11 @@ class UniHash(Method):
         labels, taught = torch.cat([items.labels, items.labels[several]]), torch.cat([known, known[several]])
         terms = {"L_quant": quantisation(h), "L_mem": self._recollection(recalled, latents[several], items.present[several] & ~shown)}
         kinds = torch.cat([items.present, shown])[taught].unique(dim=0, return_inverse=True)[1]
-        nested = [self._of_length(k, h, first[several], second, labels, taught, kinds, ~known[several]) for k in self.lengths]
+        nested = [self._of_length(k, h, first[several], second, labels, taught, kinds) for k in self.lengths]
         return terms | {name: torch.stack([each[name] for each in nested]).mean() for name in nested[0]}
 
     def _of_length(
-        self, k: int, h: Tensor, wholes: Tensor, parts: Tensor, labels: Tensor, taught: Tensor, kinds: Tensor, unknown: Tensor
+        self, k: int, h: Tensor, wholes: Tensor, parts: Tensor, labels: Tensor, taught: Tensor, kinds: Tensor
     ) -> dict[str, Tensor]:
         """The terms that look at the first k bits: of all codes h with labels where `taught`, and of parts and their wholes.
 
@@ -214,7 +214,7 @@ class UniHash(Method):
             "L_pair": pair_loss(u, own, self.pair_scale, self.pair_bias),
             "L_rank": rank_loss(u, own, kinds, c.rank_temperature),
             "L_cons": consistency(part, whole),
-            "L_con": contrast(part[unknown], whole[unknown], c.temperature),
+            "L_con": contrast(part, whole, c.temperature),
         }
 
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
