@@ -19,7 +19,8 @@ say 'Features: pictures through a pretrained network, words as a bag of words'
 run python features.py $out
 
 say 'Train 64-bit codes on pictures and words, and look at what came out'
-run milvus-ichash train $out/search.parquet $settings --out $out/run --overwrite
+# The contrast keeps the things of one folder apart, for people who look for one of them.
+run milvus-ichash train $out/search.parquet $settings --set contrast=1 --set temperature=0.2 --out $out/run --overwrite
 run milvus-ichash export $out/run --out $out/bundle --overwrite \
     --vocabulary text=$out/vocabulary.json --picture-tower image=$out/picture_tower.onnx \
     --picture-mean .498 .498 .498 --picture-std .502 .502 .502 --picture-fit pad
