@@ -1,4 +1,4 @@
-"""Every named ablation of every method: its settings are the method's, and differ from the method itself."""
+"""Every named ablation of every method: its settings are the method's, and differ from the method itself, as it is or by a recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from ichash_export.methods import registry
 from ichash_export.options import validated
+from ichash_export.recipes import load_recipe, recipe_names
 
 NAMED = [(method, name) for method in registry.method_names() for name in registry.load(method).ablations]
 
@@ -14,7 +15,8 @@ NAMED = [(method, name) for method in registry.method_names() for name in regist
 def test_an_ablation_is_a_setting_that_differs(method: str, name: str) -> None:
     chosen = registry.load(method)
     settings = dict(chosen.ablations[name])
-    assert validated(chosen.Config, settings, name) != chosen.Config()
+    bases = [{}, *(dict(load_recipe(recipe).settings) for recipe in recipe_names(method))]
+    assert any(validated(chosen.Config, {**base, **settings}, name) != validated(chosen.Config, base, method) for base in bases)
     assert sorted(str(other) for other in chosen.ablations.values()).count(str(chosen.ablations[name])) == 1
 
 

@@ -49,4 +49,4 @@ class MeanLatents(nn.Module):
 
     def forward(self, known: Tensor) -> Tensor:
         """The latents (B, M, W), the same for every item."""
-        return self.latents.expand(len(known), *self.latents.shape)
+        return self.latents.expand(known.shape[0], -1, -1)  # len() would fix the batch size of the exported graph

@@ -353,6 +353,13 @@ def test_lengths_of_nested_codes() -> None:
     assert model(bits=64, nested=False).nested == model(bits=16).nested == ()
 
 
+@pytest.mark.parametrize("name", UniHash.ablations)
+def test_every_ablation_is_exported_for_batches_of_any_size(name: str, tmp_path: Path) -> None:
+    """The parity gate sees to it."""
+    found = train(make_table(60), "unihash", 16, settings={**SMALL, "epochs": 1, **UniHash.ablations[name]})
+    assert export_bundle(found, tmp_path / "bundle").training["parity"]["batch_sizes"][0] == 1
+
+
 def test_the_bundle_says_which_lengths_codes_may_be_cut_to(tmp_path: Path) -> None:
     found = train(make_table(60), "unihash", 32, settings={**SMALL, "epochs": 1})
     assert export_bundle(found, tmp_path / "nested").nested == (16, 32)
