@@ -1,4 +1,4 @@
-"""Bring the tables of docs/results.md up to date: run each command of it that prints one, and put what it prints below.
+"""Bring the tables of docs/results.md and docs/unihash.md up to date: run each command that prints one, and put what it prints below.
 
     python docs/refresh.py [--no-run]
 
@@ -14,12 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("results.md")
+PAGES = [Path(__file__).with_name(name) for name in ("results.md", "unihash.md")]
 BLOCK = re.compile(r"```console\n(?P<command>milvus-ichash compare .*?)```\n\n(?P<table>(?:\|[^\n]*\n)*)", re.DOTALL)
 
 
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite the pages."""
     extra = sys.argv[1:]
 
     def refreshed(block: re.Match[str]) -> str:
@@ -27,7 +27,8 @@ def main() -> None:
         done = subprocess.run([*command, *extra, "--format", "markdown"], stdout=subprocess.PIPE, text=True, check=True)
         return f"```console\n{block['command']}```\n\n{done.stdout}"
 
-    PAGE.write_text(BLOCK.sub(refreshed, PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(BLOCK.sub(refreshed, page.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":
