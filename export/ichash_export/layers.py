@@ -30,16 +30,16 @@ def normed_mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh, *, d
     return nn.Sequential(*layers)
 
 
-def observed_only(network: nn.Module, x: Tensor, there: Tensor, width: int) -> Tensor:
+def observed_only(network: nn.Module, x: Tensor, there: Tensor, width: int, *, least: int = 2) -> Tensor:
     """network(x), (B, width), with zeros in the rows that are not there, bool (B,).
 
-    BatchNorm does not see these rows in training; a batch with fewer than two others, on which it cannot train, is all zeros.
+    BatchNorm does not see these rows in training; a batch with fewer than `least` others is all zeros: on one it cannot train.
     """
     if not network.training:
         return torch.where(there.unsqueeze(1), network(x), torch.zeros((), device=x.device))
     rows = there.nonzero().flatten()
     y = x.new_zeros(len(x), width)
-    return y.index_copy(0, rows, network(x[rows])) if len(rows) > 1 else y
+    return y.index_copy(0, rows, network(x[rows])) if len(rows) >= least else y
 
 
 class FeatureScaling(nn.Module):

@@ -34,6 +34,8 @@ def test_observed_only_keeps_missing_rows_out_of_the_statistics() -> None:
     assert torch.equal(network[1].running_mean, network_again[1].running_mean)
     one = torch.tensor([True, False, False, False, False, False])
     assert not observed_only(network, x, one, 3).any()
+    linear = nn.Linear(2, 3)
+    assert observed_only(linear, x, one, 3, least=1)[0].any()
     assert observed_only(network.eval(), x, one, 3)[0].any()
 
 

@@ -143,7 +143,7 @@ class Case:
         parts += [f"query PDR {p.query_pdr:g}"] * bool(p.query_pdr)
         parts += [p.use] * (p.use != COMPLETE)
         parts += [f"{len(p.unseen)} unseen classes"] * bool(p.unseen)
-        parts += [f"{p.labelled:.0%} labelled"] * (p.labelled < 1)
+        parts += [f"labelled {p.labelled:g}"] * (p.labelled < 1)
         return ", ".join(parts)
 
 

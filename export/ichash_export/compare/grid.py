@@ -16,7 +16,7 @@ from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.unlabelled import check_share
 from ichash_export.compare.unseen import check_classes, draw_classes
 from ichash_export.methods import registry
-from ichash_export.methods.base import ModelSpec
+from ichash_export.methods.base import Method, ModelSpec
 from ichash_export.model import build_model
 from ichash_export.options import validated
 from ichash_export.plan import parse_settings
@@ -203,6 +203,8 @@ def _cuts(contender: Contender, bits: int, cuts: Sequence[int], data: Dataset) -
     if not wanted or contender.variant == BASELINE or data.train.labels is None:
         return []
     chosen = registry.load(contender.method)
+    if chosen.nested is Method.nested:  # it says nothing of nested codes, so there is no need to build one
+        return []
     config = validated(chosen.Config, contender.settings, f"method '{contender.method}', {contender.variant}")
     spec = ModelSpec(
         dict(data.train.dims), data.train.labels.shape[1], bits, data.train.label_names or (), chosen.input_sizes(config, None)

@@ -19,7 +19,7 @@ _MARKERS = "os^Dv<>Pd"
 _STYLES = ("-", "--", "-.", (0, (1, 1)))
 _RANDOM = "random order"
 _COLUMNS = 3
-_WORDS = {"bits": "{} bits", "pdr": "PDR {:g}", "level": "{}", "query_pdr": "query PDR {:g}"}
+_WORDS = {"bits": "{} bits", "pdr": "PDR {:g}", "level": "{}", "query_pdr": "query PDR {:g}", "labelled": "labelled {:g}"}
 
 
 def check(path: Path | None, values: Sequence[float], what: str) -> None:

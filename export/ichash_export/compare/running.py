@@ -101,7 +101,8 @@ def run_together(
     Returns: for each case
         map, random: tie-aware mAP@all of the codes and of a random order, by task.
         queries, rows: numbers of queries in the mean, and of rows searched, by task.
-        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space.
+        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space and
+            complete queries.
         seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together.
         threads, epochs, kept_epoch, validation, items, fingerprint, versions.
 
@@ -141,12 +142,13 @@ def _measured(case: Case, encoder: HashEncoder, given: Tables, alone: Sequence[s
     settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
     result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
     cells = {name: cell for name, cell in result.cells.items() if cell.queries}
+    complete = int(given.query.present.all(axis=1).sum())
     return {
         "map": {name: round(cell.metrics[MAP], DIGITS) for name, cell in cells.items()},
         "random": {name: round(cell.metrics[RANDOM], DIGITS) for name, cell in cells.items()},
         "queries": {name: cell.queries for name, cell in cells.items()},
         "rows": {name: cell.rows for name, cell in cells.items()},
-        **({"agreement": round(agreement(encoder, given.query), DIGITS)} if len(alone) > 1 else {}),
+        **({"agreement": round(agreement(encoder, given.query), DIGITS)} if len(alone) > 1 and complete > 1 else {}),
     }
 
 

@@ -15,7 +15,7 @@ x_m are features, P the modalities an item has, l its labels, C classes, K bits,
                      over the codes j, other than i, that are made from the same modalities
     eq. 8  L_cons  = 1 - cos(h(s), stop h(P))                           s drawn anew in every step
     eq. 9  L_con   = CE over the batch of cos(h_i(s), h_j(P)) / theta   which item a subset belongs to
-    eq. 10 L_quant = ||h - sign h||^2
+    eq. 10 L_quant = ||h - sign h||^2 / K
 
     L = proto L_proto + pair L_pair + rank L_rank + consistency L_cons + contrast L_con + quantisation L_quant
 
@@ -25,7 +25,7 @@ The slope beta grows from 1 to 1 + `sharpening` in training, so that little is l
 
 Completion. Eq. 4 is all there is: the gates need nothing in the place of what is missing, but with few complete items training would
 hardly see what goes together. Ablations put something there, for m not in s: "memory" z*_m = sum_j a_j v_mj with
-a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 over what subsets hide, weight `memory`;
+a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 / W over what subsets hide, weight `memory`;
 "mean completion" one learnt z*_m for all items, likewise.
 
 Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`_unihash_losses.lengths`), so
@@ -119,7 +119,8 @@ class UniHash(Method):
         "without gates": {"fusion": "mean"},
         "without subsets": {"subsets": False},
         "without consistency": {"consistency": 0.0},
-        "with contrast": {"contrast": 0.3},
+        "with contrast": {"contrast": 0.3},  # as it is by default; the recipes have none
+        "without contrast": {"contrast": 0.0},
         "without prototypes": {"proto": 0.0},
         "without pairs": {"pair": 0.0},
         "without ranking": {"rank": 0.0},
@@ -241,11 +242,12 @@ class UniHash(Method):
 
     def _latents(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
         """z_m (B, M, W); zeros where a modality is missing."""
-        latents = [observed_only(self.encoders[m], x, present[:, i], self.config.width) for i, (m, x) in enumerate(features.items())]
+        width = self.config.width
+        latents = [observed_only(self.encoders[m], x, present[:, i], width, least=1) for i, (m, x) in enumerate(features.items())]
         return torch.stack(latents, dim=1)
 
     def _fused(self, latents: Tensor, there: Tensor) -> tuple[Tensor, Tensor | None]:
-        """f* (B, W) of eq. 2 to 4, and z* (B, M, W) where modalities are completed."""
+        """f (B, W) of eq. 2, and z* (B, M, W) where modalities are completed."""
         known = self._gated(latents, there)
         if self.recall is None:
             return known, None
@@ -260,7 +262,7 @@ class UniHash(Method):
         return torch.einsum("bm,bmw->bw", weights / weights.sum(dim=1, keepdim=True), latents)
 
     def _recollection(self, recalled: Tensor | None, latents: Tensor, hidden: Tensor) -> Tensor:
-        """L_mem (eq. 10), a mean over latents (B, M, W) where `hidden` is True."""
+        """L_mem (eq. 11), a mean over latents (B, M, W) where `hidden` is True."""
         if recalled is None:
             return latents.new_zeros(())
         errors = (recalled - latents.detach()).square().mean(dim=2)
@@ -273,7 +275,7 @@ class UniHash(Method):
 
 
 def _batches(data: TrainData, size: int, generator: torch.Generator) -> list[Tensor]:
-    """All items in a random order; where few have labels, these come again until each batch is half of them."""
+    """All items in a random order; where few have labels, each batch has up to half its size of these, beside its share of the others."""
     if data.labelled is None or data.labelled.all() or not data.labelled.any():
         return batches(len(data), size, generator, data.device)
     known, unknown = (rows.nonzero().flatten() for rows in (data.labelled, ~data.labelled))

@@ -90,7 +90,7 @@ def test_a_baseline_has_neither_settings_nor_options() -> None:
 def test_how_a_case_is_described() -> None:
     assert str(tiny_case(pdr=0.5)) == "tiny, 16 bits, PDR 0.5, seed 0"
     case = tiny_case(variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"), labelled=0.1)
-    assert case.describe() == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, 10% labelled"
+    assert case.describe() == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, labelled 0.1"
 
 
 def test_values_that_cannot_be_used() -> None:

@@ -102,6 +102,13 @@ def test_what_is_drawn() -> None:
     assert image.get_title() == "image"
 
 
+def test_shares_of_labels_are_lines_of_their_own() -> None:
+    found = groups([line(pdr=pdr, labelled=share) for share in (0.1, 1.0) for pdr in (0.9, 0.1)])
+    drawn = pictures._lines(found, "pdr")
+    assert [each.name for each in drawn] == ["tiny, labelled 0.1", "tiny, labelled 1"]
+    assert all(len(each.groups) == 2 for each in drawn)
+
+
 def test_figures_are_checked_early(tmp_path: Path) -> None:
     pictures.check(None, [], "--figure-pdr needs several --pdr")
     pictures.check(tmp_path / "a.png", [0.1, 0.5], "--figure-pdr needs several --pdr")

@@ -161,3 +161,10 @@ def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(d
     assert {name: line["map"][name] for name in before["map"]} == before["map"]
     assert "agreement" not in before
     assert 0.5 < line["agreement"] < 1, "more than by chance"
+
+
+def test_incomplete_queries_have_no_agreement_and_lose_nothing(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.load("tiny"), "one_space", True)
+    gaps = np.arange(len(data.query))[:, None] % 2 == np.arange(2)
+    line = run(tiny_case("tiny"), Dataset(data.name, data.train, data.query.hide(gaps), data.retrieval))
+    assert "agreement" not in line and line["map"]["image"] > 0
