@@ -83,16 +83,13 @@ def open_indexes(connection: Connection, collections: Sequence[str], encoder: Ha
     """These collections, made with the bundle of the encoder, with codes of this length where one is asked for.
 
     Raises:
-        InputError: another length.
         InputError, MismatchError, MilvusError: as `HashIndex.open` and `HashIndex.check`.
     """
     from milvus_ichash.index.hash_index import HashIndex
 
     indexes = [HashIndex.open(connection, name) for name in collections]
     for index in indexes:
-        index.check(encoder.manifest)
-        if bits not in (None, index.bits):
-            raise InputError(f"collection '{index.collection}' holds codes of {index.bits} bits, not {bits}: leave --bits out.")
+        index.check(encoder.manifest, bits)
     return indexes
 
 

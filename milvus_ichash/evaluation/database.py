@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from milvus_ichash.codes import Codes
+from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Labels
 from milvus_ichash.evaluation.tasks import alone_code
@@ -47,6 +47,10 @@ class Database:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def cut(self, bits: int) -> Database:
+        """The same rows with the first `bits` of their codes."""
+        return replace(self, codes={name: cut(codes, bits // 8) for name, codes in self.codes.items()})
 
 
 def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> Database:

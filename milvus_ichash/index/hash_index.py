@@ -133,8 +133,13 @@ class HashIndex:
         with connection.calling("list the collections"):
             return bool(connection.client.has_collection(collection, timeout=connection.timeout))
 
-    def check(self, manifest: Manifest) -> None:
-        """Raise MismatchError where the codes of this bundle do not belong with those of the collection."""
+    def check(self, manifest: Manifest, bits: int | None = None) -> None:
+        """Whether codes of this bundle belong with those of the collection.
+
+        Raises:
+            MismatchError: they do not.
+            InputError: the collection's have another length than `bits`, where that is given.
+        """
         if manifest.fingerprint != self.fingerprint:
             raise MismatchError(
                 f"collection '{self.collection}' holds codes of the bundle {self.fingerprint} ({self.method}, {self.bits} bits), and this "
@@ -146,6 +151,10 @@ class HashIndex:
                 f"collection '{self.collection}' holds codes cut to {self.bits} bits, and this bundle's manifest says that they can have "
                 f"{', '.join(map(str, manifest.lengths))}: take the bundle as it was when the collection was made, or make the collection "
                 "anew with `ingest --recreate`."
+            )
+        if bits not in (None, self.bits):
+            raise InputError(
+                f"collection '{self.collection}' holds codes of {self.bits} bits, not {bits}: leave --bits out, or take another collection."
             )
 
     def batch(

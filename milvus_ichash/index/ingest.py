@@ -204,7 +204,7 @@ class _Load:
         connection, collection = planned.connection, planned.collection
         description, id_kind = schema.describe(connection, collection)
         index = HashIndex(connection, collection, description, id_kind)
-        index.check(self.manifest)
+        index.check(self.manifest, options.bits)
         if id_kind != planned.id_kind:
             raise InputError(
                 f"{self.source.info.path} has ids of type {planned.id_kind}, and the collection '{collection}' of type {id_kind}."
@@ -212,11 +212,6 @@ class _Load:
         if options.codes is not None and set(options.codes) != set(index.codes):
             raise InputError(
                 f"the collection '{collection}' stores {', '.join(index.codes)}, not {', '.join(options.codes)}: leave --codes out."
-            )
-        if options.bits not in (None, index.bits):
-            raise InputError(
-                f"the collection '{collection}' holds codes of {index.bits} bits, not {options.bits}: leave --bits out, or take another "
-                "collection."
             )
         index.index = schema.complete(connection, collection, description, self.spec)
         check_index(collection, index.index, options.index, options.nlist, self.spec)

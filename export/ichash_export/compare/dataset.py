@@ -110,6 +110,17 @@ def hold_out(data: Dataset, number: int) -> Dataset:
     return Dataset(f"{data.name}, {number} held out", data.train.take(~chosen), queries, data.retrieval.take(elsewhere))
 
 
+def labels_of(table: FeatureTable) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """The table's labels, uint8 (N, C).
+
+    Raises:
+        InputError: it has none.
+    """
+    if table.labels is None:
+        raise InputError("the data have no labels.")
+    return table.labels
+
+
 class TableSource(FeatureSource):
     """A table in memory, as a source."""
 

@@ -15,9 +15,10 @@ import torch
 
 from ichash_export import baselines
 from ichash_export.compare.case import COMPLETE, Case, Line
-from ichash_export.compare.dataset import Dataset, TableSource
+from ichash_export.compare.dataset import Dataset, TableSource, labels_of
 from ichash_export.compare.unlabelled import with_labels
 from ichash_export.compare.unseen import without_unseen
+from ichash_export.methods import registry
 from ichash_export.options import TrainingOptions
 from ichash_export.preparation import masked
 from ichash_export.to_onnx import export_bundle
@@ -25,7 +26,7 @@ from ichash_export.training import train
 from milvus_ichash import __version__
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
-from milvus_ichash.evaluation.database import encode_database
+from milvus_ichash.evaluation.database import Database, encode_database
 from milvus_ichash.evaluation.harness import Settings, evaluate
 from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.evaluation.retrievers import ExactRetriever
@@ -82,11 +83,6 @@ def tables(case: Case, data: Dataset) -> Tables:
     return Tables(training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None}))
 
 
-def run(case: Case, data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None) -> Line:
-    """Train and measure one case; see `run_together`."""
-    return run_together((case,), data, device=device, note=note)[0]
-
-
 def run_together(
     cases: Sequence[Case], data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None
 ) -> list[Line]:
@@ -123,7 +119,8 @@ def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note
         manifest = export_bundle(trained, Path(folder) / "bundle")
         encoder = HashEncoder.load(Path(folder) / "bundle", device="cpu", threads=threads)
         alone = given.retrieval.modalities if trained.model.method.one_space else ()
-        measured = [_measured(case, encoder.cut(length), given, alone, Path(folder)) for length in lengths]
+        database = encode_database(encoder, TableSource(Path(folder), given.retrieval), alone)
+        measured = [_measured(case, encoder.cut(length), database.cut(length), given) for length in lengths]
     of_the_training = {
         **taken,
         "threads": threads,
@@ -137,18 +134,18 @@ def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note
     return [{**figures, **of_the_training} for figures in measured]
 
 
-def _measured(case: Case, encoder: HashEncoder, given: Tables, alone: Sequence[str], folder: Path) -> Line:
-    database = encode_database(encoder, TableSource(folder, given.retrieval), alone)
+def _measured(case: Case, encoder: HashEncoder, database: Database, given: Tables) -> Line:
     settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
     result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
     cells = {name: cell for name, cell in result.cells.items() if cell.queries}
+    one_space = registry.load(case.method).one_space and len(given.query.modalities) > 1
     complete = int(given.query.present.all(axis=1).sum())
     return {
         "map": {name: round(cell.metrics[MAP], DIGITS) for name, cell in cells.items()},
         "random": {name: round(cell.metrics[RANDOM], DIGITS) for name, cell in cells.items()},
         "queries": {name: cell.queries for name, cell in cells.items()},
         "rows": {name: cell.rows for name, cell in cells.items()},
-        **({"agreement": round(agreement(encoder, given.query), DIGITS)} if len(alone) > 1 and complete > 1 else {}),
+        **({"agreement": round(agreement(encoder, given.query), DIGITS)} if one_space and complete > 1 else {}),
     }
 
 
@@ -187,6 +184,4 @@ def _random(query: FeatureTable, retrieval: FeatureTable) -> float:
 
 
 def _float_labels(table: FeatureTable) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if table.labels is None:
-        raise InputError("the data have no labels.")
-    return table.labels.astype(np.float32)
+    return labels_of(table).astype(np.float32)

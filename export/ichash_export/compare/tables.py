@@ -97,8 +97,8 @@ def _row(group: Group, everything: Sequence[Group], numbers: bool) -> Row:
     random = group.random(names)
     row["random"] = random if numbers else f"{random:.3f}"
     if any("agreement" in other.first for other in everything):
-        asked = all("agreement" in line for line in group.lines)
-        row["agreement"] = (group.mean("agreement") if numbers else f"{group.mean('agreement'):.3f}") if asked else None if numbers else ""
+        agreement = group.mean("agreement") if all("agreement" in line for line in group.lines) else None
+        row["agreement"] = agreement if numbers else "" if agreement is None else f"{agreement:.3f}"
     for column, name in (("seconds", "seconds"), ("CPU seconds", "cpu_seconds")):
         row[column] = round(group.mean(name), 1 if numbers else None)
     return {**row, "runs": len(group.lines)}

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ichash_export.compare.dataset import labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import fraction
@@ -36,15 +37,14 @@ def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
     exact = check_share(share)
     if exact == 1:
         return table
-    if table.labels is None:
-        raise InputError("the data have no labels.")
+    whole = labels_of(table)
     known = np.ones(len(table), np.bool_) if table.labelled is None else table.labelled
     # A stream of its own, beside those of the mask, the validation part and the unseen classes.
     order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(known))
-    labels = table.labels[order]
+    labels = whole[order]
     first = np.zeros(len(order), np.bool_)
     first[labels.argmax(axis=0)[labels.any(axis=0)]] = True
     chosen = order[np.argsort(~first, kind="stable")][: math.ceil(len(order) * exact)]
     labelled = np.zeros(len(table), np.bool_)
     labelled[chosen] = True
-    return replace(table, labels=table.labels * labelled[:, None], labelled=labelled)
+    return replace(table, labels=whole * labelled[:, None], labelled=labelled)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ichash_export.compare.dataset import Dataset
+from ichash_export.compare.dataset import Dataset, labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import fraction
@@ -48,7 +48,7 @@ def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
     if not Fraction(0) < exact < 1:
         raise InputError(f"--unseen-share {share}: a share of the classes is more than 0 and less than 1.")
     names = class_names(data.train)
-    there = np.flatnonzero(_labels(data.query).any(axis=0) & _labels(data.retrieval).any(axis=0))
+    there = np.flatnonzero(labels_of(data.query).any(axis=0) & labels_of(data.retrieval).any(axis=0))
     wanted = max(1, math.floor(len(names) * exact))
     if wanted > len(there) or wanted == len(names):
         raise InputError(f"--unseen-share {share}: of {len(names)} classes {wanted} cannot be kept out; {len(there)} can be queried.")
@@ -68,8 +68,8 @@ def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
         InputError: no training item or no query is left.
     """
     columns = np.isin(class_names(data.train), unseen)
-    train = data.train.take(~_labels(data.train)[:, columns].any(axis=1))
-    query = data.query.take(_labels(data.query)[:, columns].any(axis=1))
+    train = data.train.take(~labels_of(data.train)[:, columns].any(axis=1))
+    query = data.query.take(labels_of(data.query)[:, columns].any(axis=1))
     for table, what in ((train, "training item has none"), (query, "query has one")):
         if not len(table):
             raise InputError(f"with the classes {listing(unseen, 5)} unseen nothing is left: no {what} of them.")
@@ -78,10 +78,4 @@ def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
 
 def _only(table: FeatureTable, columns: Mask) -> FeatureTable:
     names = tuple(name for name, chosen in zip(class_names(table), columns, strict=True) if chosen)
-    return replace(table, labels=_labels(table)[:, columns], label_names=names)
-
-
-def _labels(table: FeatureTable) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    if table.labels is None:
-        raise InputError("the data have no labels.")
-    return table.labels
+    return replace(table, labels=labels_of(table)[:, columns], label_names=names)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from support.tiny import plugin
 from ichash_export import baselines
 from ichash_export.compare.case import BASELINE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
-from ichash_export.compare.running import run, run_together, tables
+from ichash_export.compare.running import run_together, tables
 from ichash_export.methods import registry
 from ichash_export.options import TrainingOptions
 from ichash_export.to_onnx import export_bundle
@@ -32,6 +33,11 @@ from milvus_ichash.runtime.encoder import HashEncoder
 def methods() -> Iterator[None]:
     with plugin():
         yield
+
+
+def run(case: Case, data: Dataset) -> dict[str, Any]:
+    """The figures of one case."""
+    return run_together((case,), data)[0]
 
 
 @pytest.fixture(scope="module")

@@ -91,3 +91,12 @@ def test_fused_codes_of_one_modality_alone(make_bundle: Callable[..., Path], tmp
     assert np.array_equal(found.codes["code"], encode_database(encoder, source).codes["code"])
     cross = HashEncoder.load(make_bundle(fused=False))
     assert list(encode_database(cross, source, ["text"]).codes) == ["image_code", "text_code"], "those are of one modality as they are"
+
+
+def test_a_cut_database_has_the_first_bits_of_its_codes(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    encoder = HashEncoder.load(make_bundle(bits=64, nested=(16, 64)), threads=1)
+    source = open_source(write_npz(tmp_path / "rows.npz", items(30)))
+    whole, cut = encode_database(encoder, source), encode_database(encoder.cut(16), source)
+    np.testing.assert_array_equal(whole.cut(16).codes["code"], cut.codes["code"])
+    np.testing.assert_array_equal(whole.cut(16).ids, cut.ids)
+    assert whole.cut(64).codes["code"].shape == (30, 8)
