@@ -37,7 +37,7 @@ test-server: $(VENV)/dev.stamp
 # All tests run with the newest pymilvus; these are those that talk to Milvus most.
 OTHER = PYTHONPATH=$(abspath $(VENV))/pymilvus-2.6 $(BIN)/python -m pytest
 test-pymilvus-2.6: $(VENV)/pymilvus-2.6.stamp
-	$(OTHER) tests/milvus_ichash/index
+	$(OTHER) tests/milvus_ichash/index tests/milvus_ichash/ingestion
 	set -- env $(OTHER) tests/server/test_index_on_a_server.py tests/server/test_traps.py; $(IN_CLOSED)
 
 $(VENV)/pymilvus-2.6.stamp: $(VENV)/dev.stamp

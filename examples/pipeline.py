@@ -17,11 +17,11 @@ from PIL import Image
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from ichash_export.to_onnx import export_bundle
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import export_bundle
+from ichash_export.train.training import train
 from milvus_ichash import HashEncoder, HashIndex
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import connect
+from milvus_ichash.index.connection import connect
 from milvus_ichash.settings import load_settings
 
 
@@ -51,7 +51,9 @@ with tempfile.TemporaryDirectory() as folder:
     encoder = HashEncoder.load(f"{folder}/bundle")
     with connect(load_settings(uri=f"{folder}/milvus.db")) as connection:
         index = HashIndex.create(connection, "clipart", encoder.manifest)
-        index.upsert(table.ids, encoder.encode_table(table), table.present, payload={"title": [row["title"] for row in rows]})
+        index.upsert(
+            table.ids, encoder.encode_table(table), table.present, payload={"title": [row["title"] for row in rows]}
+        )
 
         query = words.transform(["sailing boat"]).toarray().astype(np.float32)
         hits = index.search(encoder.encode(text=query)["code"], top_k=5, output_fields=["title"])

@@ -19,9 +19,9 @@ import numpy as np
 
 from milvus_ichash.bundle import CodeOutput, Manifest, Modality
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.index.client import connect
+from milvus_ichash.index.connection import connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec, default_nlist
+from milvus_ichash.index.index_building import IndexSpec, default_nlist
 from milvus_ichash.settings import MilvusSettings
 
 BITS = 128
@@ -90,7 +90,8 @@ def write(index: HashIndex, rows: int) -> None:
         seconds += time.perf_counter() - start
         if written - told >= rows // 5 or written == rows:
             print(
-                f"| {written:,} | {written / seconds:,.0f} | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} |", flush=True
+                f"| {written:,} | {written / seconds:,.0f} | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} |",
+                flush=True,
             )
             told = written
     print()
@@ -105,7 +106,9 @@ def measure(index: HashIndex, rows: int, count: int, nlists: list[int]) -> None:
     start = time.perf_counter()
     kth = exact_distances(index, queries)
     print(f"Read back, checked and ranked here ({count} queries) in {time.perf_counter() - start:.1f} s.\n", flush=True)
-    print("| index | nprobe | recall@10 | p50, ms | p95, ms | queries/s | of it our own, ms |\n|---|---|---|---|---|---|---|")
+    print(
+        "| index | nprobe | recall@10 | p50, ms | p95, ms | queries/s | of it our own, ms |\n|---|---|---|---|---|---|---|"
+    )
     report(index, queries, kth, None)
     for nlist in nlists:
         start = time.perf_counter()
@@ -129,13 +132,18 @@ def exact_distances(index: HashIndex, queries: Codes) -> np.ndarray:
 
 def report(index: HashIndex, queries: Codes, kth: np.ndarray, nprobe: int | None) -> None:
     """One line: single queries one after the other, ours and the bare client's in turns."""
-    spec, client = index.index, index.connection.client
+    spec, client = index.spec, index.connection.client
     params = {"metric_type": "HAMMING", "params": {} if nprobe is None else {"nprobe": nprobe}}
 
     def bare(query: Codes) -> object:
         # Ours are Bounded too, some seconds after the collection changed.
         return client.search(
-            index.collection, [query.tobytes()], anns_field="code", limit=TOP_K, search_params=params, consistency_level="Bounded"
+            index.collection,
+            [query.tobytes()],
+            anns_field="code",
+            limit=TOP_K,
+            search_params=params,
+            consistency_level="Bounded",
         )
 
     ours, own, hits = [], [], 0
@@ -148,7 +156,14 @@ def report(index: HashIndex, queries: Codes, kth: np.ndarray, nprobe: int | None
         hits += int((found.distances[0][: found.counts[0]] <= kth[i]).sum())
     p50, p95 = statistics.median(ours) * 1e3, float(np.percentile(ours, 95)) * 1e3
     name = spec.kind if spec.nlist is None else f"{spec.kind}, nlist {spec.nlist}"
-    line = (name, nprobe or "", f"{hits / TOP_K / len(queries):.3f}", f"{p50:.2f}", f"{p95:.2f}", f"{1 / statistics.mean(ours):.0f}")
+    line = (
+        name,
+        nprobe or "",
+        f"{hits / TOP_K / len(queries):.3f}",
+        f"{p50:.2f}",
+        f"{p95:.2f}",
+        f"{1 / statistics.mean(ours):.0f}",
+    )
     print("| " + " | ".join(map(str, line)) + f" | {statistics.median(own) * 1e3:.2f} |", flush=True)
 
 

@@ -47,7 +47,9 @@ class Modality(_Strict):
     @classmethod
     def _usable(cls, name: str) -> str:
         if not _NAME.fullmatch(name) or name == PRESENT:
-            raise ValueError(f"'{name}' cannot name a modality: use letters, digits and underscores, a letter first, and not '{PRESENT}'")
+            raise ValueError(
+                f"'{name}' cannot name a modality: use letters, digits and underscores, a letter first, and not '{PRESENT}'"
+            )
         return name
 
 
@@ -131,7 +133,9 @@ class Manifest(_Strict):
         for name in (*named, *self.raw):
             if name not in known:
                 raise ValueError(f"'{name}' is none of the modalities {', '.join(known)}")
-        if self.nested and (list(self.nested) != sorted(set(self.nested)) or self.nested[-1] != self.bits or self.nested[0] < 1):
+        if self.nested and (
+            list(self.nested) != sorted(set(self.nested)) or self.nested[-1] != self.bits or self.nested[0] < 1
+        ):
             raise ValueError(f"nested must be rising lengths up to the {self.bits} bits of the codes")
         if any(length % 8 for length in self.nested):
             raise ValueError("nested lengths must be multiples of 8")
@@ -172,7 +176,10 @@ class Manifest(_Strict):
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the codes this bundle makes."""
-        raw = {name: {**step.model_dump(), "sha256": self.files.get(_file_of(step))} for name, step in sorted(self.raw.items())}
+        raw = {
+            name: {**step.model_dump(), "sha256": self.files.get(_file_of(step))}
+            for name, step in sorted(self.raw.items())
+        }
         decides = {
             "bit_rule": BIT_RULE,
             "bits": self.bits,
@@ -211,12 +218,16 @@ def read_manifest(bundle: str | Path) -> Manifest:
     try:
         content = json.loads(path.read_text("utf-8"))
         if isinstance(content, dict) and content.get("format") != FORMAT:
-            raise InputError(f"'{path}' is of bundle format {content.get('format')!r}; this version reads format {FORMAT}.")
+            raise InputError(
+                f"'{path}' is of bundle format {content.get('format')!r}; this version reads format {FORMAT}."
+            )
         manifest = Manifest.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' is not JSON ({error}): export the bundle again.") from error
     except ValidationError as error:
-        raise InputError(f"'{path}' does not describe a bundle: {_first_problem(error)}. Export the bundle again.") from error
+        raise InputError(
+            f"'{path}' does not describe a bundle: {_first_problem(error)}. Export the bundle again."
+        ) from error
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
     check_bits(manifest.bits)
@@ -250,11 +261,15 @@ def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
     target = Path(folder)
     is_bundle = (target / MANIFEST).is_file()
     if target.exists() and not (overwrite and is_bundle):
-        hint = "use --overwrite to replace it" if is_bundle else "it is not a bundle, so it is left alone; choose another"
+        hint = (
+            "use --overwrite to replace it" if is_bundle else "it is not a bundle, so it is left alone; choose another"
+        )
         raise InputError(f"'{target}' exists already: {hint}.")
 
 
-def save(folder: str | Path, manifest: Manifest, files: Mapping[str, Path | bytes], *, overwrite: bool = False) -> Manifest:
+def save(
+    folder: str | Path, manifest: Manifest, files: Mapping[str, Path | bytes], *, overwrite: bool = False
+) -> Manifest:
     """Write a bundle: into a temporary folder beside it, renamed at the end, so that no half of it is ever seen.
 
     Args:

@@ -26,7 +26,9 @@ def check_bits(bits: int) -> int:
         InputError: for any other number.
     """
     if bits <= 0 or bits % 8:
-        raise InputError(f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128.")
+        raise InputError(
+            f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128."
+        )
     return bits
 
 

@@ -27,7 +27,8 @@ class FeatureTable:
             present may hold anything.
         present: bool (N, M); True where the item has the modality. Every row has at least one.
         labels: uint8 (N, C), multi-hot, or None where the data has no labels.
-        labelled: bool (N,); False where an item's labels are unknown (its row of `labels` is zero). None: all are known.
+        labelled: bool (N,); False where an item's labels are unknown (its row of `labels` is zero). None: all are
+            known.
         label_names: the C names, or None.
         payload: further columns, each a sequence of N values that Milvus can store.
         first_row: number of the first row in its file, so that messages name rows as the file has them.
@@ -76,7 +77,8 @@ class FeatureTable:
     ) -> FeatureTable:
         """Make a table from arrays with gaps, and check it.
 
-        A row of a modality is missing where `present` says so, or where all of it is NaN. A row of zeros is not missing.
+        A row of a modality is missing where `present` says so, or where all of it is NaN. A row of zeros is not
+        missing.
 
         Raises:
             InputError: names the row that has no modality, or NaN or infinity in a modality that it does have.

@@ -33,8 +33,8 @@ def pdr_mask(present: Mask, pdr: Share, seed: int) -> Mask:
     """Take one modality away from a share of the rows, half of them lacking each (for M modalities, one M-th).
 
     floor(N * pdr) rows are incomplete in the end. Modality m lacks in floor(incomplete / M) of them, and the first
-    (incomplete mod M) modalities in one more: of images and text, floor(incomplete / 2) rows are image-only and the rest
-    text-only. Rows chosen for a smaller PDR are among those for a larger one with the same seed.
+    (incomplete mod M) modalities in one more: of images and text, floor(incomplete / 2) rows are image-only and the
+    rest text-only. Rows chosen for a smaller PDR are among those for a larger one with the same seed.
 
     Args:
         present: bool (N, M), what the data has by nature. A row that lacks several modalities counts for the first.
@@ -49,11 +49,15 @@ def pdr_mask(present: Mask, pdr: Share, seed: int) -> Mask:
     """
     share = fraction(pdr, "PDR")
     if not 0 <= share < 1:
-        raise InputError(f"a PDR of {pdr} is not possible: it is the share of incomplete rows, at least 0 and less than 1.")
+        raise InputError(
+            f"a PDR of {pdr} is not possible: it is the share of incomplete rows, at least 0 and less than 1."
+        )
     rows, modalities = present.shape
     incomplete = floor(rows * share)
     if incomplete and modalities < 2:
-        raise InputError(f"a PDR of {pdr} needs two modalities or more: a row that lacks its only one has nothing left.")
+        raise InputError(
+            f"a PDR of {pdr} needs two modalities or more: a row that lacks its only one has nothing left."
+        )
     even, odd = divmod(incomplete, modalities)
     return _take_away(present, [even + (m < odd) for m in range(modalities)], seed)
 
@@ -79,7 +83,9 @@ def partition_mask(present: Mask, partition: str | Sequence[Share], seed: int) -
     paired_share, image_share, text_share = _partition(partition)
     rows, modalities = present.shape
     if modalities != 2:
-        raise InputError(f"a partition into paired, image-only and text-only rows needs two modalities; there are {modalities}.")
+        raise InputError(
+            f"a partition into paired, image-only and text-only rows needs two modalities; there are {modalities}."
+        )
     single = rows - floor(rows * paired_share)
     image_only = floor(single * image_share / (image_share + text_share)) if single else 0
     return _take_away(present, [single - image_only, image_only], seed)
@@ -136,7 +142,9 @@ def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fr
     shares = [fraction(share, "partition") for share in partition]
     total = sum(shares, Fraction(0))
     if len(shares) != 3 or min(shares) < 0 or total not in (1, 100):
-        raise InputError("a partition is three shares (paired, image-only, text-only), none negative, that make 1 or 100 together.")
+        raise InputError(
+            "a partition is three shares (paired, image-only, text-only), none negative, that make 1 or 100 together."
+        )
     paired, image, text = (share / total for share in shares)
     return paired, image, text
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-# A runner in the background (`make test &`) has SIGINT ignored, and so would have every program that the tests interrupt.
+# A runner in the background (`make test &`) has SIGINT ignored, and so would have every program that the tests
+# interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.append(str(Path(__file__).parent))  # for `support`, which is no package of the project
 

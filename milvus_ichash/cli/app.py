@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 
 from milvus_ichash import __version__
-from milvus_ichash.cli.compare import compare
-from milvus_ichash.cli.delete import delete
-from milvus_ichash.cli.doctor import doctor
-from milvus_ichash.cli.evaluate import evaluate
-from milvus_ichash.cli.export import export
-from milvus_ichash.cli.import_ import import_
-from milvus_ichash.cli.index import index
-from milvus_ichash.cli.ingest import ingest
-from milvus_ichash.cli.inspect import inspect
-from milvus_ichash.cli.knowledge import knowledge
-from milvus_ichash.cli.methods import methods
-from milvus_ichash.cli.query import query
-from milvus_ichash.cli.train import train
+from milvus_ichash.cli.commands.compare import compare
+from milvus_ichash.cli.commands.delete import delete
+from milvus_ichash.cli.commands.doctor import doctor
+from milvus_ichash.cli.commands.evaluate import evaluate
+from milvus_ichash.cli.commands.export import export
+from milvus_ichash.cli.commands.import_ import import_
+from milvus_ichash.cli.commands.index import index
+from milvus_ichash.cli.commands.ingest import ingest
+from milvus_ichash.cli.commands.inspect import inspect
+from milvus_ichash.cli.commands.knowledge import knowledge
+from milvus_ichash.cli.commands.methods import methods
+from milvus_ichash.cli.commands.query import query
+from milvus_ichash.cli.commands.train import train
 
 app = typer.Typer(
     name="milvus-ichash",
@@ -39,7 +39,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def program(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Hash codes for items with missing modalities, kept and searched in Milvus."""
 

@@ -59,18 +59,29 @@ UriOption = Annotated[
     ),
 ]
 TokenOption = Annotated[
-    str | None, typer.Option("--token", help="Token or user:password. Better: MILVUS_TOKEN.", rich_help_panel=_MILVUS, show_default=False)
+    str | None,
+    typer.Option(
+        "--token", help="Token or user:password. Better: MILVUS_TOKEN.", rich_help_panel=_MILVUS, show_default=False
+    ),
 ]
 DbOption = Annotated[
-    str | None, typer.Option("--db-name", help="Database on the server. Also MILVUS_DB_NAME.", rich_help_panel=_MILVUS, show_default=False)
+    str | None,
+    typer.Option(
+        "--db-name", help="Database on the server. Also MILVUS_DB_NAME.", rich_help_panel=_MILVUS, show_default=False
+    ),
 ]
 TimeoutOption = Annotated[
     float | None,
     typer.Option(
-        "--timeout", help="Seconds before a call to Milvus is given up. Also MILVUS_TIMEOUT.", rich_help_panel=_MILVUS, show_default="30"
+        "--timeout",
+        help="Seconds before a call to Milvus is given up. Also MILVUS_TIMEOUT.",
+        rich_help_panel=_MILVUS,
+        show_default="30",
     ),
 ]
-CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=_MILVUS)]
+CollectionOption = Annotated[
+    str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=_MILVUS)
+]
 IndexOption = Annotated[
     IndexName | None,
     typer.Option(
@@ -83,22 +94,35 @@ IndexOption = Annotated[
 NlistOption = Annotated[
     int | None,
     typer.Option(
-        "--nlist", help="Cells of BIN_IVF_FLAT, 1 to 65,536.", rich_help_panel="Index", show_default="the power of two next to √rows"
+        "--nlist",
+        help="Cells of BIN_IVF_FLAT, 1 to 65,536.",
+        rich_help_panel="Index",
+        show_default="the power of two next to √rows",
     ),
 ]
 WaitOption = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index")
+    bool,
+    typer.Option(
+        "--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index"
+    ),
 ]
 PatienceOption = Annotated[
     float,
     typer.Option(
-        "--patience", help="Seconds for which a call is tried again while a server is busy or gone.", min=0, rich_help_panel=_MILVUS
+        "--patience",
+        help="Seconds for which a call is tried again while a server is busy or gone.",
+        min=0,
+        rich_help_panel=_MILVUS,
     ),
 ]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Bundle folder, as `train` and `export` write it.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto: CUDA where onnxruntime has it, else CPU.")]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How results are written to stdout.", rich_help_panel=_OUTPUT)]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.", rich_help_panel=_OUTPUT)]
+FormatOption = Annotated[
+    Format, typer.Option("--format", "-f", help="How results are written to stdout.", rich_help_panel=_OUTPUT)
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.", rich_help_panel=_OUTPUT)
+]
 
 ModalityOption = Annotated[
     list[str] | None,
@@ -109,9 +133,12 @@ ModalityOption = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
-IdColumnOption = Annotated[str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_DATA, show_default="id")]
+IdColumnOption = Annotated[
+    str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_DATA, show_default="id")
+]
 LabelsColumnOption = Annotated[
-    str | None, typer.Option("--labels-column", help="Column with the labels.", rich_help_panel=_DATA, show_default="labels")
+    str | None,
+    typer.Option("--labels-column", help="Column with the labels.", rich_help_panel=_DATA, show_default="labels"),
 ]
 SplitOption = Annotated[
     SplitName | None,
@@ -119,7 +146,11 @@ SplitOption = Annotated[
 ]
 HoldoutOption = Annotated[
     int | None,
-    typer.Option("--holdout", help="Cut a file without splits: this many items, by lot, are its query split.", rich_help_panel=_DATA),
+    typer.Option(
+        "--holdout",
+        help="Cut a file without splits: this many items, by lot, are its query split.",
+        rich_help_panel=_DATA,
+    ),
 ]
 
 

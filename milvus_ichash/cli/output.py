@@ -162,10 +162,24 @@ def progress(description: str, total: int | None, *, quiet: bool = False) -> Ite
     if quiet or not console.is_terminal:
         yield lambda steps, said="": None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     said = TextColumn("{task.fields[said]}", markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), said)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        said,
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, said="")
         yield lambda steps, said="": bar.update(task, advance=steps, said=said)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from milvus_ichash.cli.options import SplitName
 
 if TYPE_CHECKING:
-    from milvus_ichash.io import Columns, FeatureSource
-    from milvus_ichash.io.source import Split
+    from milvus_ichash.io import ColumnNames, FeatureSource
+    from milvus_ichash.io.feature_source import Split
 
 
-def open_part(path: Path, usual: Split, split: SplitName | None, holdout: int | None, columns: Columns) -> FeatureSource:
+def open_part(
+    path: Path, usual: Split, split: SplitName | None, holdout: int | None, columns: ColumnNames
+) -> FeatureSource:
     """The split asked for, else the usual one, or all rows of a file without splits.
 
     Raises:

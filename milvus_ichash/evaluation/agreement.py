@@ -15,8 +15,8 @@ from milvus_ichash.runtime.encoder import HashEncoder
 def agreement(encoder: HashEncoder, table: FeatureTable) -> float:
     """Share of the other items that an item's own code is nearer than: 1.0 where each modality finds its item before any other.
 
-    An item's code from one modality alone is held against the codes of all items from another modality alone; an item as far as
-    its own does not count as farther. The mean over the complete items and over the pairs of modalities.
+    An item's code from one modality alone is held against the codes of all items from another modality alone; an item
+    as far as its own does not count as farther. The mean over the complete items and over the pairs of modalities.
 
     Args:
         encoder: of fused codes.
@@ -29,7 +29,9 @@ def agreement(encoder: HashEncoder, table: FeatureTable) -> float:
         raise InputError("agreement is asked of fused codes; these belong to a modality each.")
     complete = table.take(np.flatnonzero(table.present.all(axis=1)))
     if len(complete) < 2 or len(table.modalities) < 2:
-        raise InputError(f"agreement needs two complete items of two modalities; there are {len(complete)} of {len(table.modalities)}.")
+        raise InputError(
+            f"agreement needs two complete items of two modalities; there are {len(complete)} of {len(table.modalities)}."
+        )
     name = encoder.manifest.codes[0].name
     codes = [encoder.encode_table(complete.only(modality))[name] for modality in complete.modalities]
     shares = []

@@ -14,10 +14,10 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Labels
 from milvus_ichash.evaluation.tasks import alone_code
 from milvus_ichash.features import FeatureTable, Ids, Mask
-from milvus_ichash.io.columns import listing
+from milvus_ichash.io.column_rules import listing
 
 if TYPE_CHECKING:
-    from milvus_ichash.io.source import FeatureSource
+    from milvus_ichash.io.feature_source import FeatureSource
     from milvus_ichash.runtime.encoder import HashEncoder
 
 _BATCH = 4096
@@ -31,7 +31,8 @@ class Database:
         ids: (N,) int64 or object of str.
         labels: multi-hot uint8 (N, C); zeros where a row's labels are unknown.
         label_names: the C names, or None.
-        all_classes: False where there may be more classes than these, of which no row was seen (a collection without names).
+        all_classes: False where there may be more classes than these, of which no row was seen (a collection without
+            names).
         present: bool (N, M), in the order of `modalities`: what was observed, not completed.
         modalities: M names.
         codes: uint8 (N, bits / 8) by the code's name; empty where the codes stay in Milvus.
@@ -59,13 +60,16 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence
     Args:
         encoder: makes the codes.
         source: the rows.
-        alone: modalities that fused codes are made from alone too, as `tasks.alone_code` names them; zeros in rows that lack it.
+        alone: modalities that fused codes are made from alone too, as `tasks.alone_code` names them; zeros in rows that
+            lack it.
 
     Raises:
         InputError: the source has no labels, or rows that cannot be encoded.
     """
     if source.info.classes is None:
-        raise InputError(f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with --labels-column.")
+        raise InputError(
+            f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with --labels-column."
+        )
     ids: list[Ids] = []
     labels: list[Labels] = []
     present: list[Mask] = []
@@ -99,7 +103,9 @@ def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None
     index = np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum()))
     highest = int(index.max(initial=-1))
     if index.min(initial=0) < 0 or (classes is not None and highest >= classes):
-        raise InputError(f"the collection holds class indices up to {highest}; expected 0 to {(classes or 0) - 1}: ingest it again.")
+        raise InputError(
+            f"the collection holds class indices up to {highest}; expected 0 to {(classes or 0) - 1}: ingest it again."
+        )
     labels = np.zeros((len(lists), classes or highest + 1), np.uint8)
     labels[np.repeat(np.arange(len(lists)), lengths), index] = 1
     return labels

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns, FeatureSource, Holdout, open_source
-from milvus_ichash.io.source import Split
+from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, open_source
+from milvus_ichash.io.feature_source import Split
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Files:
 
     query_file: Path
     database_file: Path
-    columns: Columns
+    columns: ColumnNames
     holdout: int | None
 
     def queries(self, split: Split | None) -> FeatureSource:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from milvus_ichash import __version__
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.asking import Settings as Settings
-from milvus_ichash.evaluation.asking import ask, homes, left_out, prepare
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
-from milvus_ichash.evaluation.result import Cell, EvaluationResult
-from milvus_ichash.evaluation.retrievers import Retriever
+from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
+from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
+from milvus_ichash.evaluation.task_queries import EvaluationSettings as EvaluationSettings
+from milvus_ichash.evaluation.task_queries import ask, homes, left_out, prepare
 from milvus_ichash.evaluation.tasks import Task, choose_tasks
 from milvus_ichash.features import FeatureTable
 
@@ -31,27 +31,28 @@ def evaluate(
     retriever: Retriever | Sequence[Retriever],
     *,
     tasks: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Measure how well queries find the rows that share a label with them.
 
     Args:
         encoder: makes the queries' codes, cut to the length of the database's; from the bundle that made those.
-        queries: with labels. One that is also a row of the database is left as it is; the result says how many there are.
-        retriever: ranks the database; several where the codes are stored in several places (a collection for each, say): every
-            task is measured on the one that stores its code.
+        queries: with labels. One that is also a row of the database is left as it is; the result says how many there
+            are.
+        retriever: ranks the database; several where the codes are stored in several places (a collection for each,
+            say): every task is measured on the one that stores its code.
         tasks: names; None: the usual ones (`tasks.choose_tasks`) that the stored codes allow.
         settings: how is measured.
         progress: told of each task and of the queries done.
 
     Raises:
         MismatchError: the codes of encoder and database come from different bundles.
-        InputError: no labels, classes that do not fit, an unknown task, a code that is stored in two places, or no query left in
-            any task.
+        InputError: no labels, classes that do not fit, an unknown task, a code that is stored in two places, or no
+            query left in any task.
         MilvusError: Milvus was not reached in time, or refused.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     retrievers = (retriever,) if isinstance(retriever, Retriever) else tuple(retriever)
     home = homes(retrievers)
     chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
@@ -72,15 +73,24 @@ def evaluate(
     return EvaluationResult(cells, measured_on(encoder, queries, retrievers, chosen, settings), tuple(notes))
 
 
-def _measure(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retriever, settings: Settings, progress: Progress) -> Cell:
+def _measure(
+    encoder: HashEncoder,
+    task: Task,
+    table: FeatureTable,
+    retriever: Retriever,
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> TaskResult:
     asked = ask(encoder, task, table, retriever, settings.part)
     blocks: list[Scores] = []
     with progress(task.name, len(asked.codes)) as advance:
         some = len(asked.codes) > 0
-        for ranked in retriever.ranked(task.stored_code, asked.codes, asked.labels, asked.required, settings.ties) if some else ():
+        for ranked in (
+            retriever.ranked(task.stored_code, asked.codes, asked.labels, asked.required, settings.ties) if some else ()
+        ):
             blocks.append(score(ranked, settings.at_k, settings.normalisation))
             advance(len(ranked.near))
-    return Cell(
+    return TaskResult(
         task=task.name,
         asked=task.asked,
         code=task.stored_code,
@@ -118,7 +128,11 @@ def _means(blocks: Sequence[Scores]) -> dict[str, Any]:
 
 
 def measured_on(
-    encoder: HashEncoder, queries: FeatureTable, retrievers: Sequence[Retriever], chosen: Sequence[Task], settings: Settings
+    encoder: HashEncoder,
+    queries: FeatureTable,
+    retrievers: Sequence[Retriever],
+    chosen: Sequence[Task],
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """What the result says of where its figures come from; several retrievers are listed under "collections"."""
     manifest = encoder.manifest
@@ -145,7 +159,7 @@ def measured_on(
     }
 
 
-def _remarks(cell: Cell) -> list[str]:
+def _remarks(cell: TaskResult) -> list[str]:
     remarks = []
     if cell.without_modality or cell.unlabelled or cell.without_relevant:
         remarks.append(f"{left_out(cell.task, cell.asked, cell.queries, cell)}.")

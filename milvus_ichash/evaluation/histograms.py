@@ -22,7 +22,9 @@ _ROWS = 1 << 15
 """Rows of one block: its scratch arrays stay in the cache of a core."""
 
 
-def joint_histograms(query_codes: Codes, codes: Codes, query_labels: Labels, labels: Labels, *, graded: bool = True) -> Counts:
+def joint_histograms(
+    query_codes: Codes, codes: Codes, query_labels: Labels, labels: Labels, *, graded: bool = True
+) -> Counts:
     """Count the database rows by Hamming distance from each query and by labels shared with it.
 
     Args:
@@ -132,7 +134,9 @@ def _words(packed: npt.NDArray[np.uint8]) -> Words:
 
 def _check(query_codes: Codes, codes: Codes, query_labels: Labels, labels: Labels) -> None:
     if query_codes.shape[1] != codes.shape[1]:
-        raise InputError(f"the queries have codes of {query_codes.shape[1] * 8} bits, the database of {codes.shape[1] * 8}.")
+        raise InputError(
+            f"the queries have codes of {query_codes.shape[1] * 8} bits, the database of {codes.shape[1] * 8}."
+        )
     if query_labels.shape[1] != labels.shape[1]:
         raise InputError(f"the queries have {query_labels.shape[1]} classes, the database {labels.shape[1]}.")
     for what, some_codes, some_labels in (("query", query_codes, query_labels), ("database", codes, labels)):

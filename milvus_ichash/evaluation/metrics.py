@@ -49,7 +49,11 @@ class Groups:
     @classmethod
     def from_order(cls, shared: npt.NDArray[np.integer]) -> Groups:
         """One row per group, from the labels shared at each rank: (Q, ranks)."""
-        return cls(np.ones(shared.shape, np.int64), (shared > 0).astype(np.int64), gains(int(shared.max(initial=0)) + 1)[shared])
+        return cls(
+            np.ones(shared.shape, np.int64),
+            (shared > 0).astype(np.int64),
+            gains(int(shared.max(initial=0)) + 1)[shared],
+        )
 
 
 def gains(levels: int) -> Floats:
@@ -57,14 +61,17 @@ def gains(levels: int) -> Floats:
     return np.asarray(np.exp2(np.arange(levels)) - 1)
 
 
-def average_precision(groups: Groups, relevant: Counts, k: int | None = None, normalisation: Normalisation = "min(R,k)") -> Floats:
+def average_precision(
+    groups: Groups, relevant: Counts, k: int | None = None, normalisation: Normalisation = "min(R,k)"
+) -> Floats:
     """Expected average precision of each query, float64 (Q,); 0 where nothing is relevant.
 
     Args:
         groups: the ranking.
         relevant: int64 (Q,), relevant rows R in the database, returned or not.
         k: count the first k ranks only (AP@k); None: all.
-        normalisation: AP@k divides the sum of precisions by min(R, k), or by the number of relevant rows among the first k.
+        normalisation: AP@k divides the sum of precisions by min(R, k), or by the number of relevant rows among the
+            first k.
     """
     before = np.cumsum(groups.rows, axis=1) - groups.rows
     found = np.cumsum(groups.relevant, axis=1) - groups.relevant
@@ -84,8 +91,8 @@ def _total(groups: Groups, before: Counts, found: Counts, taken: Counts) -> Floa
 def _precision_sum(rows: Counts, relevant: Counts, before: Counts, found: Counts, taken: Counts) -> Floats:
     """Expected sum of the precisions at the relevant rows among the first `taken` of a group.
 
-    Rank i of a group of n rows, r of them relevant, is relevant with probability r/n, and then (i-1)(r-1)/(n-1) of the ranks
-    before it in the group are. With N rows and R relevant ones in earlier groups the sum over i = 1..m of
+    Rank i of a group of n rows, r of them relevant, is relevant with probability r/n, and then (i-1)(r-1)/(n-1) of the
+    ranks before it in the group are. With N rows and R relevant ones in earlier groups the sum over i = 1..m of
 
         r/n * (R + 1 + (i-1) s) / (N + i),   s = (r-1)/(n-1)
 
@@ -109,7 +116,9 @@ def _average_precision_by_hits(groups: Groups, before: Counts, found: Counts, ta
     for q, g in np.argwhere(cut):
         m, n, r = int(taken[q, g]), int(groups.rows[q, g]), int(groups.relevant[q, g])
         h = np.arange(max(0, m - (n - r)), min(m, r) + 1)
-        inside = _precision_sum(np.full_like(h, m), h, np.full_like(h, before[q, g]), np.full_like(h, found[q, g]), np.full_like(h, m))
+        inside = _precision_sum(
+            np.full_like(h, m), h, np.full_like(h, before[q, g]), np.full_like(h, found[q, g]), np.full_like(h, m)
+        )
         result[q] = _hypergeometric(h, n, r, m) @ _ratio(total[q] + inside, hits[q] + h)
     return result
 
@@ -134,7 +143,8 @@ def ndcg_at(groups: Groups, shared: Counts, k: int) -> Floats:
 
     Args:
         groups: the ranking.
-        shared: int64 (Q, levels), database rows by the number of labels shared with the query: they give the ideal ranking.
+        shared: int64 (Q, levels), database rows by the number of labels shared with the query: they give the ideal
+            ranking.
         k: the first k ranks.
     """
     best_first = shared[:, ::-1]
@@ -152,8 +162,9 @@ def _discounted(rows: Counts, gain: Floats, k: int) -> Floats:
 def precision_at_recall(groups: Groups, relevant: Counts, levels: tuple[int, ...] = RECALL_LEVELS) -> Floats:
     """Precision at each level of recall, float64 (Q, levels): j over the expected rank of the j-th relevant row.
 
-    j is the level (in per cent) of the relevant rows, rounded up, at least 1. In a group of n rows, r of them relevant, the t-th
-    relevant one stands at rank t (n+1)/(r+1) on average. Levels that the ranking does not reach have precision 0.
+    j is the level (in per cent) of the relevant rows, rounded up, at least 1. In a group of n rows, r of them relevant,
+    the t-th relevant one stands at rank t (n+1)/(r+1) on average. Levels that the ranking does not reach have precision
+    0.
     """
     wanted = np.maximum(1, -(-relevant[:, None] * np.array(levels) // 100))
     end = np.cumsum(groups.relevant, axis=1)
@@ -179,7 +190,9 @@ def random_average_precision(rows: Counts, relevant: Counts, k: int | None = Non
     return average_precision(Groups(rows[:, None], relevant[:, None], np.zeros((len(rows), 1))), relevant, k)
 
 
-def mean_average_precision(query_codes: Codes, database_codes: Codes, query_labels: Labels, database_labels: Labels) -> float:
+def mean_average_precision(
+    query_codes: Codes, database_codes: Codes, query_labels: Labels, database_labels: Labels
+) -> float:
     """Tie-aware mAP over the whole database; queries without any relevant row are left out of the mean.
 
     Args:
@@ -191,7 +204,9 @@ def mean_average_precision(query_codes: Codes, database_codes: Codes, query_labe
     Raises:
         InputError: where the arrays do not fit each other, or no query has a relevant row.
     """
-    groups = Groups.from_histograms(joint_histograms(query_codes, database_codes, query_labels, database_labels, graded=False))
+    groups = Groups.from_histograms(
+        joint_histograms(query_codes, database_codes, query_labels, database_labels, graded=False)
+    )
     relevant = groups.relevant.sum(axis=1)
     if not relevant.any():
         raise InputError("no query shares a label with any row of the database: there is no mean average precision.")
@@ -205,7 +220,8 @@ _SMALL = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, _EXACT + 1))])
 def harmonic_difference(a: Counts, b: Counts) -> Floats:
     """H(b) - H(a) of the harmonic numbers, 0 <= a <= b, without the loss of digits that subtracting them has."""
     small = _SMALL[np.minimum(b, _EXACT)] - _SMALL[np.minimum(a, _EXACT)]
-    # Beyond 32 the asymptotic series is exact to the last bit: H(n) = ln n + const + 1/2n - 1/12n^2 + 1/120n^4 - 1/252n^6.
+    # Beyond 32 the asymptotic series is exact to the last bit: H(n) = ln n + const + 1/2n - 1/12n^2 + 1/120n^4 -
+    # 1/252n^6.
     u, v = np.maximum(a, _EXACT), np.maximum(b, _EXACT)
     return np.asarray(small + np.log1p((v - u) / u) + _tail(1 / v) - _tail(1 / u))
 

@@ -19,10 +19,15 @@ FIGURE_ENDINGS = (".png", ".svg", ".pdf")
 
 def table(result: EvaluationResult) -> list[dict[str, Any]]:
     """One row per task: its name, the queries in the means, the rows that took part, and every metric (None without queries)."""
-    names = list(dict.fromkeys(name for cell in result.cells.values() for name in cell.metrics))
+    names = list(dict.fromkeys(name for cell in result.tasks.values() for name in cell.metrics))
     return [
-        {"task": cell.task, "queries": cell.queries, "rows": cell.rows, **{name: cell.metrics.get(name) for name in names}}
-        for cell in result.cells.values()
+        {
+            "task": cell.task,
+            "queries": cell.queries,
+            "rows": cell.rows,
+            **{name: cell.metrics.get(name) for name in names},
+        }
+        for cell in result.tasks.values()
     ]
 
 
@@ -95,7 +100,7 @@ def figure(result: EvaluationResult, path: str | Path) -> None:
 
 
 def _draw(axes: Axes, result: EvaluationResult) -> None:
-    measured = [cell for cell in result.cells.values() if cell.precision_at_recall]
+    measured = [cell for cell in result.tasks.values() if cell.precision_at_recall]
     for cell, marker in zip(measured, cycle("os^Dvx*")):
         recall = [level / 100 for level in cell.precision_at_recall]
         label = f"{cell.task.replace('->', ' → ')} (mAP {cell.metrics[MAP]:.3f})"

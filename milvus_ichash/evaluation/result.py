@@ -11,7 +11,7 @@ from milvus_ichash.errors import InputError
 
 
 @dataclass(frozen=True)
-class Cell:
+class TaskResult:
     """One task.
 
     Attributes:
@@ -54,12 +54,12 @@ class EvaluationResult:
     """Figures by task, what they were measured on, and remarks that a reader of them should know.
 
     Attributes:
-        cells: one for each task, by its name.
+        tasks: one for each task, by its name.
         measured_on: bundle fingerprint, method, bits, via, ties, collection, index, rows, versions, date, ...
         notes: sentences.
     """
 
-    cells: dict[str, Cell]
+    tasks: dict[str, TaskResult]
     measured_on: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -67,7 +67,7 @@ class EvaluationResult:
         """All of it in types that JSON knows."""
         return {
             "measured_on": self.measured_on,
-            "cells": {name: asdict(cell) for name, cell in self.cells.items()},
+            "cells": {name: asdict(cell) for name, cell in self.tasks.items()},
             "notes": list(self.notes),
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 from milvus_ichash.evaluation import metrics
 from milvus_ichash.evaluation.histograms import Counts
 from milvus_ichash.evaluation.metrics import Floats, Normalisation
-from milvus_ichash.evaluation.retrievers import NEAR, Ranked
+from milvus_ichash.evaluation.retriever import NEAR, Ranked
 
 MAP = "mAP@all"
 RANDOM = "random"
@@ -58,7 +58,10 @@ def score(ranked: Ranked, at_k: Sequence[int], normalisation: Normalisation) -> 
     """
     groups, shared = ranked.groups, ranked.shared
     rows, relevant = shared.sum(axis=1), shared[:, 1:].sum(axis=1)
-    values = {MAP: metrics.average_precision(groups, relevant), RANDOM: metrics.random_average_precision(rows, relevant)}
+    values = {
+        MAP: metrics.average_precision(groups, relevant),
+        RANDOM: metrics.random_average_precision(rows, relevant),
+    }
     for k in at_k:
         values[f"mAP@{k}"] = metrics.average_precision(groups, relevant, k, normalisation)
         values[f"P@{k}"] = metrics.precision_at(groups, k)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.evaluation.searching import SearchRetriever, having
-from milvus_ichash.index.ranking import Search, client_arguments
-from milvus_ichash.index.rows import code_bytes
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever, having
+from milvus_ichash.index.batch import code_bytes
+from milvus_ichash.index.rankings import Search, client_arguments
 
 SAMPLE = 200
 """Queries that are timed one by one."""
@@ -27,7 +27,8 @@ class Speed:
 
     Attributes:
         p50_ms, p95_ms: milliseconds of a call with one query, median and 95th percentile.
-        queries_per_second: of one client that asks 64 queries a call, one call after the other (in this process: one query).
+        queries_per_second: of one client that asks 64 queries a call, one call after the other (in this process: one
+            query).
     """
 
     p50_ms: float
@@ -51,8 +52,8 @@ class Way:
 def by_client(retriever: SearchRetriever, code: str, required: Sequence[str], top_k: int) -> Way:
     """`MilvusClient.search`, as a program sees it that searches this collection.
 
-    At Bounded consistency, as ours are once nothing was written for a while (`Connection.settled`): at Strong, Milvus waits up to
-    a fifth of a second in every call, whatever it searches.
+    At Bounded consistency, as ours are once nothing was written for a while (`Connection.settled`): at Strong, Milvus
+    waits up to a fifth of a second in every call, whatever it searches.
     """
     index, connection = retriever.index, retriever.index.connection
     wanted = Search(index.collection, code, expression=having(required), nprobe=retriever.about["nprobe"])
@@ -82,7 +83,9 @@ def speeds(ways: Sequence[Way], query_codes: Codes) -> list[Speed]:
             way.search(query[None, :])
     single = np.array([[_seconds(way.search, query[None, :]) for way in ways] for query in query_codes[:SAMPLE]])
     calls = [query_codes[first : first + TOGETHER] for first in range(0, len(query_codes), TOGETHER)]
-    together = np.array([[_seconds(way.search, call) if way.batched else 0.0 for way in ways] for call in calls]).sum(axis=0)
+    together = np.array([[_seconds(way.search, call) if way.batched else 0.0 for way in ways] for call in calls]).sum(
+        axis=0
+    )
     rates = [
         len(query_codes) / all_calls if way.batched else 1 / mean
         for way, all_calls, mean in zip(ways, together, single.mean(axis=0), strict=True)

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.asking import Asked, Settings, ask, homes, left_out, prepare
-from milvus_ichash.evaluation.collection import not_indexed_note
+from milvus_ichash.evaluation.collection_database import not_indexed_note
 from milvus_ichash.evaluation.harness import Progress, measured_on, silent
 from milvus_ichash.evaluation.histograms import Counts, LabelSets
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
 from milvus_ichash.evaluation.recall import kth_distance, recall_at
 from milvus_ichash.evaluation.result import save_json
-from milvus_ichash.evaluation.retrievers import ExactRetriever, Ranked, counted
+from milvus_ichash.evaluation.retriever import ExactRetriever, Ranked, counted
 from milvus_ichash.evaluation.scores import score
-from milvus_ichash.evaluation.searching import SearchRetriever
 from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_process, speeds
+from milvus_ichash.evaluation.task_queries import Asked, EvaluationSettings, ask, homes, left_out, prepare
 from milvus_ichash.evaluation.tasks import Task, choose_tasks
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index import ranking
+from milvus_ichash.index import rankings
 from milvus_ichash.index.hash_index import HashIndex
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ class SweepResult:
         Raises:
             InputError: where the file cannot be written.
         """
-        save_json({"measured_on": self.measured_on, "points": [asdict(p) for p in self.points], "notes": list(self.notes)}, path)
+        save_json(
+            {"measured_on": self.measured_on, "points": [asdict(p) for p in self.points], "notes": list(self.notes)},
+            path,
+        )
 
 
 def sweep(
@@ -88,12 +91,13 @@ def sweep(
     flat: Sequence[HashIndex] = (),
     tasks: Sequence[str] | None = None,
     top_k: int | None = None,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:
     """Measure BIN_IVF_FLAT at each nprobe and at nprobe = nlist, where it looks at all cells, against the exact ranking.
 
-    In the list of one search the rows at the last distance are an arbitrary few of those there are: mAP@k takes them as they
+    In the list of one search the rows at the last distance are an arbitrary few of those there are: mAP@k takes them as
+        they
     came, in expectation over the order of rows at the same distance.
 
     Args:
@@ -108,10 +112,11 @@ def sweep(
         progress: told of each task, and of the ways to search that are done.
 
     Raises:
-        InputError: another index, an nprobe beyond nlist, a top-k below the largest rank, other rows in `flat`, or as `evaluate`.
+        InputError: another index, an nprobe beyond nlist, a top-k below the largest rank, other rows in `flat`, or as
+            `evaluate`.
         MismatchError, MilvusError: as `evaluate`.
     """
-    settings = settings or Settings(at_k=AT_K)
+    settings = settings or EvaluationSettings(at_k=AT_K)
     top_k = _check(indexes, flat, nprobes, top_k, settings.at_k)
     exact = [ExactRetriever.read_back(index) for index in indexes]
     flats = [SearchRetriever(index, top_k=top_k) for index in flat]
@@ -119,7 +124,9 @@ def sweep(
     index_of = {code: index for index in indexes for code in index.codes}
     chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
     points: list[Point] = []
-    notes = [not_indexed_note(i, rows) for i, e in zip(indexes, exact, strict=True) if (rows := e.about["rows_not_indexed"])]
+    notes = [
+        not_indexed_note(i, rows) for i, e in zip(indexes, exact, strict=True) if (rows := e.about["rows_not_indexed"])
+    ]
     tables = {}
     for place in exact:
         tables[place.name], remarks = prepare(encoder, queries, place, settings)
@@ -131,14 +138,18 @@ def sweep(
             notes.append(f"{left_out(task.name, task.asked, len(asked.codes), asked)}.")
         if not len(asked.codes):
             continue
-        searches = [SearchRetriever(index, top_k=top_k, nprobe=n, database=place.database) for n in _cells(nprobes, index)]
+        searches = [
+            SearchRetriever(index, top_k=top_k, nprobe=n, database=place.database) for n in _cells(nprobes, index)
+        ]
         if task.stored_code in flat_home:
             searches.insert(0, _same_rows(flat_home[task.stored_code], place))
         with (progress or silent)(task.name, len(searches) + 2) as advance:
             points += _measure(task, asked, place, searches, settings, top_k, advance)
     if not points:
         raise InputError(f"no query is left in any task: {' '.join(notes)}")
-    return SweepResult(tuple(points), _said(encoder, queries, exact, chosen, settings, nprobes, top_k, flat), tuple(notes))
+    return SweepResult(
+        tuple(points), _said(encoder, queries, exact, chosen, settings, nprobes, top_k, flat), tuple(notes)
+    )
 
 
 def _measure(
@@ -146,7 +157,7 @@ def _measure(
     asked: Asked,
     exact: ExactRetriever,
     searches: Sequence[SearchRetriever],
-    settings: Settings,
+    settings: EvaluationSettings,
     top_k: int,
     advance: Callable[[int], object],
 ) -> list[Point]:
@@ -164,11 +175,23 @@ def _measure(
         advance(1)
     here = in_this_process(exact.database.codes[code][exact.part(asked.required)], top_k)
     ways = [here, *(by_client(search, code, asked.required, top_k) for search in searches)]
-    places = [(exact.name, EXACT, None), *((some.name, some.about["index_kind"], some.about["nprobe"]) for some in searches)]
+    places = [
+        (exact.name, EXACT, None),
+        *((some.name, some.about["index_kind"], some.about["nprobe"]) for some in searches),
+    ]
     measured = zip(places, found, speeds(ways, asked.codes), strict=True)
     advance(1)
     return [
-        Point(task.name, *place, len(asked.codes), asked.rows, some.returned, some.recall, some.mean_average_precision(settings), speed)
+        Point(
+            task.name,
+            *place,
+            len(asked.codes),
+            asked.rows,
+            some.returned,
+            some.recall,
+            some.mean_average_precision(settings),
+            speed,
+        )
         for place, some, speed in measured
     ]
 
@@ -182,7 +205,7 @@ class _Truth:
     there: list[Counts]
 
     @classmethod
-    def of(cls, exact: ExactRetriever, code: str, asked: Asked, settings: Settings) -> _Truth:
+    def of(cls, exact: ExactRetriever, code: str, asked: Asked, settings: EvaluationSettings) -> _Truth:
         tied = list(exact.ranked(code, asked.codes, asked.labels, asked.required, "expected"))
         within = np.concatenate([np.cumsum(block.groups.rows, axis=1) for block in tied])
         stable = settings.ties == "stable"
@@ -201,36 +224,46 @@ class _Found:
     recall: dict[int, float]
     returned: float
 
-    def mean_average_precision(self, settings: Settings) -> dict[int, float]:
+    def mean_average_precision(self, settings: EvaluationSettings) -> dict[int, float]:
         """By k."""
         values = [score(block, settings.at_k, settings.normalisation).values for block in self.ranked]
         return {k: float(np.concatenate([some[f"mAP@{k}"] for some in values]).mean()) for k in settings.at_k}
 
 
-def _check(indexes: Sequence[HashIndex], flat: Sequence[HashIndex], nprobes: Sequence[int], top_k: int | None, at_k: Sequence[int]) -> int:
+def _check(
+    indexes: Sequence[HashIndex],
+    flat: Sequence[HashIndex],
+    nprobes: Sequence[int],
+    top_k: int | None,
+    at_k: Sequence[int],
+) -> int:
     for index in indexes:
-        if index.index.kind != "BIN_IVF_FLAT":
+        if index.spec.kind != "BIN_IVF_FLAT":
             server = " on a Milvus server (Milvus Lite has none)" if index.connection.is_lite else ""
             raise InputError(
-                f"a sweep over nprobe needs the index BIN_IVF_FLAT, and '{index.collection}' has {index.index.kind}, which looks at every "
+                f"a sweep over nprobe needs the index BIN_IVF_FLAT, and '{index.collection}' has {index.spec.kind}, which looks at every "
                 f"code: build one{server} with `milvus-ichash index --collection {index.collection} --index BIN_IVF_FLAT`, or leave "
                 "--sweep out."
             )
         for nprobe in nprobes:
-            index.index.check_nprobe(nprobe)
+            index.spec.check_nprobe(nprobe)
     for index in flat:
-        if index.index.kind != "BIN_FLAT":
-            raise InputError(f"'{index.collection}' has the index {index.index.kind}: --flat takes a collection with BIN_FLAT.")
+        if index.spec.kind != "BIN_FLAT":
+            raise InputError(
+                f"'{index.collection}' has the index {index.spec.kind}: --flat takes a collection with BIN_FLAT."
+            )
     top_k = max(at_k) if top_k is None else top_k
     if top_k < max(at_k):
-        raise InputError(f"top-k is {top_k}, and recall and mAP are asked for at rank {max(at_k)}: take --top-k {max(at_k)} or more.")
-    ranking.check_reach(top_k, None, indexes[0].bits)
+        raise InputError(
+            f"top-k is {top_k}, and recall and mAP are asked for at rank {max(at_k)}: take --top-k {max(at_k)} or more."
+        )
+    rankings.check_reach(top_k, None, indexes[0].bits)
     return top_k
 
 
 def _cells(nprobes: Sequence[int], index: HashIndex) -> list[int]:
     """Those to be measured: those asked for, and all cells."""
-    return sorted({*nprobes, index.index.nlist or 1})
+    return sorted({*nprobes, index.spec.nlist or 1})
 
 
 def _same_rows(flat: SearchRetriever, exact: ExactRetriever) -> SearchRetriever:
@@ -252,7 +285,7 @@ def _said(
     queries: FeatureTable,
     exact: Sequence[ExactRetriever],
     chosen: Sequence[Task],
-    settings: Settings,
+    settings: EvaluationSettings,
     nprobes: Sequence[int],
     top_k: int,
     flat: Sequence[HashIndex],

@@ -43,8 +43,8 @@ def title(result: SweepResult) -> str:
 def figure(result: SweepResult, path: str | Path) -> None:
     """Draw recall and mAP over the median latency, at the largest rank, into a .png, .svg or .pdf file.
 
-    One line for each task, its points named by nprobe; BIN_FLAT is a star, the exact ranking in this process a diamond, and the
-    exact mAP a dotted line.
+    One line for each task, its points named by nprobe; BIN_FLAT is a star, the exact ranking in this process a diamond,
+    and the exact mAP a dotted line.
 
     Raises:
         InputError: where the file cannot be written.
@@ -56,7 +56,9 @@ def figure(result: SweepResult, path: str | Path) -> None:
     canvas = Figure(figsize=(10.4, 4.8), layout="constrained")
     left, right = canvas.subplots(1, 2)
     k = max(result.points[0].recall)
-    _draw(left, result, {id(point): point.recall[k] for point in result.points}, f"recall@{k} against the exact ranking")
+    _draw(
+        left, result, {id(point): point.recall[k] for point in result.points}, f"recall@{k} against the exact ranking"
+    )
     _draw(right, result, {id(point): point.map[k] for point in result.points}, f"mAP@{k}")
     left.legend(fontsize=8, loc="lower right")
     canvas.suptitle(fill(title(result), 110), fontsize=10)
@@ -72,11 +74,17 @@ def _draw(axes: Axes, result: SweepResult, height: dict[int, float], name: str) 
         probed = [point for point in points if point.search not in _MARKS]
         label = task.replace("->", " \u2192 ")
         (line,) = axes.plot(
-            [point.speed.p50_ms for point in probed], [height[id(point)] for point in probed], marker=marker, markersize=4, label=label
+            [point.speed.p50_ms for point in probed],
+            [height[id(point)] for point in probed],
+            marker=marker,
+            markersize=4,
+            label=label,
         )
         for point in probed:
             at = (point.speed.p50_ms, height[id(point)])
-            axes.annotate(str(point.nprobe), at, xytext=(3, -9), textcoords="offset points", fontsize=7, color=line.get_color())
+            axes.annotate(
+                str(point.nprobe), at, xytext=(3, -9), textcoords="offset points", fontsize=7, color=line.get_color()
+            )
         _lines_to_beat(axes, [point for point in points if point.search in _MARKS], height, line.get_color())
     for search, mark in _MARKS.items():
         if any(point.search == search for point in result.points):

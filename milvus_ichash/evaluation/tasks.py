@@ -13,7 +13,7 @@ from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 
-Part = Literal["observed", "all", "complete"]
+DatabasePart = Literal["observed", "all", "complete"]
 """Rows of the database that take part: those whose target modality is observed (`Extend`; for fused codes that is every
 row), all of them, completed codes too, or those with every modality (`Enhance`)."""
 
@@ -26,13 +26,15 @@ class Task:
     """One way to ask.
 
     Attributes:
-        name: "image->text" for cross-modal codes; "both" ("all" where there are three or more), "image" or "observed" for fused ones,
-            and "image->text" for those whose database is coded from words alone.
+        name: "image->text" for cross-modal codes; "both" ("all" where there are three or more), "image" or "observed"
+            for fused ones, and "image->text" for those whose database is coded from words alone.
         asked: modalities that a query is encoded from, the others hidden; None: all that the query has.
         query_code: name of the code that the encoder makes of the query.
         stored_code: name of the code that it is held against.
-        target: modality of the stored code, or the only one that it is made from; None where it is made from all that a row has.
-        alone: the stored code is fused, made for this task from the target alone (`alone_code`); no collection holds it.
+        target: modality of the stored code, or the only one that it is made from; None where it is made from all that a
+            row has.
+        alone: the stored code is fused, made for this task from the target alone (`alone_code`); no collection holds
+            it.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Task:
             return table.take(np.zeros(0, np.intp))
         return table.only(*self.asked)
 
-    def rows(self, part: Part, modalities: Sequence[str]) -> tuple[str, ...]:
+    def rows(self, part: DatabasePart, modalities: Sequence[str]) -> tuple[str, ...]:
         """Modalities that a row of the database must have in order to take part."""
         if part == "complete":
             return tuple(modalities)
@@ -68,12 +70,15 @@ def available_tasks(manifest: Manifest) -> dict[str, Task]:
     return {task.name: task for group in tasks for task in group}
 
 
-def choose_tasks(manifest: Manifest, stored: Collection[str], names: Sequence[str] | None, *, masked: bool) -> list[Task]:
+def choose_tasks(
+    manifest: Manifest, stored: Collection[str], names: Sequence[str] | None, *, masked: bool
+) -> list[Task]:
     """The tasks asked for, or the usual ones that the stored codes allow.
 
-    The usual ones: every modality against every other for cross-modal codes; for fused codes all modalities together and each
-    alone, or, where modalities were hidden from the queries (`masked`), each query with what it has left. Those against codes made
-    from one modality are usual where such codes are stored.
+    The usual ones: every modality against every other for cross-modal codes; for fused codes all modalities together
+        and each
+    alone, or, where modalities were hidden from the queries (`masked`), each query with what it has left. Those against
+    codes made from one modality are usual where such codes are stored.
 
     Raises:
         InputError: a task that is not known, or whose code is not stored.
@@ -89,7 +94,9 @@ def choose_tasks(manifest: Manifest, stored: Collection[str], names: Sequence[st
                     "(--via exact)."
                 )
             if known[name].stored_code not in stored:
-                raise InputError(f"task '{name}' needs '{known[name].stored_code}', and only {', '.join(stored)} is stored.")
+                raise InputError(
+                    f"task '{name}' needs '{known[name].stored_code}', and only {', '.join(stored)} is stored."
+                )
         return [known[name] for name in dict.fromkeys(names)]
     usual = [task for task in known.values() if task.stored_code in stored and _is_usual(task, len(known), masked)]
     if not usual:
@@ -109,7 +116,9 @@ def fused_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:
     """The tasks of a fused code of this name: all modalities together, each alone, and whatever each query has (`OBSERVED`)."""
     everything = {1: modalities[0], 2: "both"}.get(len(modalities), "all")
     asked = {everything: modalities, **{name: (name,) for name in modalities}}
-    return [Task(name, some, code, code, None) for name, some in asked.items()] + [Task(OBSERVED, None, code, code, None)]
+    return [Task(name, some, code, code, None) for name, some in asked.items()] + [
+        Task(OBSERVED, None, code, code, None)
+    ]
 
 
 def one_space_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
-from milvus_ichash.index.indexing import METRIC
-from milvus_ichash.index.schema import ID
+from milvus_ichash.index.collection_schema import ID
+from milvus_ichash.index.index_building import METRIC
 
 _STRONG, _BOUNDED = 0, 2
 """Consistency levels, and the timestamps that stand for them."""
@@ -50,7 +50,12 @@ class Columnar:
     """Columnar calls of one client. Errors are pymilvus's (`MilvusException`) and gRPC's."""
 
     def __init__(
-        self, stub: Callable[[], Any], metadata: Callable[[], Any], messages: Any, types: Any, error: Callable[..., Exception]
+        self,
+        stub: Callable[[], Any],
+        metadata: Callable[[], Any],
+        messages: Any,
+        types: Any,
+        error: Callable[..., Exception],
     ) -> None:
         self._stub = stub
         self._metadata = metadata
@@ -68,7 +73,13 @@ class Columnar:
             # Asked for at every call: pymilvus makes another one where it loses the connection.
             stub = _stub_of(client)
             requests = ("InsertRequest", "UpsertRequest", "SearchRequest", "QueryRequest")
-            calls = [stub().Insert, stub().Upsert, stub().Search, stub().Query, *(getattr(milvus_pb2, name) for name in requests)]
+            calls = [
+                stub().Insert,
+                stub().Upsert,
+                stub().Search,
+                stub().Query,
+                *(getattr(milvus_pb2, name) for name in requests),
+            ]
             # Requests carry the name of the database in their metadata.
             metadata = _metadata_of(client)
             metadata()
@@ -129,12 +140,19 @@ class Columnar:
             np.array(results.topks, np.int64),
         )
 
-    def query(self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float) -> dict[str, Any]:
+    def query(
+        self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float
+    ) -> dict[str, Any]:
         """Columns of the first `limit` rows by id that match, by field: ids as an array, codes as uint8 (n, bits / 8), the others lists."""
         request = self._messages.QueryRequest(
             collection_name=collection, expr=expression, output_fields=[ID, *fields], use_default_consistency=True
         )
-        for name, value in {"limit": limit, "iterator": True, "reduce_stop_for_best": True, "ignore_growing": False}.items():
+        for name, value in {
+            "limit": limit,
+            "iterator": True,
+            "reduce_stop_for_best": True,
+            "ignore_growing": False,
+        }.items():
             request.query_params.add(key=name, value=str(value))
         answer = self._sent("Query", request, timeout)
         return {field.field_name or META: _values(field) for field in answer.fields_data}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from milvus_ichash.index.schema import ID
+from milvus_ichash.index.collection_schema import ID
 
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 _WORD = re.compile(r"(?<![\w.$])[A-Za-z_$][\w$]*(?!\w)(?!\s*\()")

@@ -12,13 +12,13 @@ from milvus_ichash.bundle import Manifest
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index import filters, indexing, ranking, reading, schema, writing
-from milvus_ichash.index.client import Connection, reason_of
-from milvus_ichash.index.indexing import IndexSpec
-from milvus_ichash.index.ranking import Distances, Hits, Search
-from milvus_ichash.index.reading import ReadBack
-from milvus_ichash.index.rows import Batch, Labels, Payload, build_batch, check_ids, code_bytes
-from milvus_ichash.index.schema import Description, IdKind
+from milvus_ichash.index import collection_schema, filters, index_building, rankings, stored_rows, writing
+from milvus_ichash.index.batch import Batch, Labels, Payload, build_batch, check_ids, code_bytes
+from milvus_ichash.index.collection_schema import Description, IdKind
+from milvus_ichash.index.connection import Connection, reason_of
+from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.rankings import Distances, Hits, Search
+from milvus_ichash.index.stored_rows import ReadBack
 
 _EXPRESSION_CODES = (1100, 2000, 65535)
 """Error codes of Milvus for an expression that it cannot parse or evaluate (65535: releases before 2.4)."""
@@ -30,18 +30,24 @@ class HashIndex:
     Attributes:
         collection: its name.
         fingerprint, method: of the bundle that made its codes.
-        bits: length of the stored codes; where they are cut, whole codes of the bundle are cut alike wherever they are given.
+        bits: length of the stored codes; where they are cut, whole codes of the bundle are cut alike wherever they are
+            given.
         codes: names of the stored codes.
         modalities: names, in the order of the columns of `present`.
         label_names: names of the classes, where they are known.
         id_kind: "str" or "int64".
-        index: how the codes are indexed.
+        spec: how the codes are indexed.
     """
 
     def __init__(
-        self, connection: Connection, collection: str, description: Description, id_kind: IdKind, index: IndexSpec | None = None
+        self,
+        connection: Connection,
+        collection: str,
+        description: Description,
+        id_kind: IdKind,
+        index: IndexSpec | None = None,
     ) -> None:
-        self.index = index or IndexSpec()
+        self.spec = index or IndexSpec()
         self.connection = connection
         self.collection = collection
         self.description = description
@@ -89,9 +95,11 @@ class HashIndex:
                 raise InputError(
                     f"the collection '{collection}' is there already: open it, or make it anew (--recreate) and lose its rows."
                 )
-            schema.check_ours(connection, collection)
-            schema.drop(connection, collection)
-        planned.index = schema.create(connection, collection, planned.description, id_kind, index or IndexSpec())
+            collection_schema.check_ours(connection, collection)
+            collection_schema.drop(connection, collection)
+        planned.spec = collection_schema.create(
+            connection, collection, planned.description, id_kind, index or IndexSpec()
+        )
         return planned
 
     @classmethod
@@ -106,7 +114,7 @@ class HashIndex:
         bits: int | None = None,
     ) -> HashIndex:
         """What `create` would make, without making it: rows can be checked against it (`rows`)."""
-        return cls(connection, schema.check_name(collection), Description.of(manifest, codes, bits), id_kind)
+        return cls(connection, collection_schema.check_name(collection), Description.of(manifest, codes, bits), id_kind)
 
     @classmethod
     def open(cls, connection: Connection, collection: str, *, reindex: IndexSpec | None = None) -> HashIndex:
@@ -122,10 +130,16 @@ class HashIndex:
             MismatchError: it was not made by this program, or is not as its description says.
             MilvusError: Milvus could not be asked.
         """
-        description, id_kind = schema.describe(connection, collection)
+        description, id_kind = collection_schema.describe(connection, collection)
         if reindex is not None:
-            indexing.ensure(connection, collection, list(description.codes), reindex)
-        return cls(connection, collection, description, id_kind, schema.complete(connection, collection, description, IndexSpec()))
+            index_building.ensure(connection, collection, list(description.codes), reindex)
+        return cls(
+            connection,
+            collection,
+            description,
+            id_kind,
+            collection_schema.complete(connection, collection, description, IndexSpec()),
+        )
 
     @staticmethod
     def exists(connection: Connection, collection: str) -> bool:
@@ -174,8 +188,8 @@ class HashIndex:
 
         Args:
             batch: the items.
-            new: none of their ids is in the collection, which saves the server to look for them. If one is, or if the same call
-                is made again after an error, it will be there twice.
+            new: none of their ids is in the collection, which saves the server to look for them. If one is, or if the
+                same call is made again after an error, it will be there twice.
 
         Raises:
             MilvusError: Milvus could not; some items may have been written. Write them again without `new`.
@@ -227,7 +241,7 @@ class HashIndex:
             keys = sorted(self.existing(given))
         else:
             with self._using(filter):
-                keys = reading.read_ids(self.connection, self.collection, filter, self.id_kind).tolist()
+                keys = stored_rows.read_ids(self.connection, self.collection, filter, self.id_kind).tolist()
             if not keys:
                 self._check_names(filter)
         writing.delete(self.connection, self.collection, keys)
@@ -235,7 +249,9 @@ class HashIndex:
 
     def existing(self, ids: Ids | Sequence[Any]) -> set[Any]:
         """Those of these ids that are in the collection."""
-        return reading.existing(self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
+        return stored_rows.existing(
+            self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        )
 
     def search(
         self,
@@ -250,8 +266,8 @@ class HashIndex:
     ) -> Hits:
         """The nearest items of each query.
 
-        It sees what was there when the collection was opened and what was written through this connection since; what others write
-        is seen after five seconds at the latest.
+        It sees what was there when the collection was opened and what was written through this connection since; what
+        others write is seen after five seconds at the latest.
 
         Args:
             codes: uint8 (Q, bits / 8), or whole ones.
@@ -268,7 +284,7 @@ class HashIndex:
         """
         search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = ranking.nearest(self.connection, search, queries, top_k, fields)
+            hits = rankings.nearest(self.connection, search, queries, top_k, fields)
         return self._answer(hits, filter, output_fields)
 
     async def search_async(
@@ -288,7 +304,7 @@ class HashIndex:
         """
         search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = await ranking.nearest_async(self.connection, search, queries, top_k, fields)
+            hits = await rankings.nearest_async(self.connection, search, queries, top_k, fields)
         return self._answer(hits, filter, output_fields)
 
     def rank_first(
@@ -300,29 +316,30 @@ class HashIndex:
         """
         search = self._search(code, top_k, None, nprobe, filter)
         with self._using(filter):
-            yield from ranking.first_rankings(self.connection, search, self._bytes(codes), top_k)
+            yield from rankings.first_rankings(self.connection, search, self._bytes(codes), top_k)
 
     def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
         """For each query one complete ranking out of Milvus searches: ids and int32 distances, (N,), sorted by (distance, id).
 
-        Collections beyond 16,384 rows are searched slice by slice of the primary key, so that no row and no tie is cut off.
+        Collections beyond 16,384 rows are searched slice by slice of the primary key, so that no row and no tie is cut
+        off.
 
         Raises:
             InputError: as `search`; or the index is BIN_IVF_FLAT, which does not look at every row.
             MilvusError: Milvus could not, or the collection changed meanwhile.
         """
-        if self.index.kind != "BIN_FLAT":
+        if self.spec.kind != "BIN_FLAT":
             raise InputError(
-                f"collection '{self.collection}' has the index {self.index.kind}, which does not look at every row: rank the first rows "
+                f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: rank the first rows "
                 "(--top-k), or read the codes back (--via readback)."
             )
         search = Search(self.collection, self._code(code), None, filter)
         queries = self._bytes(codes)
         with self._using(filter):
-            keys = reading.read_ids(self.connection, self.collection, filter, self.id_kind)
+            keys = stored_rows.read_ids(self.connection, self.collection, filter, self.id_kind)
             if filter and not len(keys):
                 self._check_names(filter)
-            yield from ranking.complete_rankings(self.connection, search, queries, keys)
+            yield from rankings.complete_rankings(self.connection, search, queries, keys)
 
     def reindex(self, spec: IndexSpec) -> None:
         """Replace the index of the codes; nothing can be searched until Milvus has built it (`wait_until_indexed`).
@@ -331,10 +348,12 @@ class HashIndex:
             InputError: an index that this Milvus does not take.
             MilvusError: Milvus could not; `reindex` again.
         """
-        indexing.ensure(self.connection, self.collection, list(self.codes), spec)
-        self.index = spec
+        index_building.ensure(self.connection, self.collection, list(self.codes), spec)
+        self.spec = spec
 
-    def wait_until_indexed(self, patience: float = 3600.0, advance: Callable[[int, int], object] = lambda done, rows: None) -> None:
+    def wait_until_indexed(
+        self, patience: float = 3600.0, advance: Callable[[int, int], object] = lambda done, rows: None
+    ) -> None:
         """Wait until all rows are indexed and searched by the index: before, searches are slow, and their recall is not the index's.
 
         Args:
@@ -344,7 +363,7 @@ class HashIndex:
         Raises:
             MilvusError: it was not done in time, or failed.
         """
-        indexing.wait_until_indexed(self.connection, self.collection, patience=patience, advance=advance)
+        index_building.wait_until_indexed(self.connection, self.collection, patience=patience, advance=advance)
 
     def read_back(self, codes: Sequence[str] | None = None, filter: str = "") -> ReadBack:
         """All rows, sorted by id, with these codes (all by default), what was observed, and labels.
@@ -355,16 +374,18 @@ class HashIndex:
         """
         names = self.codes if codes is None else tuple(map(self._code, codes))
         with self._using(filter):
-            return reading.read_back(self.connection, self.collection, self.description, self.id_kind, names, filter)
+            return stored_rows.read_back(
+                self.connection, self.collection, self.description, self.id_kind, names, filter
+            )
 
     def count(self, filter: str = "") -> int:
         """Number of rows, or of those that match a filter."""
         with self._using(filter):
-            return reading.count(self.connection, self.collection, filter)
+            return stored_rows.count(self.connection, self.collection, filter)
 
     def field_names(self) -> list[str]:
         """Fields that filters and outputs can name: those of the schema but the codes, and those of the first rows' payload."""
-        return reading.field_names(self.connection, self.collection, self.description)
+        return stored_rows.field_names(self.connection, self.collection, self.description)
 
     def describe(self) -> dict[str, Any]:
         """What `inspect` shows: where the codes come from, how many rows there are, and how they are indexed."""
@@ -374,21 +395,25 @@ class HashIndex:
             "rows": rows,
             "method": self.method,
             "bits": self.bits,
-            **({} if self.description.cut_from is None else {"cut": f"{self.bits} of the bundle's {self.description.cut_from}"}),
+            **(
+                {}
+                if self.description.cut_from is None
+                else {"cut": f"{self.bits} of the bundle's {self.description.cut_from}"}
+            ),
             "fingerprint": self.fingerprint,
             "id": self.id_kind,
             "codes": {name: modality or "fused" for name, modality in self.description.codes.items()},
-            "missing": {m: self.count(f"{schema.has(m)} == false") for m in self.modalities},
+            "missing": {m: self.count(f"{collection_schema.has(m)} == false") for m in self.modalities},
             "classes": None if self.label_names is None else len(self.label_names),
-            "index": indexing.states(self.connection, self.collection),
-            "nprobe": self.index.check_nprobe(None),
-            **indexing.segments_in_memory(self.connection, self.collection),
+            "index": index_building.states(self.connection, self.collection),
+            "nprobe": self.spec.check_nprobe(None),
+            **index_building.segments_in_memory(self.connection, self.collection),
             "code bytes": rows * self.bits // 8 * len(self.codes),
         }
 
     def _search(self, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str) -> Search:
-        ranking.check_reach(top_k, radius, self.bits)
-        return Search(self.collection, self._code(code), radius, filter, self.index.check_nprobe(nprobe))
+        rankings.check_reach(top_k, radius, self.bits)
+        return Search(self.collection, self._code(code), radius, filter, self.spec.check_nprobe(nprobe))
 
     def _code(self, name: str | None) -> str:
         if name is None and len(self.codes) == 1:
@@ -399,7 +424,14 @@ class HashIndex:
         return name
 
     def _asked(
-        self, codes: Codes, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str, output_fields: Sequence[str]
+        self,
+        codes: Codes,
+        code: str | None,
+        top_k: int,
+        radius: int | None,
+        nprobe: int | None,
+        filter: str,
+        output_fields: Sequence[str],
     ) -> tuple[Search, list[bytes], list[str]]:
         """What Milvus is asked for: the search, the queries, and the fields."""
         search = self._search(code, top_k, radius, nprobe, filter)
@@ -426,7 +458,7 @@ class HashIndex:
         """Fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all the others."""
         if all(name.isidentifier() for name in output_fields):
             return list(output_fields)
-        own = (schema.ID, *(schema.has(modality) for modality in self.modalities))
+        own = (collection_schema.ID, *(collection_schema.has(modality) for modality in self.modalities))
         return [*(name for name in output_fields if name in own), "$meta"]
 
     @contextmanager
@@ -442,7 +474,8 @@ class HashIndex:
             ):
                 raise InputError(
                     f"the filter `{expression}` cannot be used ({reason_of(error.__cause__)}). "
-                    f"There are the fields {', '.join(self.field_names())}; write, for example, {schema.has(self.modalities[0])} == true."
+                    f"There are the fields {', '.join(self.field_names())}; "
+                    f"write, for example, {collection_schema.has(self.modalities[0])} == true."
                 ) from error
             raise
 
@@ -451,4 +484,6 @@ class HashIndex:
         known = self.field_names()
         unknown = [name for name in filters.names_in(expression) if name not in known]
         if unknown:
-            raise InputError(f"the filter `{expression}` names '{unknown[0]}', which no item has; there is {', '.join(known)}.")
+            raise InputError(
+                f"the filter `{expression}` names '{unknown[0]}', which no item has; there is {', '.join(known)}."
+            )

@@ -49,7 +49,9 @@ def lite_version() -> str:
     except PackageNotFoundError as error:
         raise BackendMissingError(f"the address is a file, which needs Milvus Lite: {_CURE}.") from error
     if int(found.partition(".")[0]) >= 3:
-        raise BackendMissingError(f"milvus-lite {found} has no BINARY_VECTOR, so it cannot hold hash codes; 2.5.1 can: {_CURE}.")
+        raise BackendMissingError(
+            f"milvus-lite {found} has no BINARY_VECTOR, so it cannot hold hash codes; 2.5.1 can: {_CURE}."
+        )
     return found
 
 
@@ -103,7 +105,8 @@ class LiteServer:
             time.sleep(0.005)
 
     def _listens(self) -> bool:
-        # The socket's file is there a moment before anybody listens to it; gRPC takes a refusal at that moment for an answer.
+        # The socket's file is there a moment before anybody listens to it; gRPC takes a refusal at that
+        # moment for an answer.
         with socket.socket(socket.AF_UNIX) as knock:
             return knock.connect_ex(str(self._folder / "socket")) == 0
 
@@ -175,7 +178,9 @@ def _executable() -> Path:
 def _check_path(uri: str) -> Path:
     path = Path(uri).expanduser().resolve()
     if path.suffix != ".db":
-        raise InputError(f"'{uri}' is no address: write http://HOST:19530 for a server, or a file that ends in .db for Milvus Lite.")
+        raise InputError(
+            f"'{uri}' is no address: write http://HOST:19530 for a server, or a file that ends in .db for Milvus Lite."
+        )
     # The rule of milvus_lite: under another name, no other client could open the file.
     if len(path.name) > 36 or not re.fullmatch(r"[a-zA-Z0-9._-]+", path.name):
         raise InputError(f"Milvus Lite takes no file named '{path.name}': at most 36 letters, digits and '._-'.")
@@ -184,7 +189,9 @@ def _check_path(uri: str) -> Path:
     if path.is_dir():
         raise MilvusError(f"Milvus Lite cannot open '{uri}': it is a folder.")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
-        raise MilvusError(f"Milvus Lite cannot open '{uri}': it needs to write to the file and its folder, and may not.")
+        raise MilvusError(
+            f"Milvus Lite cannot open '{uri}': it needs to write to the file and its folder, and may not."
+        )
     _check_this_process(path)
     return path
 
@@ -209,7 +216,9 @@ def _take_lock(path: Path) -> IO[str]:
         try:
             lock = _lock_path(path).open("a")
         except OSError as error:
-            raise MilvusError(f"Milvus Lite cannot open '{path}': its lock file cannot be written ({error.strerror}).") from error
+            raise MilvusError(
+                f"Milvus Lite cannot open '{path}': its lock file cannot be written ({error.strerror})."
+            ) from error
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # milvus_lite removes the lock file: a lock on a file that is gone protects nothing.
@@ -233,6 +242,8 @@ def _check_database(path: Path) -> None:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             ours = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'collection_meta'").fetchone()
     except sqlite3.Error as error:
-        raise MilvusError(f"'{path}' is not a Milvus Lite database, or a damaged one ({error}): choose another file.") from error
+        raise MilvusError(
+            f"'{path}' is not a Milvus Lite database, or a damaged one ({error}): choose another file."
+        ) from error
     if ours is None:
         raise MilvusError(f"'{path}' is a database, but not one of Milvus Lite: choose another file.")

@@ -8,8 +8,8 @@ from typing import Any
 
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.index import filters
-from milvus_ichash.index.client import Connection
-from milvus_ichash.index.rows import Batch
+from milvus_ichash.index.batch import Batch
+from milvus_ichash.index.connection import Connection
 
 _BYTES = 24 << 20
 """Of one call: a server takes 64 MiB."""
@@ -38,7 +38,8 @@ def upsert(connection: Connection, collection: str, batch: Batch) -> int:
 def insert(connection: Connection, collection: str, batch: Batch) -> int:
     """Write items whose ids are not there, which saves the server to look for them; returns how many.
 
-    After an error, items of the batch may be there: write it again by `upsert`, since an insert would make them be there twice. For the
+    After an error, items of the batch may be there: write it again by `upsert`, since an insert would make them be
+        there twice. For the
     same reason rows go in by `upsert` where there are no columnar calls: pymilvus sends an insert again by itself.
 
     Raises:

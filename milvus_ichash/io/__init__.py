@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from milvus_ichash.io.duplicates import find_duplicate_ids as find_duplicate_ids
-from milvus_ichash.io.source import Columns as Columns
-from milvus_ichash.io.source import FeatureSource as FeatureSource
-from milvus_ichash.io.source import Holdout as Holdout
-from milvus_ichash.io.source import SourceInfo as SourceInfo
-from milvus_ichash.io.source import open_source as open_source
+from milvus_ichash.io.duplicate_ids import find_duplicate_ids as find_duplicate_ids
+from milvus_ichash.io.feature_source import ColumnNames as ColumnNames
+from milvus_ichash.io.feature_source import FeatureSource as FeatureSource
+from milvus_ichash.io.feature_source import Holdout as Holdout
+from milvus_ichash.io.feature_source import SourceInfo as SourceInfo
+from milvus_ichash.io.feature_source import open_source as open_source
 
 __all__ = ["Columns", "FeatureSource", "Holdout", "SourceInfo", "find_duplicate_ids", "open_source"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io.arrays import RowArray, payload_values, to_ids
-from milvus_ichash.io.labels import LabelRule
-from milvus_ichash.io.source import FeatureSource, SourceInfo, reading
+from milvus_ichash.io.feature_source import FeatureSource, SourceInfo, reading
+from milvus_ichash.io.label_rule import LabelRule
+from milvus_ichash.io.row_arrays import RowArray, payload_values, to_ids
 
 _ID_ROWS = 65_536
 
@@ -65,7 +65,9 @@ class ArraySource(FeatureSource):
         labels = None if part.labels is None else part.labels.chunks(size, start)
         with reading(self._where):
             for ids in self._ids(size, start):
-                vectors, labelled = (None, None) if labels is None or self._rule is None else self._rule.from_array(next(labels), start)
+                vectors, labelled = (
+                    (None, None) if labels is None or self._rule is None else self._rule.from_array(next(labels), start)
+                )
                 yield FeatureTable.build(
                     ids,
                     {name: next(chunks) for name, chunks in features.items()},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.io.arrays import AnyArray, SparseArray, TurnableArray, kind_of
+from milvus_ichash.io.row_arrays import AnyArray, SparseArray, TurnableArray, kind_of
 
 _CACHE_BYTES = 32 << 20
 """Cache per data set: compressed chunks span more rows than a batch, most of all in transposed files."""
@@ -88,7 +88,9 @@ def _h5py() -> ModuleType:
     try:
         import h5py
     except ImportError as error:
-        raise BackendMissingError("reading HDF5 (.h5, MATLAB v7.3) needs h5py: pip install 'milvus-ichash[files]'") from error
+        raise BackendMissingError(
+            "reading HDF5 (.h5, MATLAB v7.3) needs h5py: pip install 'milvus-ichash[files]'"
+        ) from error
     module: ModuleType = h5py
     return module
 

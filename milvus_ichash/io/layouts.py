@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.source import Split
+from milvus_ichash.io.feature_source import Split
 
 Array = TypeVar("Array")
 
@@ -48,7 +48,9 @@ def by_split(arrays: Mapping[str, Array], is_matrix: Callable[[Array], bool]) ->
         if match:
             split = _SPLITS[match["short"] or match["long"]]
             splits.setdefault(split, {})[match["column"] or match["stem"]] = array
-    columns = {split: {column for column, array in group.items() if is_matrix(array)} for split, group in splits.items()}
+    columns = {
+        split: {column for column, array in group.items() if is_matrix(array)} for split, group in splits.items()
+    }
     matrices = [column for there in columns.values() for column in there]
     if len(matrices) == len(set(matrices)):
         return {}
@@ -79,7 +81,9 @@ def dcmh_files(path: Path) -> list[Path]:
         found = {match["data"]: found[match["data"]]}
     if len(found) != 1:
         sets = f"those of {len(found)} data sets ({_names(found)}): name one of the files" if found else "none"
-        raise InputError(f"{path} is a folder; of files called <name>-iall.mat, -fall.mat, -yall.mat, -lall.mat it holds {sets}.")
+        raise InputError(
+            f"{path} is a folder; of files called <name>-iall.mat, -fall.mat, -yall.mat, -lall.mat it holds {sets}."
+        )
     files = next(iter(found.values()))
     return list(files.values())
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.io.arrays import AnyArray, ColumnArray, RowArray, SparseArray, TurnableArray
 from milvus_ichash.io.hdf5 import open_h5
+from milvus_ichash.io.row_arrays import AnyArray, ColumnArray, RowArray, SparseArray, TurnableArray
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _KINDS = {"double": "f", "single": "f", "sparse": "f", "logical": "b", "char": "U", "cell": "O"} | {
@@ -37,7 +37,9 @@ class MatFile:
             with _readable(self.path):
                 values = _scipy_io().loadmat(str(self.path), variable_names=[name])[name]
             if values.dtype.kind == "O":
-                values = np.array([str(cell.flat[0]) if cell.size else "" for cell in values.flat]).reshape(values.shape)
+                values = np.array([str(cell.flat[0]) if cell.size else "" for cell in values.flat]).reshape(
+                    values.shape
+                )
             elif values.dtype.kind == "U":
                 # MATLAB fills the rows of a string matrix up with blanks.
                 values = np.strings.rstrip(values)

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.arrays import AnyArray, RowArray, kind_of
+from milvus_ichash.io.row_arrays import AnyArray, RowArray, kind_of
 
 _SKIP_BYTES = 1 << 20
 
@@ -52,7 +52,11 @@ class NpzArray:
     def _rows(self, shape: tuple[int, ...], size: int, start: int) -> Iterator[AnyArray]:
         """Read an array of this shape, stored row after row."""
         row = math.prod(shape[1:]) * self.dtype.itemsize
-        with _readable(self.path, self.member), zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+        with (
+            _readable(self.path, self.member),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(self.member) as stream,
+        ):
             _header(stream)
             _skip(stream, start * row)
             for begin in range(start, shape[0], size):

@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import Mask
-from milvus_ichash.io import arrow
-from milvus_ichash.io.labels import LabelRule, Labels, rule_for_numbers
+from milvus_ichash.io import parquet_columns
+from milvus_ichash.io.label_rule import LabelRule, Labels, rule_for_numbers
 
 Form = Literal["names", "numbers", "vectors"]
 
@@ -46,13 +46,15 @@ class ParquetLabels:
             InputError: names the row whose labels do not fit.
         """
         if self.form == "vectors":
-            return self.rule.from_vectors(arrow.to_vectors(column, self.rule.classes, self.column, first_row), first_row)
+            return self.rule.from_vectors(
+                parquet_columns.to_vectors(column, self.rule.classes, self.column, first_row), first_row
+            )
         rows, values = _flat(column)
         if self.form == "names":
             found = pc.index_in(values, value_set=pa.array(self.rule.names, values.type))
         else:
             found = values
-        return self.rule.from_numbers(rows, found.to_numpy(), ~arrow.valid(column), first_row)
+        return self.rule.from_numbers(rows, found.to_numpy(), ~parquet_columns.valid(column), first_row)
 
 
 def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLabels | None:
@@ -61,16 +63,18 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
     Raises:
         InputError: a type that labels cannot have, or numbers that are no classes.
     """
-    item = arrow.value_type(kind)
+    item = parquet_columns.value_type(kind)
     leaf = kind if item is None else item
-    if arrow.is_text(leaf):
+    if parquet_columns.is_text(leaf):
         names = _names(columns)
         return ParquetLabels(name, "names", LabelRule(len(names), names)) if names else None
     if item is None and pa.types.is_integer(kind):
         span = _Span.of(columns)
         return ParquetLabels(name, "numbers", rule_for_numbers(span.lowest, span.highest)) if span.values else None
-    if not arrow.is_number(item):
-        raise InputError(f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, or 0/1 vectors.")
+    if not parquet_columns.is_number(item):
+        raise InputError(
+            f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, or 0/1 vectors."
+        )
     span = _Span.of(columns)
     if not span.values:
         return None
@@ -78,19 +82,21 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
     if fixed or (span.shortest == span.longest > 1 and span.lowest >= 0 and span.highest <= 1):
         return ParquetLabels(name, "vectors", LabelRule(span.longest))
     if span.lowest < 0:
-        raise InputError(f"the label column '{name}' holds the negative class number {span.lowest}; classes count from 0.")
+        raise InputError(
+            f"the label column '{name}' holds the negative class number {span.lowest}; classes count from 0."
+        )
     return ParquetLabels(name, "numbers", LabelRule(span.highest + 1))
 
 
 def _flat(column: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:
     """All values of a column of single values or lists, with the row of each; nulls left out."""
-    if arrow.value_type(column.type) is None:
-        rows, values = np.flatnonzero(arrow.valid(column)), column.drop_null()
+    if parquet_columns.value_type(column.type) is None:
+        rows, values = np.flatnonzero(parquet_columns.valid(column)), column.drop_null()
     else:
-        rows, values = np.repeat(np.arange(len(column)), arrow.lengths(column)), column.flatten()
+        rows, values = np.repeat(np.arange(len(column)), parquet_columns.lengths(column)), column.flatten()
         if values.null_count:
-            rows, values = rows[arrow.valid(values)], values.drop_null()
-    return rows, arrow.decoded(values)
+            rows, values = rows[parquet_columns.valid(values)], values.drop_null()
+    return rows, parquet_columns.decoded(values)
 
 
 def _names(columns: Iterable[pa.Array]) -> tuple[str, ...]:
@@ -129,7 +135,13 @@ class _Span:
             self.lowest, self.highest = (min(self.lowest, low), max(self.highest, high)) if self.values else (low, high)
             self.values += len(values)
         if len(column):
-            counts = arrow.lengths(column) if arrow.value_type(column.type) is not None else np.ones(1, np.int64)
+            counts = (
+                parquet_columns.lengths(column)
+                if parquet_columns.value_type(column.type) is not None
+                else np.ones(1, np.int64)
+            )
             low, high = int(counts.min()), int(counts.max())
-            self.shortest, self.longest = (min(self.shortest, low), max(self.longest, high)) if self.rows else (low, high)
+            self.shortest, self.longest = (
+                (min(self.shortest, low), max(self.longest, high)) if self.rows else (low, high)
+            )
             self.rows += len(column)

@@ -14,7 +14,7 @@ from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.runtime.inputs import Inputs, RowName
-from milvus_ichash.runtime.raw import RawInput
+from milvus_ichash.runtime.raw_input import RawInput
 from milvus_ichash.runtime.session import Device, device_of, open_session, run
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class HashEncoder:
     device: Literal["cpu", "cuda"]
     raw: RawInput
 
-    def __init__(self, bundle: Path, manifest: Manifest, session: InferenceSession, raw: RawInput, batch_size: int, bits: int) -> None:
+    def __init__(
+        self, bundle: Path, manifest: Manifest, session: InferenceSession, raw: RawInput, batch_size: int, bits: int
+    ) -> None:
         self.manifest = manifest
         self.bits = bits
         self.device = device_of(session)
@@ -68,10 +70,12 @@ class HashEncoder:
             device: "cpu", "cuda" (an error where it cannot be had), or "auto" (CUDA where it works, else the CPU).
             batch_size: rows that go through the graph at once; larger inputs are cut.
             threads: threads of onnxruntime on the CPU; None: all cores.
-            bits: cut the codes to this length, one of those that the bundle was trained for (`Manifest.lengths`); None: whole codes.
+            bits: cut the codes to this length, one of those that the bundle was trained for (`Manifest.lengths`); None:
+                whole codes.
 
         Raises:
-            InputError: no bundle, a damaged one, a graph that does not fit its manifest, or codes that cannot be cut so.
+            InputError: no bundle, a damaged one, a graph that does not fit its manifest, or codes that cannot be cut
+                so.
             BackendMissingError: onnxruntime or CUDA is needed and not there.
         """
         if batch_size < 1:
@@ -91,21 +95,28 @@ class HashEncoder:
             InputError: the bundle was not trained for it.
         """
         length = self.manifest.length(bits)
-        return self if length == self.bits else HashEncoder(self._bundle, self.manifest, self._session, self.raw, self.batch_size, length)
+        return (
+            self
+            if length == self.bits
+            else HashEncoder(self._bundle, self.manifest, self._session, self.raw, self.batch_size, length)
+        )
 
     def encode(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Codes]:
         """Hash codes of B items.
 
         Args:
-            present: bool (B, M), columns in the manifest's order of modalities; False = missing, whatever the row holds.
-            features: one (B, D_m) array of numbers per modality, by its name. A modality that is not given (or None) is missing
-                in all rows, a row that is all NaN is missing in that item. A vector (D_m,) is refused: it may be one item or many.
+            present: bool (B, M), columns in the manifest's order of modalities; False = missing, whatever the row
+                holds.
+            features: one (B, D_m) array of numbers per modality, by its name. A modality that is not given (or None) is
+                missing in all rows, a row that is all NaN is missing in that item. A vector (D_m,) is refused: it may
+                be one item or many.
 
         Returns:
             uint8 (B, bits / 8) for each code of the bundle, by its name.
 
         Raises:
-            InputError: an unknown modality, a wrong shape, NaN or infinity in part of a row, a row without any modality.
+            InputError: an unknown modality, a wrong shape, NaN or infinity in part of a row, a row without any
+                modality.
         """
         return self._encode(features, present, _row)
 
@@ -116,8 +127,8 @@ class HashEncoder:
     def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
         """Hash codes of a table's items, uint8 (N, bits / 8) by the code's name.
 
-        The table may lack modalities of the bundle; one that the bundle does not know is refused, since it is most likely
-        a known one under another name.
+        The table may lack modalities of the bundle; one that the bundle does not know is refused, since it is most
+        likely a known one under another name.
 
         Raises:
             InputError: as `encode`; rows are named by their number in the file and their id.
@@ -143,7 +154,9 @@ class HashEncoder:
         """Picture files into features: the modality's name and float32 (B, D). See `RawInput.pictures`."""
         return self.raw.pictures(paths, modality)
 
-    def _encode(self, features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName) -> dict[str, Codes]:
+    def _encode(
+        self, features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName
+    ) -> dict[str, Codes]:
         return self._run(Inputs(self.manifest.dims, features, present, row_name), "", self.bits // 8, np.uint8)
 
     def _run(self, inputs: Inputs, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
@@ -154,7 +167,9 @@ class HashEncoder:
         parts = []
         for start in range(0, inputs.rows, self.batch_size):
             given, present = inputs.batch(start, start + self.batch_size)
-            feeds = {name: given[name] if name in given else self._blanks(name, len(present)) for name in self.manifest.dims}
+            feeds = {
+                name: given[name] if name in given else self._blanks(name, len(present)) for name in self.manifest.dims
+            }
             parts.append([cut(codes, width) for codes in run(self._session, outputs, {**feeds, PRESENT: present})])
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
@@ -167,7 +182,14 @@ class HashEncoder:
         return blank[:rows]
 
     def __reduce__(self) -> tuple[Callable[..., HashEncoder], tuple[Any, ...]]:
-        return _reopen, (str(self._bundle), self.raw.device, self.batch_size, self.raw.threads, self.bits, self.manifest.fingerprint)
+        return _reopen, (
+            str(self._bundle),
+            self.raw.device,
+            self.batch_size,
+            self.raw.threads,
+            self.bits,
+            self.manifest.fingerprint,
+        )
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -183,7 +205,9 @@ def _row_of(table: FeatureTable, row: int) -> str:
     return f"row {table.first_row + row} (id {table.ids[row : row + 1].tolist()[0]!r})"
 
 
-def _reopen(bundle: str, device: Device, batch_size: int, threads: int | None, bits: int, fingerprint: str) -> HashEncoder:
+def _reopen(
+    bundle: str, device: Device, batch_size: int, threads: int | None, bits: int, fingerprint: str
+) -> HashEncoder:
     encoder = HashEncoder.load(bundle, device=device, batch_size=batch_size, threads=threads)
     if encoder.manifest.fingerprint != fingerprint:
         raise MismatchError(
@@ -200,8 +224,12 @@ def _check_graph(path: Path, session: InferenceSession, manifest: Manifest) -> N
     """
     inputs = {**dict.fromkeys(manifest.dims, "float32"), PRESENT: "bool"}
     widths = {**manifest.dims, PRESENT: len(manifest.dims)}
-    outputs = {code.name: "uint8" for code in manifest.codes} | {f"{code.name}_relaxed": "float32" for code in manifest.codes}
-    found_in, found_out = ({node.name: node for node in nodes} for nodes in (session.get_inputs(), session.get_outputs()))
+    outputs = {code.name: "uint8" for code in manifest.codes} | {
+        f"{code.name}_relaxed": "float32" for code in manifest.codes
+    }
+    found_in, found_out = (
+        {node.name: node for node in nodes} for nodes in (session.get_inputs(), session.get_outputs())
+    )
     if set(found_in) != set(inputs) or not set(outputs) <= set(found_out):
         raise InputError(
             f"'{path}' does not fit its manifest: it takes {', '.join(found_in)} and gives {', '.join(found_out)}, "
@@ -226,9 +254,13 @@ def _fits(shape: Sequence[int | str | None], width: int) -> bool:
 def _try_rows(path: Path, session: InferenceSession, manifest: Manifest) -> None:
     # A graph exported from a batch of 1 may promise any batch and fail at the next size.
     rng = np.random.default_rng(0)
-    feeds: dict[str, npt.NDArray[Any]] = {name: rng.standard_normal((3, dim), np.float32) for name, dim in manifest.dims.items()}
+    feeds: dict[str, npt.NDArray[Any]] = {
+        name: rng.standard_normal((3, dim), np.float32) for name, dim in manifest.dims.items()
+    }
     feeds[PRESENT] = np.ones((3, len(manifest.dims)), np.bool_)
     for code in manifest.codes:
         bits, relaxed = run(session, [code.name, f"{code.name}_relaxed"], feeds)
         if relaxed.shape != (3, manifest.bits) or not np.array_equal(bits, pack(relaxed)):
-            raise InputError(f"'{path}' packs '{code.name}' by another size or bit rule than its manifest: export the bundle again.")
+            raise InputError(
+                f"'{path}' packs '{code.name}' by another size or bit rule than its manifest: export the bundle again."
+            )

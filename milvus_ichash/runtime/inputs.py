@@ -23,7 +23,11 @@ class Inputs:
     """
 
     def __init__(
-        self, dims: Mapping[str, int], features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName
+        self,
+        dims: Mapping[str, int],
+        features: Mapping[str, npt.ArrayLike | None],
+        present: npt.ArrayLike | None,
+        row_name: RowName,
     ) -> None:
         """Look at names and shapes; no value is read yet.
 
@@ -48,7 +52,9 @@ class Inputs:
         self.rows = len(first[1])
         for name, x in others:
             if len(x) != self.rows:
-                raise InputError(f"modality '{name}' has {len(x)} rows and '{first[0]}' has {self.rows}: they must be the same items.")
+                raise InputError(
+                    f"modality '{name}' has {len(x)} rows and '{first[0]}' has {self.rows}: they must be the same items."
+                )
         self._present = None if present is None else _mask(present, (self.rows, len(dims)), dims)
 
     def batch(self, start: int, stop: int) -> tuple[dict[str, Features], Mask]:
@@ -78,7 +84,8 @@ class Inputs:
 
     def _check_values(self, name: str, x: Features, wanted: Mask, start: int) -> None:
         """Take rows that are all NaN out of `wanted`; complain about a wanted row with some NaN or infinity."""
-        # One NaN or infinity makes the sum of its row so; only such rows (and sums that overflow) are looked at closely.
+        # One NaN or infinity makes the sum of its row so; only such rows (and sums that overflow) are looked
+        # at closely.
         # Not by BLAS, whose threads would get in the way of onnxruntime's, and without a copy of the rows.
         finite = np.isfinite(np.einsum("ij->i", x))
         if finite.all():
@@ -98,13 +105,19 @@ def _matrix(name: str, given: npt.ArrayLike, dim: int) -> npt.NDArray[Any]:
     try:
         x = np.asarray(given)
     except (ValueError, TypeError) as error:
-        raise InputError(f"modality '{name}' is no array of numbers, or its rows differ in length ({error}).") from error
+        raise InputError(
+            f"modality '{name}' is no array of numbers, or its rows differ in length ({error})."
+        ) from error
     if x.shape == (0,):
         x = x.reshape(0, dim)
     if x.dtype.kind not in "fiub":
-        raise InputError(f"modality '{name}' holds {x.dtype} values: expected numbers, with a row of NaN where an item lacks it.")
+        raise InputError(
+            f"modality '{name}' holds {x.dtype} values: expected numbers, with a row of NaN where an item lacks it."
+        )
     if x.ndim == 1:
-        raise InputError(f"modality '{name}' has shape {x.shape}: expected (rows, {dim}); for a single item give x[None, :].")
+        raise InputError(
+            f"modality '{name}' has shape {x.shape}: expected (rows, {dim}); for a single item give x[None, :]."
+        )
     if x.ndim != 2 or x.shape[1] != dim:
         raise InputError(f"modality '{name}' has shape {x.shape}: this bundle takes (rows, {dim}).")
     return x
@@ -113,7 +126,9 @@ def _matrix(name: str, given: npt.ArrayLike, dim: int) -> npt.NDArray[Any]:
 def _mask(given: npt.ArrayLike, shape: tuple[int, int], dims: Mapping[str, int]) -> Mask:
     present = np.asarray(given)
     if present.shape != shape:
-        raise InputError(f"'present' has shape {present.shape}: expected {shape}, a column for each of {', '.join(dims)}.")
+        raise InputError(
+            f"'present' has shape {present.shape}: expected {shape}, a column for each of {', '.join(dims)}."
+        )
     if present.dtype.kind not in "biu":
         raise InputError(f"'present' holds {present.dtype} values: expected True and False.")
     return present.astype(np.bool_)

@@ -79,10 +79,14 @@ def load_onnxruntime() -> Any:
     except ImportError as error:
         if not installed:
             raise BackendMissingError(f"onnxruntime is not installed: {INSTALL}.") from error
-        raise BackendMissingError(f"onnxruntime is installed but cannot be imported ({error}): install it anew, {INSTALL}.") from error
+        raise BackendMissingError(
+            f"onnxruntime is installed but cannot be imported ({error}): install it anew, {INSTALL}."
+        ) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         # What is left behind when one of two distributions was uninstalled.
-        raise BackendMissingError(f"onnxruntime is damaged (its folder is there, its content is not): uninstall it, then {INSTALL}.")
+        raise BackendMissingError(
+            f"onnxruntime is damaged (its folder is there, its content is not): uninstall it, then {INSTALL}."
+        )
     return onnxruntime
 
 
@@ -112,7 +116,9 @@ def open_session(path: str | Path, *, device: Device = "auto", threads: int | No
         return session
     if device == "cuda":
         raise BackendMissingError(_no_cuda(ort.get_available_providers(), reason))
-    _warn_once(f"onnxruntime-gpu is installed, but CUDA cannot be used ({reason}): running on the CPU. `--device cpu` says so on purpose.")
+    _warn_once(
+        f"onnxruntime-gpu is installed, but CUDA cannot be used ({reason}): running on the CPU. `--device cpu` says so on purpose."
+    )
     return _create(ort, path, [CPU], threads)
 
 
@@ -131,7 +137,9 @@ def cuda_problem() -> str | None:
     return reason if session is None else None
 
 
-def run(session: InferenceSession, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+def run(
+    session: InferenceSession, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
     """Run a graph: the arrays of these outputs.
 
     Raises:
@@ -173,7 +181,9 @@ def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: 
             model if isinstance(model, bytes) else str(model), options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its error classes live in a private module
-        raise InputError(f"'{model!s}' is damaged or no ONNX graph that onnxruntime {ort.__version__} can run: {_short(error)}") from error
+        raise InputError(
+            f"'{model!s}' is damaged or no ONNX graph that onnxruntime {ort.__version__} can run: {_short(error)}"
+        ) from error
     return session
 
 

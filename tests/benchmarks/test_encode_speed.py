@@ -45,8 +45,8 @@ def test_unihash_encodes_as_fast_as_pmch(tmp_path: Path, benchmark: BenchmarkFix
     """The graphs that training makes of the two, at the sizes of `fashion`; what the weights are does not matter."""
     from support.tiny import make_table
 
-    from ichash_export.to_onnx import export_bundle
-    from ichash_export.training import train
+    from ichash_export.onnx.to_onnx import export_bundle
+    from ichash_export.train.training import train
 
     table = make_table(300, dims={"image": 1280, "text": 1000})
     encoders = {}

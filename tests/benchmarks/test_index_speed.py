@@ -15,8 +15,8 @@ from support.timing import in_turns
 
 from milvus_ichash import HashEncoder, HashIndex
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection, connect
-from milvus_ichash.index.search import feature_queries, find
+from milvus_ichash.index.connection import Connection, connect
+from milvus_ichash.queries import feature_queries, find
 from milvus_ichash.runtime.session import open_session
 from milvus_ichash.settings import MilvusSettings
 
@@ -43,7 +43,9 @@ def encoder(bundle: Path) -> HashEncoder:
     return HashEncoder.load(bundle, device="cpu")
 
 
-def test_ready_codes_go_in_as_fast_as_plain_upserts(connection: Connection, encoder: HashEncoder, benchmark: BenchmarkFixture) -> None:
+def test_ready_codes_go_in_as_fast_as_plain_upserts(
+    connection: Connection, encoder: HashEncoder, benchmark: BenchmarkFixture
+) -> None:
     ours = HashIndex.create(connection, "ours", encoder.manifest)
     HashIndex.create(connection, "bare", encoder.manifest)
     codes = np.random.default_rng(0).integers(0, 256, (ROWS, BITS // 8), np.uint8)

@@ -36,7 +36,9 @@ def write(path: Path, rows: int) -> None:
         for start in range(0, rows, STEP):
             columns = {"id": pa.array(range(start, start + STEP))}
             for name, dim in DIMS.items():
-                columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(rng.standard_normal(STEP * dim, np.float32)), dim)
+                columns[name] = pa.FixedSizeListArray.from_arrays(
+                    pa.array(rng.standard_normal(STEP * dim, np.float32)), dim
+                )
             writer.write_table(pa.table(columns, schema=schema), row_group_size=STEP)
 
 
@@ -44,7 +46,18 @@ def peak_of(bundle: Path, folder: Path, rows: int) -> int:
     """Peak resident memory of the ingesting process in bytes."""
     data = folder / f"{rows}.parquet"
     write(data, rows)
-    command = [sys.executable, "-c", INGEST, "ingest", str(data), "--bundle", str(bundle), "--uri", str(folder / f"{rows}.db"), "--quiet"]
+    command = [
+        sys.executable,
+        "-c",
+        INGEST,
+        "ingest",
+        str(data),
+        "--bundle",
+        str(bundle),
+        "--uri",
+        str(folder / f"{rows}.db"),
+        "--quiet",
+    ]
     done = subprocess.run([*command, "--format", "jsonl"], check=True, capture_output=True, text=True)
     data.unlink()
     written, peak = (json.loads(line) for line in done.stdout.splitlines())
@@ -52,7 +65,9 @@ def peak_of(bundle: Path, folder: Path, rows: int) -> int:
     return int(peak["peak"])
 
 
-def test_memory_does_not_grow_with_the_file(make_bundle: Callable[..., Path], tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+def test_memory_does_not_grow_with_the_file(
+    make_bundle: Callable[..., Path], tmp_path: Path, benchmark: BenchmarkFixture
+) -> None:
     bundle = make_bundle(modalities=DIMS, bits=64)
     small = peak_of(bundle, tmp_path, 50_000)
     large = benchmark.pedantic(peak_of, args=(bundle, tmp_path, 200_000), rounds=1)

@@ -53,9 +53,13 @@ def test_map_is_ten_times_faster_than_sorting(
 ) -> None:
     # Ours uses one thread; the products of the other way would take all cores.
     with threadpool_limits(1):
-        ours, baseline, ratio = in_turns(lambda: mean_average_precision(*problem), lambda: by_argsort(*problem), rounds=5)
+        ours, baseline, ratio = in_turns(
+            lambda: mean_average_precision(*problem), lambda: by_argsort(*problem), rounds=5
+        )
     found = benchmark.pedantic(mean_average_precision, args=problem, rounds=5, warmup_rounds=1)
     benchmark.extra_info.update(argsort_seconds=baseline, ratio=ratio)
-    print(f"\nmAP@all of {QUERIES} queries x {ROWS} rows: {ours:.3f} s, by argsort {baseline:.3f} s, {ratio:.1f} x faster")
+    print(
+        f"\nmAP@all of {QUERIES} queries x {ROWS} rows: {ours:.3f} s, by argsort {baseline:.3f} s, {ratio:.1f} x faster"
+    )
     assert found == pytest.approx(by_argsort(*problem), abs=1e-9)
     assert ratio >= 10

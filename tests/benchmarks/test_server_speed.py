@@ -13,13 +13,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.codes import Codes
-from milvus_ichash.evaluation.harness import Settings, evaluate
-from milvus_ichash.evaluation.retrievers import ExactRetriever
-from milvus_ichash.evaluation.searching import SearchRetriever
+from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.index_building import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
@@ -110,16 +110,22 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def test_ready_codes_go_in_as_fast_as_bare_columnar_requests(filled: tuple[HashIndex, float, float], benchmark: BenchmarkFixture) -> None:
+def test_ready_codes_go_in_as_fast_as_bare_columnar_requests(
+    filled: tuple[HashIndex, float, float], benchmark: BenchmarkFixture
+) -> None:
     index, ours, bare = filled
     benchmark.pedantic(lambda: None)
     benchmark.extra_info.update(rows_per_second=ROWS / ours, bare_rows_per_second=ROWS / bare)
-    print(f"\n1,000,000 codes, acknowledged: {ROWS / ours:,.0f} rows/s, {bare / ours:.2f} x bare columnar requests ({ROWS / bare:,.0f})")
+    print(
+        f"\n1,000,000 codes, acknowledged: {ROWS / ours:,.0f} rows/s, {bare / ours:.2f} x bare columnar requests ({ROWS / bare:,.0f})"
+    )
     assert index.count() == ROWS
     assert bare / ours >= 0.8 or ROWS / ours >= 1e6
 
 
-def test_without_columnar_calls_rows_go_in_as_fast_as_plain_upserts(uri: str, manifest: Manifest, benchmark: BenchmarkFixture) -> None:
+def test_without_columnar_calls_rows_go_in_as_fast_as_plain_upserts(
+    uri: str, manifest: Manifest, benchmark: BenchmarkFixture
+) -> None:
     with connect(MilvusSettings(uri=uri, timeout=120), columnar=False) as connection:
         ours = HashIndex.create(connection, "bench_rows", manifest, id_kind="int64", recreate=True)
         HashIndex.create(connection, "bench_plain", manifest, id_kind="int64", recreate=True)
@@ -140,7 +146,10 @@ def test_without_columnar_calls_rows_go_in_as_fast_as_plain_upserts(uri: str, ma
         times = []
         for turn, start in enumerate(range(0, AS_ROWS, 5_000)):
             part = slice(start, start + 5_000)
-            pair = [timed(lambda way=way, part=part: way(part)) for way in ((by_index, plain) if turn % 2 else (plain, by_index))]
+            pair = [
+                timed(lambda way=way, part=part: way(part))
+                for way in ((by_index, plain) if turn % 2 else (plain, by_index))
+            ]
             times.append(pair if turn % 2 else pair[::-1])
         mine, bare = (sum(column) for column in zip(*times, strict=True))
         benchmark.pedantic(lambda: None)
@@ -171,11 +180,15 @@ def test_a_query_of_a_million_codes(filled: tuple[HashIndex, float, float], benc
     benchmark.pedantic(lambda: index.search(queries[:1], top_k=10, nprobe=16), rounds=20)
     added = statistics.median(own)
     whole = statistics.median(all_of_it)
-    print(f"\na query through BIN_IVF_FLAT on 1,000,000 codes: {whole * 1e3:.2f} ms, of it our own {added * 1e3:.2f} ms")
+    print(
+        f"\na query through BIN_IVF_FLAT on 1,000,000 codes: {whole * 1e3:.2f} ms, of it our own {added * 1e3:.2f} ms"
+    )
     assert added < 0.3e-3
 
 
-def test_evaluations_of_200_000_codes(connection: Connection, make_bundle: Callable[..., Any], benchmark: BenchmarkFixture) -> None:
+def test_evaluations_of_200_000_codes(
+    connection: Connection, make_bundle: Callable[..., Any], benchmark: BenchmarkFixture
+) -> None:
     """2,000 queries, 64 bits, 81 classes, 2.4 labels an item: mAP@all out of the index."""
     rows, queries, classes = 200_000, 2_000, 81
     bundle = make_bundle(bits=64, label_names=tuple(f"class {c}" for c in range(classes)))
@@ -187,7 +200,9 @@ def test_evaluations_of_200_000_codes(connection: Connection, make_bundle: Calla
     codes = clustered(rng, rows, 64)
     for start in range(0, rows, BLOCK):
         part = slice(start, start + BLOCK)
-        batch = index.batch(np.arange(start, start + BLOCK), {"code": codes[part]}, np.ones((BLOCK, 2), bool), lists[part])
+        batch = index.batch(
+            np.arange(start, start + BLOCK), {"code": codes[part]}, np.ones((BLOCK, 2), bool), lists[part]
+        )
         index.write(batch, new=True)
     index.wait_until_indexed()
     table = FeatureTable.build(
@@ -199,15 +214,18 @@ def test_evaluations_of_200_000_codes(connection: Connection, make_bundle: Calla
 
     def measured(retriever: Callable[[], Any]) -> tuple[float, float]:
         start = time.perf_counter()
-        result = evaluate(encoder, table, retriever(), tasks=["both"], settings=Settings())
-        return next(iter(result.cells["both"].metrics.values())), time.perf_counter() - start
+        result = evaluate(encoder, table, retriever(), tasks=["both"], settings=EvaluationSettings())
+        return next(iter(result.tasks["both"].metrics.values())), time.perf_counter() - start
 
     by_readback, seconds = measured(lambda: ExactRetriever.read_back(index))
     bare = bare_searches(connection, rows, clustered(rng, 16, 64)) * queries / 16
     by_search, search_seconds = measured(lambda: SearchRetriever(index))
     connection.client.drop_collection("bench_map")
     benchmark.pedantic(lambda: None)
-    print(f"\nmAP@all of 2,000 queries over 200,000 codes: --via readback {seconds:.1f} s, --via search {search_seconds:.0f} s, ", end="")
+    print(
+        f"\nmAP@all of 2,000 queries over 200,000 codes: --via readback {seconds:.1f} s, --via search {search_seconds:.0f} s, ",
+        end="",
+    )
     print(f"{search_seconds / bare:.2f} x the bare columnar searches one after the other ({bare:.0f} s)")
     assert abs(by_readback - by_search) < 1e-9
     assert seconds < 20

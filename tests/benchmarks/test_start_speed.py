@@ -10,6 +10,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 def test_help_comes_within_half_a_second(benchmark: BenchmarkFixture) -> None:
     command = [sys.executable, "-m", "milvus_ichash.cli", "--help"]
-    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "stdout": subprocess.DEVNULL}, rounds=7, warmup_rounds=1)
+    benchmark.pedantic(
+        subprocess.run, args=(command,), kwargs={"check": True, "stdout": subprocess.DEVNULL}, rounds=7, warmup_rounds=1
+    )
     print(f"\n--help: median {benchmark.stats.stats.median:.3f} s")
     assert benchmark.stats.stats.median < 0.5

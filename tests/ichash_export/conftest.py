@@ -8,9 +8,9 @@ import pytest
 import torch
 from support.tiny import make_table, plugin
 
-from ichash_export.to_onnx import ExportGraph, to_onnx
-from ichash_export.trained import TrainedModel
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
+from ichash_export.train.trained import TrainedModel
+from ichash_export.train.training import train
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ichash_export.methods import registry
-from ichash_export.options import validated
-from ichash_export.recipes import load_recipe, recipe_names
+from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.train.options import validated
 
 NAMED = [(method, name) for method in registry.method_names() for name in registry.load(method).ablations]
 
@@ -16,7 +16,9 @@ def test_an_ablation_is_a_setting_that_differs(method: str, name: str) -> None:
     chosen = registry.load(method)
     settings = dict(chosen.ablations[name])
     bases = [{}, *(dict(load_recipe(recipe).settings) for recipe in recipe_names(method))]
-    assert any(validated(chosen.Config, {**base, **settings}, name) != validated(chosen.Config, base, method) for base in bases)
+    assert any(
+        validated(chosen.Config, {**base, **settings}, name) != validated(chosen.Config, base, method) for base in bases
+    )
     assert sorted(str(other) for other in chosen.ablations.values()).count(str(chosen.ablations[name])) == 1
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from support.tiny import make_table
 
-from ichash_export import training
 from ichash_export.methods import registry
-from ichash_export.options import TrainingOptions
-from ichash_export.runlog import Report
-from ichash_export.training import train
+from ichash_export.train import training
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.runlog import Report
+from ichash_export.train.training import train
 
 SMALLER: dict[str, dict[str, Any]] = {
     "nch": {"neighbour_epochs": 1, "anchors": 30},

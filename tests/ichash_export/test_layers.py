@@ -18,7 +18,12 @@ def test_mlp_has_an_activation_between_layers_only() -> None:
 def test_normed_mlp_norms_every_layer() -> None:
     block = [nn.Linear, nn.BatchNorm1d, nn.Tanh]
     assert [type(layer) for layer in normed_mlp([3, 5, 2])] == block * 2
-    assert [type(layer) for layer in normed_mlp([3, 2], nn.ReLU, dropout=0.3)] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    assert [type(layer) for layer in normed_mlp([3, 2], nn.ReLU, dropout=0.3)] == [
+        nn.Linear,
+        nn.BatchNorm1d,
+        nn.ReLU,
+        nn.Dropout,
+    ]
 
 
 def test_observed_only_keeps_missing_rows_out_of_the_statistics() -> None:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from ichash_export.methods import registry
 from ichash_export.methods.base import Method
-from ichash_export.recipes import recipe_names
+from ichash_export.papers.recipes import recipe_names
 from milvus_ichash.errors import InputError
 
 METHOD = '''"""{title}: what it does in a line.
@@ -45,7 +45,12 @@ def test_a_method_is_a_file(folder: Path) -> None:
     (folder / "registry.py").write_text("x = 1")
     assert registry.method_names() == ["alpha"]
     info = registry.describe("alpha")
-    assert (info.class_name, info.family, info.description, info.paper) == ("Alpha", "fused", "what it does in a line", "Somebody 2020")
+    assert (info.class_name, info.family, info.description, info.paper) == (
+        "Alpha",
+        "fused",
+        "what it does in a line",
+        "Somebody 2020",
+    )
     assert [s.name for s in info.settings] == ["epochs", "batch_size"]
 
 
@@ -100,7 +105,7 @@ def test_listing_needs_no_torch() -> None:
     code = """
 import sys
 from ichash_export.methods import registry
-from ichash_export.published import published_figures
+from ichash_export.papers.published import published_figures
 for name in registry.method_names():
     registry.describe(name), published_figures(name)
 sys.exit("torch" in sys.modules)

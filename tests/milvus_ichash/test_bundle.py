@@ -71,7 +71,9 @@ def test_a_length_that_the_codes_can_be_cut_to() -> None:
     assert [nested.length(bits) for bits in (16, 64, None)] == [16, 64, 64]
     assert whole.length(64) == whole.length(None) == 64
     for bits in (0, 8, 40, 128):
-        with pytest.raises(InputError, match=f"codes of {bits} bits cannot be had: .* trained to be cut to 16, 32 of 64 bits"):
+        with pytest.raises(
+            InputError, match=f"codes of {bits} bits cannot be had: .* trained to be cut to 16, 32 of 64 bits"
+        ):
             nested.length(bits)
     for single in (whole, manifest(bits=64, nested=(64,))):
         with pytest.raises(InputError, match="are not nested: only 64 bits"):

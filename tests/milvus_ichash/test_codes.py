@@ -57,7 +57,9 @@ def test_the_first_bit_is_the_most_significant_and_zero_is_no_bit():
 @given(st.integers(1, 17).flatmap(lambda size: st.tuples(codes(size), codes(size))))
 def test_hamming_distance_is_what_a_loop_over_bits_counts(pair):
     a, b = pair
-    expected = [[sum((int(x) ^ int(y)).bit_count() for x, y in zip(left, right, strict=True)) for right in b] for left in a]
+    expected = [
+        [sum((int(x) ^ int(y)).bit_count() for x, y in zip(left, right, strict=True)) for right in b] for left in a
+    ]
     assert hamming_distance(a, b).tolist() == expected
 
 
@@ -68,7 +70,9 @@ def test_hamming_distance_of_long_codes_does_not_overflow():
 
 def test_hamming_distance_of_rows_that_are_not_contiguous():
     wide = np.arange(64, dtype=np.uint8).reshape(4, 16)
-    assert np.array_equal(hamming_distance(wide[:, ::2], wide[:, ::2]), hamming_distance(wide[:, ::2].copy(), wide[:, ::2].copy()))
+    assert np.array_equal(
+        hamming_distance(wide[:, ::2], wide[:, ::2]), hamming_distance(wide[:, ::2].copy(), wide[:, ::2].copy())
+    )
 
 
 def test_codes_of_different_length_have_no_distance():

@@ -171,7 +171,9 @@ def test_only_takes_the_rows_that_have_the_modality_and_hides_the_others():
 
 
 def test_with_classes_puts_labels_into_another_files_columns_by_name():
-    t = FeatureTable.build(np.arange(2), {"x": np.ones((2, 1))}, labels=np.array([[1, 0], [1, 1]]), label_names=["dog", "ant"])
+    t = FeatureTable.build(
+        np.arange(2), {"x": np.ones((2, 1))}, labels=np.array([[1, 0], [1, 1]]), label_names=["dog", "ant"]
+    )
     moved = t.with_classes(["ant", "bee", "dog"])
     assert moved.labels.tolist() == [[0, 0, 1], [1, 0, 1]]
     assert moved.label_names == ("ant", "bee", "dog")

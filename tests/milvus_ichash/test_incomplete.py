@@ -62,7 +62,9 @@ def test_a_partition_with_uneven_shares():
 
 
 natural = st.integers(1, 60).flatmap(
-    lambda rows: st.integers(2, 4).flatmap(lambda m: arrays(np.bool_, (rows, m)).map(lambda a: a | ~a.any(axis=1, keepdims=True)))
+    lambda rows: st.integers(2, 4).flatmap(
+        lambda m: arrays(np.bool_, (rows, m)).map(lambda a: a | ~a.any(axis=1, keepdims=True))
+    )
 )
 shares = st.decimals(0, Decimal("0.99"), places=2)
 

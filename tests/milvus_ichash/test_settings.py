@@ -21,7 +21,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults() -> None:
     settings = load_settings(uri=None, token=None)
-    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (DEFAULT_URI, "", "", 30)
+    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (
+        DEFAULT_URI,
+        "",
+        "",
+        30,
+    )
     assert settings.is_lite
 
 
@@ -44,7 +49,12 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
     for name, value in (("URI", "http://a:1"), ("TOKEN", "sesame"), ("DB_NAME", "mine"), ("TIMEOUT", "2.5")):
         monkeypatch.setenv(f"MILVUS_{name}", value)
     settings = load_settings()
-    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == ("http://a:1", "sesame", "mine", 2.5)
+    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (
+        "http://a:1",
+        "sesame",
+        "mine",
+        2.5,
+    )
 
 
 def test_variables_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +66,14 @@ def test_variables_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("uri", "lite"),
-    [("./x.db", True), ("x.db", True), ("/abs/x.db", True), ("http://h:1", False), ("https://h", False), ("tcp://h", False)],
+    [
+        ("./x.db", True),
+        ("x.db", True),
+        ("/abs/x.db", True),
+        ("http://h:1", False),
+        ("https://h", False),
+        ("tcp://h", False),
+    ],
 )
 def test_a_file_is_milvus_lite(uri: str, lite: bool) -> None:
     assert MilvusSettings(uri=uri).is_lite is lite
@@ -82,7 +99,11 @@ def test_what_cannot_be_used_is_named(here: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"setting 'timeout'.*valid number"):
         load_settings()
     monkeypatch.delenv("MILVUS_TIMEOUT")
-    for text, says in (("[milvus", "Expected"), ("milvus = 3", "no table"), ('[milvus]\nurl = "x"', "no setting 'url'; it has uri, token")):
+    for text, says in (
+        ("[milvus", "Expected"),
+        ("milvus = 3", "no table"),
+        ('[milvus]\nurl = "x"', "no setting 'url'; it has uri, token"),
+    ):
         (here / "ichash.toml").write_text(text)
         with pytest.raises(InputError, match=f"'ichash.toml' cannot be used: .*{says}"):
             load_settings()

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from milvus_ichash.bundle import Manifest, read_manifest
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 

@@ -64,7 +64,9 @@ def test_from_ingest_to_delete(run: Callable[..., Any], bundle: Path, name: Call
 
     code, document, said = run("index", "-c", collection, "--index", "BIN_FLAT")
     assert code == 0 and document["index"]["code"]["index_type"] == "BIN_FLAT", said
-    code, _, said = run("query", "-c", collection, "--id", int(table.ids[np.flatnonzero(table.present.all(1))[1]]), "--nprobe", 4)
+    code, _, said = run(
+        "query", "-c", collection, "--id", int(table.ids[np.flatnonzero(table.present.all(1))[1]]), "--nprobe", 4
+    )
     assert code == 2 and "BIN_FLAT" in said
 
 

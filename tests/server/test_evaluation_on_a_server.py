@@ -16,15 +16,15 @@ from support.labelled_items import ingest, items, write_npz
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retrievers import ExactRetriever
-from milvus_ichash.evaluation.searching import SearchRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.evaluation.sweep import EXACT, FLAT, sweep
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.index_building import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
@@ -99,22 +99,27 @@ def in_memory(encoder: HashEncoder, table: FeatureTable) -> ExactRetriever:
 
 def same(a: EvaluationResult, b: EvaluationResult) -> None:
     """Every figure of every task, to 1e-9."""
-    assert a.cells.keys() == b.cells.keys()
-    for one, other in zip(a.cells.values(), b.cells.values(), strict=True):
+    assert a.tasks.keys() == b.tasks.keys()
+    for one, other in zip(a.tasks.values(), b.tasks.values(), strict=True):
         assert one.metrics == pytest.approx(other.metrics, abs=1e-9)
         assert one.precision_at_recall == pytest.approx(other.precision_at_recall, abs=1e-9)
-        bare = [replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None) for cell in (one, other)]
+        bare = [
+            replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None)
+            for cell in (one, other)
+        ]
         assert bare[0] == bare[1]
 
 
 @pytest.mark.parametrize("ties", ["expected", "stable"])
-def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(connection: Connection, place: Place, ties: str) -> None:
-    how = Settings(ties=ties, part="complete")
+def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(
+    connection: Connection, place: Place, ties: str
+) -> None:
+    how = EvaluationSettings(ties=ties, part="complete")
     asked = place.queries.take(np.arange(4))
     exact = evaluate(place.encoder, asked, in_memory(place.encoder, place.table), settings=how)
     index = opened(connection, "flat")
     search = SearchRetriever(index)
-    assert search.complete and 16_384 < exact.cells["both"].rows < ROWS
+    assert search.complete and 16_384 < exact.tasks["both"].rows < ROWS
     same(exact, evaluate(place.encoder, asked, search, settings=how))
     same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(index), settings=how))
     # An index over cells makes no difference to the codes.
@@ -123,12 +128,17 @@ def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(conn
 
 def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connection, place: Place) -> None:
     index = opened(connection, "ivf")
-    exact = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"]).cells["both"]
+    exact = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"]).tasks["both"]
     few = SearchRetriever(index, nprobe=2)
     result = evaluate(place.encoder, place.queries, few, tasks=["both"])
-    cell = result.cells["both"]
-    returned = [len(ids) for ids, _ in index.rank_first(place.encoder.encode_table(place.queries)["code"], top_k=16_384, nprobe=2)]
-    assert cell.rows_missing == pytest.approx(ROWS - np.mean(returned)) and 0 < cell.relevant_missing < cell.rows_missing
+    cell = result.tasks["both"]
+    returned = [
+        len(ids)
+        for ids, _ in index.rank_first(place.encoder.encode_table(place.queries)["code"], top_k=16_384, nprobe=2)
+    ]
+    assert (
+        cell.rows_missing == pytest.approx(ROWS - np.mean(returned)) and 0 < cell.relevant_missing < cell.rows_missing
+    )
     assert cell.metrics["mAP@all"] < exact.metrics["mAP@all"] and cell.metrics["random"] == exact.metrics["random"]
     assert any(f"of {ROWS} rows were not returned for a query" in note for note in result.notes)
     on = result.measured_on
@@ -136,7 +146,9 @@ def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connectio
     assert (on["rows"], on["rows_not_indexed"], on["bundle"]) == (ROWS, 0, place.encoder.manifest.fingerprint)
     assert on["milvus"].startswith("v") and on["pymilvus"] and on["date"]
     # All cells: nothing is missing but what one search cannot give.
-    everything = evaluate(place.encoder, place.queries, SearchRetriever(index, nprobe=NLIST, top_k=1000), tasks=["both"]).cells["both"]
+    everything = evaluate(
+        place.encoder, place.queries, SearchRetriever(index, nprobe=NLIST, top_k=1000), tasks=["both"]
+    ).tasks["both"]
     assert everything.rows_missing == ROWS - 1000
 
 
@@ -150,7 +162,15 @@ def test_rows_without_an_index_are_told_of(connection: Connection, place: Place,
 
 def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
     ivf, flat = opened(connection, "ivf"), opened(connection, "flat")
-    result = sweep(place.encoder, place.queries, [ivf], [4, 1], flat=[flat], tasks=["both"], settings=Settings(at_k=(10, 50)))
+    result = sweep(
+        place.encoder,
+        place.queries,
+        [ivf],
+        [4, 1],
+        flat=[flat],
+        tasks=["both"],
+        settings=EvaluationSettings(at_k=(10, 50)),
+    )
     assert [(point.search, point.nprobe) for point in result.points] == [
         (EXACT, None),
         (FLAT, None),
@@ -158,7 +178,9 @@ def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
     ]
     exact, flat_point, *probed = result.points
     assert exact.recall == flat_point.recall == probed[-1].recall == {10: 1.0, 50: 1.0}
-    assert [point.recall[50] for point in probed] == sorted(point.recall[50] for point in probed) and probed[0].recall[50] < 1
+    assert [point.recall[50] for point in probed] == sorted(point.recall[50] for point in probed) and probed[0].recall[
+        50
+    ] < 1
     codes, stored = (place.encoder.encode_table(table)["code"] for table in (place.queries, place.table))
     everything = np.sort(hamming_distance(codes, stored), axis=1)
     by_hand = [
@@ -166,8 +188,14 @@ def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
         for (_, found), truth in zip(ivf.rank_first(codes, top_k=50, nprobe=1), everything, strict=True)
     ]
     assert probed[0].recall[50] == pytest.approx(np.mean(by_hand), abs=1e-12)
-    whole = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"], settings=Settings(at_k=(10,)))
-    assert exact.map[10] == pytest.approx(whole.cells["both"].metrics["mAP@10"], abs=1e-9)
+    whole = evaluate(
+        place.encoder,
+        place.queries,
+        in_memory(place.encoder, place.table),
+        tasks=["both"],
+        settings=EvaluationSettings(at_k=(10,)),
+    )
+    assert exact.map[10] == pytest.approx(whole.tasks["both"].metrics["mAP@10"], abs=1e-9)
     for point in result.points:
         assert 0 < point.speed.p50_ms <= point.speed.p95_ms and point.speed.queries_per_second > 0
 
@@ -179,12 +207,16 @@ def test_a_sweep_over_cut_codes(connection: Connection, place: Place, make_bundl
         ivf = ingest(connection, name, encoder.cut(16), place.few, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=4))
         short, long = (ingest(connection, f"{name}_{bits}", encoder.cut(bits), place.few) for bits in (16, 64))
         with pytest.raises(InputError, match=r"holds codes of 64 bits and .* of 16, so they cannot be compared"):
-            sweep(encoder, place.queries, [ivf], [1], flat=[long], tasks=["both"], settings=Settings(at_k=(10,)))
-        result = sweep(encoder, place.queries, [ivf], [1], flat=[short], tasks=["both"], settings=Settings(at_k=(10,)))
+            sweep(
+                encoder, place.queries, [ivf], [1], flat=[long], tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+            )
+        result = sweep(
+            encoder, place.queries, [ivf], [1], flat=[short], tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+        )
         assert (result.measured_on["bits"], result.measured_on["cut_from"]) == (16, 64)
         cut = in_memory(encoder.cut(16), place.few)
-        by_hand = evaluate(encoder, place.queries, cut, tasks=["both"], settings=Settings(at_k=(10,)))
-        assert result.points[0].map[10] == pytest.approx(by_hand.cells["both"].metrics["mAP@10"], abs=1e-9)
+        by_hand = evaluate(encoder, place.queries, cut, tasks=["both"], settings=EvaluationSettings(at_k=(10,)))
+        assert result.points[0].map[10] == pytest.approx(by_hand.tasks["both"].metrics["mAP@10"], abs=1e-9)
         assert result.points[1].recall == result.points[-1].recall == {10: 1.0}
     finally:
         for collection in (name, f"{name}_16", f"{name}_64"):
@@ -201,11 +233,13 @@ def test_the_commands(place: Place) -> None:
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     rows = json.loads(swept.stdout)
-    assert [row["nprobe"] for row in rows] == [None, None, 1, 8, NLIST] and {"recall@20", "mAP@20", "p50 ms"} <= rows[0].keys()
+    assert [row["nprobe"] for row in rows] == [None, None, 1, 8, NLIST] and {"recall@20", "mAP@20", "p50 ms"} <= rows[
+        0
+    ].keys()
     said = json.loads((place.folder / "sweep.json").read_text("utf-8"))
     assert said["measured_on"]["nprobes"] == [1, 8] and said["measured_on"]["flat"] == [flat]
     assert (place.folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    exact = evaluate(place.cross, place.queries, in_memory(place.cross, place.few)).cells
+    exact = evaluate(place.cross, place.queries, in_memory(place.cross, place.few)).tasks
     for via in ("search", "readback"):
         both = run_here("evaluate", queries, "-b", cross, "-c", image, "-c", text, "--via", via, "--format", "json")
         assert both.returncode == 0, both.stderr

@@ -10,9 +10,9 @@ import pytest
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.errors import InputError
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.index_building import IndexSpec
 
 N = 6_000
 """More than the 1,024 rows below which a segment gets no index."""
@@ -26,7 +26,9 @@ def clustered(rows: int, *, seed: int = 0, bits: int = 64, centres: int = 40) ->
     return np.packbits(middle[rng.integers(0, centres, rows)] ^ flips, axis=1)
 
 
-def filled(connection: Connection, collection: str, manifest: Manifest, codes: Codes, spec: IndexSpec | None = None) -> HashIndex:
+def filled(
+    connection: Connection, collection: str, manifest: Manifest, codes: Codes, spec: IndexSpec | None = None
+) -> HashIndex:
     index = HashIndex.create(connection, collection, manifest, id_kind="int64", index=spec)
     labels = [[i % 4] for i in range(len(codes))]
     index.write(index.batch(np.arange(len(codes)), {"code": codes}, np.ones((len(codes), 2), bool), labels), new=True)
@@ -45,7 +47,9 @@ def test_a_search_by_bin_flat_is_exact(connection: Connection, fused: Manifest, 
         assert sorted(zip(hits.distances[q], found, strict=True)) == list(zip(hits.distances[q], found, strict=True))
 
 
-def test_complete_rankings_by_slices_have_every_row_and_every_tie(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_complete_rankings_by_slices_have_every_row_and_every_tie(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
     codes, queries = clustered(20_000), clustered(2, seed=2)
     index = filled(connection, name(), fused, codes)
     exact = hamming_distance(queries, codes)
@@ -73,7 +77,9 @@ def test_bin_ivf_flat_probes_cells(connection: Connection, fused: Manifest, name
     assert sizes == few.counts.tolist()
 
 
-def test_a_radius_through_cells_finds_what_the_cells_hold(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_a_radius_through_cells_finds_what_the_cells_hold(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
     """In Milvus 2.3 a range search by BIN_IVF_FLAT passes over nprobe, and misses nearly everything."""
     codes, queries = clustered(N), clustered(5, seed=3)
     index = filled(connection, name(), fused, codes, IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
@@ -89,7 +95,7 @@ def test_an_index_is_replaced(connection: Connection, fused: Manifest, name: Cal
     index.reindex(IndexSpec(kind="BIN_IVF_FLAT", nlist=32))
     index.wait_until_indexed(120)
     opened = HashIndex.open(connection, collection)
-    assert opened.index == index.index == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
+    assert opened.spec == index.spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
     with pytest.raises(InputError, match="does not look at every row"):
         next(opened.rank_all(queries))
     opened.reindex(IndexSpec())
@@ -101,7 +107,9 @@ def test_an_index_is_replaced(connection: Connection, fused: Manifest, name: Cal
 
 
 @pytest.mark.parametrize(("nprobe", "says"), [(0, "take 1 to 16"), (17, "take 1 to 16"), (-1, "take 1 to 16")])
-def test_nprobe_out_of_range(connection: Connection, fused: Manifest, name: Callable[[], str], nprobe: int, says: str) -> None:
+def test_nprobe_out_of_range(
+    connection: Connection, fused: Manifest, name: Callable[[], str], nprobe: int, says: str
+) -> None:
     index = HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
     with pytest.raises(InputError, match=says):
         index.search(clustered(1), nprobe=nprobe)
@@ -113,11 +121,15 @@ def test_nlist_out_of_range(connection: Connection, fused: Manifest, name: Calla
         HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=nlist))
 
 
-def test_rows_are_replaced_deleted_and_read_back(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_rows_are_replaced_deleted_and_read_back(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
     codes = clustered(100)
     index = filled(connection, name(), fused, codes)
     changed = codes[:10] ^ 255
-    index.upsert(np.arange(10), {"code": changed}, np.zeros((10, 2), bool), [[3]] * 10, {"title": [f"é {i}" for i in range(10)]})
+    index.upsert(
+        np.arange(10), {"code": changed}, np.zeros((10, 2), bool), [[3]] * 10, {"title": [f"é {i}" for i in range(10)]}
+    )
     assert index.delete([50, 51, 1000]) == 2
     assert index.delete(filter="array_contains(labels, 1) and id > 90") == 2
     left = index.read_back()

@@ -21,14 +21,14 @@ from support.command import run_here
 
 from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.importing import ImportOptions, import_files
-from milvus_ichash.index.indexing import IndexSpec
-from milvus_ichash.index.ingest import IngestOptions, Listeners, ingest
-from milvus_ichash.index.to_parquet import to_parquet
+from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.ingestion.bulk_import import ImportOptions, import_files
+from milvus_ichash.ingestion.into_files import to_parquet
+from milvus_ichash.ingestion.into_milvus import IngestOptions, Listeners, ingest
 from milvus_ichash.io import open_source
-from milvus_ichash.io.source import FeatureSource
+from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
@@ -78,7 +78,9 @@ def rows_of(uri: str, collection: str) -> Rows:
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([*PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -105,7 +107,9 @@ def rows_written(connection: Connection, collection: str) -> int:
         return 0
 
 
-def test_the_index_asked_for(connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]) -> None:
+def test_the_index_asked_for(
+    connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]
+) -> None:
     collection, told = name(), []
     encoder = HashEncoder.load(bundle, device="cpu", threads=1)
     options = IngestOptions(index="BIN_IVF_FLAT", nlist=32)
@@ -113,11 +117,13 @@ def test_the_index_asked_for(connection: Connection, bundle: Path, source: Featu
     report = ingest(source, encoder, connection, collection, options, listeners=listeners)
     assert (report.written, told[-1]) == (N, (N, N))
     index = HashIndex.open(connection, collection)
-    assert index.index == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
+    assert index.spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
     state = index.describe()["index"]["code"]
     assert (state["state"], int(state["indexed_rows"]), int(state["pending_index_rows"])) == ("Finished", N, 0)
     for other in (IngestOptions(index="BIN_FLAT"), IngestOptions(nlist=64)):
-        with pytest.raises(InputError, match=r"has the index BIN_IVF_FLAT of nlist 32: .* `milvus-ichash index --collection"):
+        with pytest.raises(
+            InputError, match=r"has the index BIN_IVF_FLAT of nlist 32: .* `milvus-ichash index --collection"
+        ):
             ingest(source, encoder, connection, collection, other)
     told.clear()
     same = replace(options, index=None, resume=True, wait=False)
@@ -205,7 +211,19 @@ def test_a_rate_limit_is_waited_for(
     for call in ("INSERT", "UPSERT"):
         monkeypatch.setenv(f"QUOTAANDLIMITS_DML_{call}RATE_MAX", "0.1")  # MB/s
     with milvus_server.MilvusServer(tmp_path) as server:
-        done = run("ingest", source.info.path, "-b", bundle, "--uri", server.uri, "--batch-size", 1000, "--no-wait", "--format", "json")
+        done = run(
+            "ingest",
+            source.info.path,
+            "-b",
+            bundle,
+            "--uri",
+            server.uri,
+            "--batch-size",
+            1000,
+            "--no-wait",
+            "--format",
+            "json",
+        )
         assert done.returncode == 0, done.stderr
         assert "rate limit exceeded" in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -213,7 +231,7 @@ def test_a_rate_limit_is_waited_for(
 
 
 def etcd_beside_another(path: Path) -> Path:
-    """Settings for the etcd in a Milvus, whose ports are else the same in all."""
+    """EvaluationSettings for the etcd in a Milvus, whose ports are else the same in all."""
     clients, peers = (f"http://127.0.0.1:{milvus_server.free_port()}" for _ in range(2))
     path.write_text(
         f"name: default\nlisten-client-urls: {clients}\nadvertise-client-urls: {clients}\nlisten-peer-urls: {peers}\n"
@@ -222,7 +240,9 @@ def etcd_beside_another(path: Path) -> Path:
     return path
 
 
-def kill_at(server: milvus_server.MilvusServer, process: subprocess.Popen[str], rows: int, collection: str = "ichash") -> None:
+def kill_at(
+    server: milvus_server.MilvusServer, process: subprocess.Popen[str], rows: int, collection: str = "ichash"
+) -> None:
     """kill -9 of the server once so many rows are there."""
     with connect(MilvusSettings(uri=server.uri)) as connection:
         while rows_written(connection, collection) < rows:
@@ -237,7 +257,13 @@ def files(tmp_path_factory: pytest.TempPathFactory, bundle: Path, source: Featur
     if os.environ.get("MILVUS_URI"):
         pytest.skip("the server of MILVUS_URI does not find files that are made here")
     folder = tmp_path_factory.mktemp("import") / "files"
-    to_parquet(source, HashEncoder.load(bundle, device="cpu", threads=1), folder, IngestOptions(fields=["title"]), file_rows=1_800)
+    to_parquet(
+        source,
+        HashEncoder.load(bundle, device="cpu", threads=1),
+        folder,
+        IngestOptions(fields=["title"]),
+        file_rows=1_800,
+    )
     assert len(list(folder.glob("part-*.parquet"))) == 4
     return folder
 
@@ -258,14 +284,16 @@ def test_files_are_imported_by_the_server(
     assert rows_of(uri, collection) == right
     with connect(MilvusSettings(uri=uri)) as connection:
         index = HashIndex.open(connection, collection)
-        assert index.index == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
+        assert index.spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
         assert int(index.describe()["index"]["code"]["indexed_rows"]) == N
         back, table = index.read_back(), source.read()
         place = {key: row for row, key in enumerate(table.ids)}
         rows = [place[key] for key in back.ids]
         np.testing.assert_array_equal(back.present, table.present[rows])
         assert back.labels == [None if row % 10 == 9 else [row % 3] for row in rows]
-        hit = index.search(back.codes["code"][:1], top_k=1, filter=f'id == "{back.ids[0]}"', output_fields=["title"], nprobe=16)
+        hit = index.search(
+            back.codes["code"][:1], top_k=1, filter=f'id == "{back.ids[0]}"', output_fields=["title"], nprobe=16
+        )
         assert hit.fields == [[{"title": f"title {rows[0]}"}]]
         again = json.loads(run(*command).stdout)[0]
         assert (again["imported"], again["skipped"], index.count()) == (0, N, N)
@@ -294,7 +322,9 @@ def test_what_is_not_imported(
                 import_files(files, connection, collection, options)
         with pytest.raises(InputError, match=r"has no import\.json"):
             import_files(tmp_path, connection, of_another)
-        assert all(HashIndex.open(connection, collection).count() == 0 for collection in (of_another, of_numbers, indexed))
+        assert all(
+            HashIndex.open(connection, collection).count() == 0 for collection in (of_another, of_numbers, indexed)
+        )
         connection.server_version = "v2.3.3"
         with pytest.raises(MilvusError, match=r"v2\.3\.3, which imports no parquet files: 2\.3\.4 or later"):
             import_files(files, connection, name())

@@ -11,10 +11,10 @@ import pytest
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import MilvusError, MismatchError
-from milvus_ichash.index.client import Connection, import_pymilvus
+from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.index.connection import Connection, import_pymilvus
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec
-from milvus_ichash.index.schema import Description
+from milvus_ichash.index.index_building import IndexSpec
 
 
 def made_by_hand(connection: Connection, collection: str, manifest: Manifest, *, dim: int = 64, **index: Any) -> None:
@@ -32,11 +32,17 @@ def made_by_hand(connection: Connection, collection: str, manifest: Manifest, *,
 
 
 def test_another_metric_is_refused_and_mended(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    made_by_hand(connection, collection := name(), fused, index_type="BIN_IVF_FLAT", metric_type="JACCARD", params={"nlist": 8})
+    made_by_hand(
+        connection, collection := name(), fused, index_type="BIN_IVF_FLAT", metric_type="JACCARD", params={"nlist": 8}
+    )
     with pytest.raises(MismatchError, match="metric JACCARD, not HAMMING"):
         HashIndex.open(connection, collection)
     spec = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
-    assert HashIndex.open(connection, collection, reindex=spec).index == spec == HashIndex.open(connection, collection).index
+    assert (
+        HashIndex.open(connection, collection, reindex=spec).index
+        == spec
+        == HashIndex.open(connection, collection).index
+    )
 
 
 def test_another_dimension_is_refused(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
@@ -89,7 +95,9 @@ def test_searches_do_not_wait_for_time_ticks_when_nothing_was_written(
     assert index.search(np.full((1, 8), 255, np.uint8), top_k=1).ids[0, 0] == 0
 
 
-def test_pages_beyond_one_query_have_every_row_once(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_pages_beyond_one_query_have_every_row_once(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
     """Offsets would repeat and lose rows; a filter that leaves more than 16,384 rows needs pages too."""
     index = HashIndex.create(connection, name(), fused)
     ids = [f"id {n * 7919 % 40_000:05d}" for n in range(40_000)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io.source import FeatureSource
+from milvus_ichash.io.feature_source import FeatureSource
 
 
 class BreaksOff(FeatureSource):

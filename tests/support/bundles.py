@@ -70,7 +70,8 @@ def build_bundle(
         bits: code length.
         fused: one `code` per item, or one `<modality>_code` per modality.
         seed: of the weights; other seeds give other fingerprints.
-        weights: float32 (D_m, bits) by modality in place of random ones. With `np.eye(bits)` a feature's sign is its bit.
+        weights: float32 (D_m, bits) by modality in place of random ones. With `np.eye(bits)` a feature's sign is its
+            bit.
         hidden: sizes of ReLU layers before the last one, by modality.
         words: vocabulary of a modality that is a bag of words; its length must be the modality's size.
         pictures: square size in pixels of a modality that takes pictures (its tower projects the mean colour).
@@ -116,7 +117,9 @@ def _digest(layers: Mapping[str, Sequence[np.ndarray]]) -> str:
     return hashlib.sha256(b"".join(w.tobytes() for ws in layers.values() for w in ws)).hexdigest()
 
 
-def _encoder(dims: dict[str, int], bits: int, codes: Mapping[str, str | None], layers: Mapping[str, Sequence[np.ndarray]]) -> bytes:
+def _encoder(
+    dims: dict[str, int], bits: int, codes: Mapping[str, str | None], layers: Mapping[str, Sequence[np.ndarray]]
+) -> bytes:
     g = Graph()
     zero = g.constant("zero", np.zeros((), np.float32))
     there = _presence_columns(g, list(dims))

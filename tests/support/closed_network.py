@@ -32,7 +32,9 @@ def become(command: list[str]) -> int:
     """Become the command, in a closed network; returns only where that cannot be."""
     words = prefix()
     if words is None:
-        sys.stderr.write("closed_network: no network namespace can be made here (unshare, ip, and the right to use them are needed).\n")
+        sys.stderr.write(
+            "closed_network: no network namespace can be made here (unshare, ip, and the right to use them are needed).\n"
+        )
         return CANNOT
     return os.execvp(words[0], [*words, "sh", "-c", f"{_LOOPBACK} {shlex.join(command)}"])
 

@@ -10,7 +10,7 @@ from support.tiny import make_table
 
 from ichash_export.compare.case import FULL, Case, Protocol
 from ichash_export.compare.dataset import DataFile, Dataset
-from milvus_ichash.io import Columns
+from milvus_ichash.io import ColumnNames
 
 
 def write_splits(path: Path, *, missing: float = 0.0) -> Path:
@@ -18,13 +18,17 @@ def write_splits(path: Path, *, missing: float = 0.0) -> Path:
     table = make_table(200, missing=missing)
     assert table.labels is not None
     arrays = {"I": table.features["image"], "T": table.features["text"], "L": table.labels}
-    splits = {f"{n}_{split}": x[rows] for n, x in arrays.items() for split, rows in (("db", slice(160)), ("te", slice(160, 200)))}
+    splits = {
+        f"{n}_{split}": x[rows]
+        for n, x in arrays.items()
+        for split, rows in (("db", slice(160)), ("te", slice(160, 200)))
+    }
     np.savez(path, train=np.arange(120), labels=np.array(table.label_names), **splits)
     return path
 
 
 def data_file(path: Path, **options: Any) -> DataFile:
-    return DataFile(path, path.stem, Columns({"image": "I", "text": "T"}), **options)
+    return DataFile(path, path.stem, ColumnNames({"image": "I", "text": "T"}), **options)
 
 
 def tiny_case(method: str = "tiny", *, bits: int = 16, seed: int = 0, variant: str = FULL, **protocol: Any) -> Case:

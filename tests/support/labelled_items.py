@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.indexing import IndexSpec
+from milvus_ichash.index.index_building import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 
 CLASSES = 4
 
 
 def items(
-    rows: int, *, seed: int = 0, dims: dict[str, int] | None = None, gaps: float = 0.3, first_id: int = 0, words: bool = False
+    rows: int,
+    *,
+    seed: int = 0,
+    dims: dict[str, int] | None = None,
+    gaps: float = 0.3,
+    first_id: int = 0,
+    words: bool = False,
 ) -> FeatureTable:
     """Random features around one centre per class, so that rankings are neither perfect nor random; some rows lack a modality.
 
@@ -28,7 +34,8 @@ def items(
     labels = (rng.random((rows, CLASSES)) < 0.3).astype(np.uint8)
     centres = np.random.default_rng(99)
     features = {
-        m: (labels @ centres.standard_normal((CLASSES, d)) + rng.standard_normal((rows, d))).astype(np.float32) for m, d in dims.items()
+        m: (labels @ centres.standard_normal((CLASSES, d)) + rng.standard_normal((rows, d))).astype(np.float32)
+        for m, d in dims.items()
     }
     present = np.ones((rows, len(dims)), bool)
     lacking = np.flatnonzero(rng.random(rows) < gaps)
@@ -50,7 +57,9 @@ def ingest(
 ) -> HashIndex:
     """A new collection with the codes of a table, all or some of them, as long as the encoder makes them."""
     kind = "str" if table.ids.dtype == object else "int64"
-    made = HashIndex.create(connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index, bits=encoder.bits)
+    made = HashIndex.create(
+        connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index, bits=encoder.bits
+    )
     lists = [np.flatnonzero(row).tolist() for row in table.labels] if labels else None
     found = encoder.encode_table(table)
     made.upsert(table.ids, {code: found[code] for code in made.codes}, table.present, lists)
@@ -60,5 +69,7 @@ def ingest(
 def write_npz(path: Path, table: FeatureTable, prefix: str = "") -> Path:
     """The table as a file that `open_source` reads, gaps as rows of NaN."""
     features = {m: np.where(table.present[:, [i]], x, np.nan) for i, (m, x) in enumerate(table.features.items())}
-    np.savez(path, id=table.ids.astype(str) if table.ids.dtype == object else table.ids, labels=table.labels, **features)
+    np.savez(
+        path, id=table.ids.astype(str) if table.ids.dtype == object else table.ids, labels=table.labels, **features
+    )
     return path

@@ -69,7 +69,9 @@ class MilvusServer:
             RuntimeError: the network is open, or it ended or did not get ready in three minutes.
         """
         if not network_is_closed():
-            raise RuntimeError("this Milvus server would listen on all interfaces: start it where the network is closed")
+            raise RuntimeError(
+                "this Milvus server would listen on all interfaces: start it where the network is closed"
+            )
         binaries = self.folder / "bin"
         environment = {
             **os.environ,
@@ -100,7 +102,9 @@ class MilvusServer:
                 return
             time.sleep(0.1)
         self.kill()
-        raise RuntimeError(f"the Milvus server was not ready in {_START_SECONDS} s; its log is in {self.folder / 'logs'}")
+        raise RuntimeError(
+            f"the Milvus server was not ready in {_START_SECONDS} s; its log is in {self.folder / 'logs'}"
+        )
 
     def _healthy(self) -> bool:
         try:
@@ -153,8 +157,12 @@ def main(command: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="milvus-"))
     try:
         with MilvusServer(folder) as server:
-            sys.stderr.write(f"Milvus 2.3.5 at {server.uri}, for this command and what it starts only; MILVUS_URI is set.\n")
-            return subprocess.call(command or [os.environ.get("SHELL", "sh")], env={**os.environ, "MILVUS_URI": server.uri})
+            sys.stderr.write(
+                f"Milvus 2.3.5 at {server.uri}, for this command and what it starts only; MILVUS_URI is set.\n"
+            )
+            return subprocess.call(
+                command or [os.environ.get("SHELL", "sh")], env={**os.environ, "MILVUS_URI": server.uri}
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

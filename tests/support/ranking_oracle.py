@@ -47,7 +47,9 @@ def orders(distances: Sequence[int], values: Sequence[int]) -> Iterator[tuple[in
         yield tuple(value for tie in chosen for value in tie)
 
 
-def expected(metric: Callable[[Sequence[int]], Fraction | float], distances: Sequence[int], values: Sequence[int]) -> Fraction | float:
+def expected(
+    metric: Callable[[Sequence[int]], Fraction | float], distances: Sequence[int], values: Sequence[int]
+) -> Fraction | float:
     """Mean of a metric over every order."""
     found = [metric(order) for order in orders(distances, values)]
     return sum(found) / len(found)

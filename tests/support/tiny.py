@@ -32,7 +32,13 @@ def environment() -> dict[str, str]:
 
 
 def make_table(
-    n: int = 200, *, dims: dict[str, int] | None = None, classes: int = 4, missing: float = 0.3, noise: float = 0.8, seed: int = 0
+    n: int = 200,
+    *,
+    dims: dict[str, int] | None = None,
+    classes: int = 4,
+    missing: float = 0.3,
+    noise: float = 0.8,
+    seed: int = 0,
 ) -> FeatureTable:
     """Items of several classes with features around a centre per class; a share of the modalities is missing (NaN)."""
     rng = np.random.default_rng(seed)

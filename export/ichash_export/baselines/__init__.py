@@ -43,10 +43,14 @@ class Baseline:
 
 
 _BASELINES = {
-    "cosine": Baseline("cosine of the float32 features, 4 bytes a feature; bits do not matter", "fused", cosine.fit, cosine.mean_ap),
+    "cosine": Baseline(
+        "cosine of the float32 features, 4 bytes a feature; bits do not matter", "fused", cosine.fit, cosine.mean_ap
+    ),
     "lsh": Baseline("random rotation and signs (faiss IndexLSH), bits / 8 bytes an item", "fused", lsh.fit),
     "pca-itq": Baseline("PCA and a learnt rotation (faiss ITQTransform), bits / 8 bytes an item", "fused", pca_itq.fit),
-    "cca-itq": Baseline("CCA and a learnt rotation (faiss ITQMatrix), bits / 8 bytes a modality", "cross-modal", cca_itq.fit),
+    "cca-itq": Baseline(
+        "CCA and a learnt rotation (faiss ITQMatrix), bits / 8 bytes a modality", "cross-modal", cca_itq.fit
+    ),
 }
 
 
@@ -60,13 +64,16 @@ def describe() -> dict[str, str]:
     return {name: baseline.description for name, baseline in _BASELINES.items()}
 
 
-def measure(name: str, *, train: FeatureTable, queries: FeatureTable, database: FeatureTable, bits: int, seed: int = 0) -> dict[str, float]:
+def measure(
+    name: str, *, train: FeatureTable, queries: FeatureTable, database: FeatureTable, bits: int, seed: int = 0
+) -> dict[str, float]:
     """Tie-aware mAP@all by task, named as `evaluate` names them.
 
-    Fused baselines: "both" ("all" of three or more modalities), then each modality alone, and "observed" where queries have gaps;
+    Fused baselines: "both" ("all" of three or more modalities), then each modality alone, and "observed" where queries
+        have gaps;
     against every row of the database.
-    Cross-modal ones: "image->text" and the like, against the rows that have the target. A task is left out where no query has
-    what is asked with or shares a label with a row.
+    Cross-modal ones: "image->text" and the like, against the rows that have the target. A task is left out where no
+    query has what is asked with or shares a label with a row.
 
     Args:
         name: of a baseline.
@@ -77,8 +84,8 @@ def measure(name: str, *, train: FeatureTable, queries: FeatureTable, database: 
         seed: of every random choice; the same seed on as many threads gives the same figures.
 
     Raises:
-        InputError: no such baseline; bits that are no multiple of 8, or more than the data can give; too few training items;
-            tables without labels or of different modalities; no task left.
+        InputError: no such baseline; bits that are no multiple of 8, or more than the data can give; too few training
+            items; tables without labels or of different modalities; no task left.
         BackendMissingError: faiss or scipy is needed and not installed.
     """
     if name not in _BASELINES:
@@ -94,7 +101,9 @@ def measure(name: str, *, train: FeatureTable, queries: FeatureTable, database: 
         rows = has_all(database.present, database.modalities, task.rows("observed", database.modalities))
         labels, theirs = _labels(asked), _labels(database)[rows]
         if (labels.any(axis=0) & theirs.any(axis=0)).any():
-            result[task.name] = baseline.mean_ap(embed(asked)[task.query_code], stored[task.stored_code][rows], labels, theirs)
+            result[task.name] = baseline.mean_ap(
+                embed(asked)[task.query_code], stored[task.stored_code][rows], labels, theirs
+            )
     if not result:
         raise InputError(f"{name}: no query shares a label with any row of the database: there is nothing to measure.")
     return result
@@ -112,11 +121,15 @@ def _checked(train: FeatureTable, queries: FeatureTable, database: FeatureTable)
         if table.dims != train.dims:
             raise InputError(f"the {what} have {_sizes(table)} features, the training items {_sizes(train)}.")
         if table.labels is None:
-            raise InputError(f"the {what} have no labels: what is relevant cannot be told. Name their column with --labels-column.")
+            raise InputError(
+                f"the {what} have no labels: what is relevant cannot be told. Name their column with --labels-column."
+            )
     if database.label_names is not None:
         queries = queries.with_classes(database.label_names)
     if _labels(queries).shape[1] != _labels(database).shape[1]:
-        raise InputError(f"the queries have {_labels(queries).shape[1]} classes, the database {_labels(database).shape[1]}.")
+        raise InputError(
+            f"the queries have {_labels(queries).shape[1]} classes, the database {_labels(database).shape[1]}."
+        )
     return queries
 
 

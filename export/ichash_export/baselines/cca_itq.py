@@ -32,14 +32,17 @@ def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], d
     """Learn the scaling, the canonical directions and the rotation.
 
     Raises:
-        InputError: fewer than two modalities, more bits than the smallest has features, or too few items with all of them.
+        InputError: fewer than two modalities, more bits than the smallest has features, or too few items with all of
+            them.
         BackendMissingError: no faiss or no scipy.
     """
     faiss = backend.load("faiss")
     paired = train.take(train.present.all(axis=1))
     _check(train, len(paired), bits)
     scaling = Standardiser(train)
-    views = {name: scaling.modality(name, x, paired.present[:, i]) for i, (name, x) in enumerate(paired.features.items())}
+    views = {
+        name: scaling.modality(name, x, paired.present[:, i]) for i, (name, x) in enumerate(paired.features.items())
+    }
     shift = {name: x.mean(axis=0) for name, x in views.items()}
     directions = canonical_directions({name: x - shift[name] for name, x in views.items()}, bits, RHO)
     rotation = faiss.ITQMatrix(bits)
@@ -72,7 +75,9 @@ def canonical_directions(views: dict[str, Features], bits: int, rho: float) -> d
 
 def _check(train: FeatureTable, paired: int, bits: int) -> None:
     if len(train.dims) < 2:
-        raise InputError(f"cca-itq correlates modalities, so it needs at least two; there is only '{train.modalities[0]}'.")
+        raise InputError(
+            f"cca-itq correlates modalities, so it needs at least two; there is only '{train.modalities[0]}'."
+        )
     smallest = min(train.dims, key=lambda name: train.dims[name])
     if bits > train.dims[smallest]:
         raise InputError(
@@ -80,4 +85,6 @@ def _check(train: FeatureTable, paired: int, bits: int) -> None:
         )
     if paired <= bits:
         what = " and ".join(train.modalities)
-        raise InputError(f"cca-itq with {bits} bits needs more than {bits} training items that have {what}; there are {paired}.")
+        raise InputError(
+            f"cca-itq with {bits} bits needs more than {bits} training items that have {what}; there are {paired}."
+        )

@@ -32,7 +32,9 @@ def unit_features(table: FeatureTable) -> Features:
     return _unit(np.concatenate(parts, axis=1))
 
 
-def mean_ap(queries: Features, database: Features, query_labels: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> float:
+def mean_ap(
+    queries: Features, database: Features, query_labels: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> float:
     """mAP@all by scalar product, exact but for `_STEP`; rows with equal scores count in expectation over their order.
 
     Args:
@@ -59,7 +61,8 @@ def mean_ap(queries: Features, database: Features, query_labels: npt.NDArray[np.
 
 def _ranked(scores: Features, relevant: npt.NDArray[np.bool_]) -> Groups:
     """The rows of the database from the highest score to the lowest, (Q, N), one group per distinct score."""
-    # The score and the relevance in one whole number: sorting numbers is many times faster than sorting an order of them.
+    # The score and the relevance in one whole number: sorting numbers is many times faster than sorting an order
+    # of them.
     keys = np.sort(-np.rint(scores / _STEP).astype(np.int32) * 2 + relevant, axis=1)
     hits, keys = keys & 1, keys >> 1
     starts = np.concatenate([np.ones((len(keys), 1), np.bool_), keys[:, 1:] != keys[:, :-1]], axis=1)

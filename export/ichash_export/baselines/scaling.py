@@ -25,7 +25,9 @@ class Standardiser:
         for i, (name, x) in enumerate(train.features.items()):
             seen = x[train.present[:, i]]
             if not len(seen):
-                raise InputError(f"no training item has the modality '{name}': leave its column out, or give items that have it.")
+                raise InputError(
+                    f"no training item has the modality '{name}': leave its column out, or give items that have it."
+                )
             deviation = seen.std(axis=0, dtype=np.float64)
             self._shift[name] = seen.mean(axis=0, dtype=np.float64)
             self._scale[name] = 1 / np.where(deviation > _CONSTANT, deviation, 1.0)

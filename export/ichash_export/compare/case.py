@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ichash_export.methods import registry
-from ichash_export.options import Level, TrainingOptions, validated
+from ichash_export.train.options import Level, TrainingOptions, validated
 
 Line = dict[str, Any]
 """One JSON line of the results: the identity of a case, and what was measured."""
@@ -38,9 +38,10 @@ class Protocol:
         pdr: of the training items; 0: nothing is hidden.
         level: easy, medium or hard, in place of `pdr`.
         query_pdr: of the queries.
-        use: "complete": all training items, complete retrieval split; "discard", "enhance", "extend": as `incomplete.ROW_USES`, the
-            retrieval split having gaps as the training split.
-        unseen_share: share of the classes that are kept out of training, by lot of the run's seed; None: none, or those named.
+        use: "complete": all training items, complete retrieval split; "discard", "enhance", "extend": as
+            `incomplete.ROW_USES`, the retrieval split having gaps as the training split.
+        unseen_share: share of the classes that are kept out of training, by lot of the run's seed; None: none, or those
+            named.
         unseen: the classes that are kept out, of which alone queries and relevance are then told.
         labelled: share of the training items whose labels are known.
     """
@@ -106,13 +107,16 @@ class Case:
     def identity(self, data: str, digests: Mapping[str, str]) -> Line:
         """KEY and MADE_WITH: all that decides the figures but for the code itself, settings and options with their defaults.
 
-        A setting that is a file stands there by a digest of its content, so that no path of a machine gets into the results.
+        A setting that is a file stands there by a digest of its content, so that no path of a machine gets into the
+        results.
         """
         p = self.protocol
         settings, training = {}, {}
         if not self.is_baseline:
             config = validated(registry.load(self.method).Config, self.settings, f"method '{self.method}'")
-            settings = {name: _portable(getattr(config, name), value) for name, value in config.model_dump(mode="json").items()}
+            settings = {
+                name: _portable(getattr(config, name), value) for name, value in config.model_dump(mode="json").items()
+            }
             training = self.options().model_dump(mode="json", exclude={"seed", "pdr", "level"})
         return {
             "data": data,
@@ -138,7 +142,10 @@ class Case:
     def describe(self) -> str:
         """For people, without the seed."""
         p = self.protocol
-        parts = [self.method if self.called in (FULL, BASELINE) else f"{self.method}: {self.called}", f"{self.bits} bits"]
+        parts = [
+            self.method if self.called in (FULL, BASELINE) else f"{self.method}: {self.called}",
+            f"{self.bits} bits",
+        ]
         parts += [f"level {p.level}"] if p.level else [f"PDR {p.pdr:g}"]
         parts += [f"query PDR {p.query_pdr:g}"] * bool(p.query_pdr)
         parts += [p.use] * (p.use != COMPLETE)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ichash_export.resuming import digest
+from ichash_export.train.resuming import digest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io import Columns, FeatureSource, Holdout, SourceInfo, open_source
-from milvus_ichash.io.source import SPLITS
-from milvus_ichash.io.views import cut
+from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, SourceInfo, open_source
+from milvus_ichash.io.feature_source import SPLITS
+from milvus_ichash.io.subsets import cut
 
 _LOT = 777
 """Seed of the choice of held-out items."""
@@ -38,7 +38,10 @@ class Dataset:
     def digests(self) -> dict[str, str]:
         """A digest of each split: features, gaps and labels, in the order of the rows; ids are not in it."""
         splits = {"train": self.train, "query": self.query, "retrieval": self.retrieval}
-        return {name: hashlib.blake2b(json.dumps(digest(table)).encode(), digest_size=8).hexdigest() for name, table in splits.items()}
+        return {
+            name: hashlib.blake2b(json.dumps(digest(table)).encode(), digest_size=8).hexdigest()
+            for name, table in splits.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,13 @@ class DataFile:
         holdout: queries to cut off a file that is one table.
         zeros_missing: modalities of which a row of zeros means that the item lacks it (bags of words, say).
         complete_only: leave out items that lack a modality, before anything is cut.
-        held_out: training items, by lot, that take the queries' place, to choose settings by: they are gone from the training and the
-            retrieval split, and the query split is not looked at.
+        held_out: training items, by lot, that take the queries' place, to choose settings by: they are gone from the
+            training and the retrieval split, and the query split is not looked at.
     """
 
     path: Path
     name: str
-    columns: Columns
+    columns: ColumnNames
     holdout: int | None = None
     zeros_missing: tuple[str, ...] = ()
     complete_only: bool = False
@@ -71,7 +74,9 @@ class DataFile:
             InputError: as `open_source`; a split that is not there, no labels, or no items left.
         """
         if self.holdout is None:
-            tables = {split: self._prepared(open_source(self.path, split=split, columns=self.columns)) for split in SPLITS}
+            tables = {
+                split: self._prepared(open_source(self.path, split=split, columns=self.columns)) for split in SPLITS
+            }
         else:
             holdout = Holdout(self.holdout)
             open_source(self.path, columns=self.columns, holdout=holdout)  # refuses a file that has splits of its own
@@ -83,14 +88,18 @@ class DataFile:
 
     def _prepared(self, source: FeatureSource) -> FeatureTable:
         if source.info.classes is None:
-            raise InputError(f"{self.path} has no labels: nothing can be trained or measured. Name their column with --labels-column.")
+            raise InputError(
+                f"{self.path} has no labels: nothing can be trained or measured. Name their column with --labels-column."
+            )
         table = replace(source.read(), payload={})
         for name in self.zeros_missing:
             table = _without_zeros(table, name)
         if self.complete_only:
             table = table.take(table.present.all(axis=1))
         if not len(table):
-            raise InputError(f"{self.path}: no item has all of {', '.join(table.modalities)}, so that --complete-only leaves none.")
+            raise InputError(
+                f"{self.path}: no item has all of {', '.join(table.modalities)}, so that --complete-only leaves none."
+            )
         table.check_rows()
         return table
 
@@ -102,7 +111,9 @@ def hold_out(data: Dataset, number: int) -> Dataset:
         InputError: fewer than two training items would be left.
     """
     if not 0 < number < len(data.train) - 1:
-        raise InputError(f"--held-out {number}: there are {len(data.train)} training items, and some have to be left to train on.")
+        raise InputError(
+            f"--held-out {number}: there are {len(data.train)} training items, and some have to be left to train on."
+        )
     chosen = np.zeros(len(data.train), np.bool_)
     chosen[np.random.default_rng(_LOT).permutation(len(data.train))[:number]] = True
     queries = data.train.take(chosen)
@@ -143,7 +154,9 @@ class TableSource(FeatureSource):
 def _without_zeros(table: FeatureTable, name: str) -> FeatureTable:
     """The same items; a row of zeros of this modality counts as missing."""
     if name not in table.modalities:
-        raise InputError(f"--zeros-missing {name}: there is no such modality; there are: {', '.join(table.modalities)}.")
+        raise InputError(
+            f"--zeros-missing {name}: there is no such modality; there are: {', '.join(table.modalities)}."
+        )
     present = table.present.copy()
     present[:, table.modalities.index(name)] &= np.any(table.features[name], axis=1)
     return replace(table, present=present)

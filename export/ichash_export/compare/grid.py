@@ -17,11 +17,11 @@ from ichash_export.compare.unlabelled import check_share
 from ichash_export.compare.unseen import check_classes, draw_classes
 from ichash_export.methods import registry
 from ichash_export.methods.base import Method, ModelSpec
-from ichash_export.model import build_model
-from ichash_export.options import validated
-from ichash_export.plan import parse_settings
-from ichash_export.preparation import masked
-from ichash_export.recipes import load_recipe, recipe_names
+from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.train.model import build_model
+from ichash_export.train.options import validated
+from ichash_export.train.plan import parse_settings
+from ichash_export.train.preparation import masked
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 from milvus_ichash.incomplete import partition_mask, pdr_mask
@@ -89,7 +89,9 @@ def _named(
     recipe = f"{method}/{recipe_set}" if f"{method}/{recipe_set}" in recipe_names(method) else None
     read = load_recipe(recipe) if recipe else None
     base = {**(read.settings if read else {}), **given.get("", {}), **given.get(method, {})}
-    options = {name: value for name, value in (read.training if read else {}).items() if name not in ("seed", "pdr", "level")}
+    options = {
+        name: value for name, value in (read.training if read else {}).items() if name not in ("seed", "pdr", "level")
+    }
     chosen = [variant] if variant else list(known) if ablations else [FULL]
     result = [Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe) for each in chosen]
     chosen_method = registry.load(method)
@@ -141,8 +143,8 @@ def protocols(
     """Every way to hide modalities and labels from training with every way to hide modalities from queries; none where none is named.
 
     Raises:
-        InputError: a PDR outside [0, 1), a level that does not exist, a share of labels outside (0, 1], or unseen classes both named
-            and drawn.
+        InputError: a PDR outside [0, 1), a level that does not exist, a share of labels outside (0, 1], or unseen
+            classes both named and drawn.
     """
     if unseen and unseen_share is not None:
         raise InputError("--unseen names classes, --unseen-share draws them: give one of the two.")
@@ -152,7 +154,9 @@ def protocols(
         partition_mask(_NO_ROWS, level, 0)
     for share in labelled:
         check_share(share)
-    hidden: list[tuple[float, Any]] = [(pdr, None) for pdr in pdrs] + [(0.0, level) for level in levels] or [(0.0, None)]
+    hidden: list[tuple[float, Any]] = [(pdr, None) for pdr in pdrs] + [(0.0, level) for level in levels] or [
+        (0.0, None)
+    ]
     return [
         Protocol(pdr, level, query_pdr, use, unseen_share, tuple(unseen), share)
         for (pdr, level), query_pdr, share in product(hidden, query_pdrs or [0.0], labelled or [1.0])
@@ -160,7 +164,12 @@ def protocols(
 
 
 def cases(
-    who: Sequence[Contender], bits: Sequence[int], how: Sequence[Protocol], seeds: Sequence[int], data: Dataset, cuts: Sequence[int] = ()
+    who: Sequence[Contender],
+    bits: Sequence[int],
+    how: Sequence[Protocol],
+    seeds: Sequence[int],
+    data: Dataset,
+    cuts: Sequence[int] = (),
 ) -> list[Case]:
     """The grid, seed by seed, so that every contender has a figure early; unseen classes are drawn for each seed.
 
@@ -176,7 +185,9 @@ def cases(
         check_bits(length)
     shorter = {length: [_cuts(c, length, cuts, data) for c in who] for length in bits}
     if cuts and not any(some for each in shorter.values() for some in each):
-        raise InputError("--cut: no method here trains nested codes that are longer; unihash does, with --bits 128, say.")
+        raise InputError(
+            "--cut: no method here trains nested codes that are longer; unihash does, with --bits 128, say."
+        )
     grid = []
     for seed, protocol in product(seeds, how):
         if protocol.unseen_share is not None:
@@ -207,7 +218,11 @@ def _cuts(contender: Contender, bits: int, cuts: Sequence[int], data: Dataset) -
         return []
     config = validated(chosen.Config, contender.settings, f"method '{contender.method}', {contender.variant}")
     spec = ModelSpec(
-        dict(data.train.dims), data.train.labels.shape[1], bits, data.train.label_names or (), chosen.input_sizes(config, None)
+        dict(data.train.dims),
+        data.train.labels.shape[1],
+        bits,
+        data.train.label_names or (),
+        chosen.input_sizes(config, None),
     )
     nested = build_model(contender.method, spec, contender.settings).method.nested
     for length in wanted if nested else ():

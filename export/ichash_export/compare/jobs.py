@@ -57,8 +57,8 @@ def run_here(trainings: Iterable[Together], data: Dataset, device: str) -> Itera
 def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
     """As the trainings end, `workers` of them at a time, the threads of torch shared out among them.
 
-    `trainings` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and when this process is
-    gone, however that comes about.
+    `trainings` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and
+    when this process is gone, however that comes about.
 
     Raises:
         InputError: a worker was killed.

@@ -19,7 +19,13 @@ _MARKERS = "os^Dv<>Pd"
 _STYLES = ("-", "--", "-.", (0, (1, 1)))
 _RANDOM = "random order"
 _COLUMNS = 3
-_WORDS = {"bits": "{} bits", "pdr": "PDR {:g}", "level": "{}", "query_pdr": "query PDR {:g}", "labelled": "labelled {:g}"}
+_WORDS = {
+    "bits": "{} bits",
+    "pdr": "PDR {:g}",
+    "level": "{}",
+    "query_pdr": "query PDR {:g}",
+    "labelled": "labelled {:g}",
+}
 
 
 def check(path: Path | None, values: Sequence[float], what: str) -> None:
@@ -84,7 +90,9 @@ def _panels(groups: Sequence[Group], label: str, along: str) -> Figure:
         axes.set_ylabel("" if place % columns else "mAP", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    handles = {text: handle for axes in figure.axes for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {
+        text: handle for axes in figure.axes for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     order = [line.name for line in lines if line.name in handles] + [_RANDOM]
     figure.legend([handles[text] for text in order], order, loc="outside right upper", fontsize=8)
     figure.suptitle(", ".join(dict.fromkeys(group.first["data"] for group in groups)), fontsize=11)
@@ -124,7 +132,9 @@ def _lines(groups: Sequence[Group], along: str) -> list[_Line]:
     others = [name for name in _WORDS if name != along and len({group.first[name] for group in groups}) > 1]
     found: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        condition = ", ".join(_WORDS[name].format(group.first[name]) for name in others if group.first[name] is not None)
+        condition = ", ".join(
+            _WORDS[name].format(group.first[name]) for name in others if group.first[name] is not None
+        )
         found.setdefault((group.name, condition), []).append(group)
     contenders, conditions = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     return [

@@ -37,8 +37,8 @@ class Records:
 
         Args:
             line: what `Case.identity` gives, and the figures.
-            replace: where the cell is there with other settings, put this line in its place, atomically; else both would be
-                there, so it is refused.
+            replace: where the cell is there with other settings, put this line in its place, atomically; else both
+                would be there, so it is refused.
 
         Raises:
             InputError: the file cannot be written; or the cell came to be there with other settings.

@@ -84,8 +84,8 @@ def run_missing(
 ) -> Iterator[Outcome]:
     """Run what is not there, write each line as its run ends, and say what became of it.
 
-    Cases that cut the codes of one training are run together. A case that another process has run in the meantime is not run again. With
-    `replace`, changed cells are run too, and their new lines take the place of the old.
+    Cases that cut the codes of one training are run together. A case that another process has run in the meantime is
+    not run again. With `replace`, changed cells are run too, and their new lines take the place of the old.
     """
     identities = {key(each.identity): each.identity for each in planned}
     together: dict[tuple[object, ...], list[Planned]] = {}

@@ -19,19 +19,19 @@ from ichash_export.compare.dataset import Dataset, TableSource, labels_of
 from ichash_export.compare.unlabelled import with_labels
 from ichash_export.compare.unseen import without_unseen
 from ichash_export.methods import registry
-from ichash_export.options import TrainingOptions
-from ichash_export.preparation import masked
-from ichash_export.to_onnx import export_bundle
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import export_bundle
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.preparation import masked
+from ichash_export.train.training import train
 from milvus_ichash import __version__
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
 from milvus_ichash.evaluation.database import Database, encode_database
-from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
 from milvus_ichash.evaluation.metrics import random_average_precision
-from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.evaluation.scores import MAP, RANDOM
-from milvus_ichash.evaluation.tasks import Part
+from milvus_ichash.evaluation.tasks import DatabasePart
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import ROW_USES, pdr_mask
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -54,15 +54,15 @@ class Tables:
     train: FeatureTable
     query: FeatureTable
     retrieval: FeatureTable
-    part: Part
+    part: DatabasePart
     options: TrainingOptions
 
 
 def tables(case: Case, data: Dataset) -> Tables:
     """The splits as a case sees them.
 
-    "discard": training keeps the complete items only, so that it has nothing left to hide. "discard", "enhance" and "extend": the
-    retrieval split has gaps as the training split, drawn for itself by the same seed.
+    "discard": training keeps the complete items only, so that it has nothing left to hide. "discard", "enhance" and
+    "extend": the retrieval split has gaps as the training split, drawn for itself by the same seed.
 
     Raises:
         InputError: no item is left.
@@ -77,10 +77,12 @@ def tables(case: Case, data: Dataset) -> Tables:
     rows = ROW_USES[case.protocol.use](training.present, retrieval.present)
     if not rows.train.any():
         raise InputError(f"use 'discard': none of the {len(training)} training items is complete.")
-    part: Part = "observed" if case.protocol.use == "extend" else "complete"
+    part: DatabasePart = "observed" if case.protocol.use == "extend" else "complete"
     if rows.train.all():
         return Tables(data.train, data.query, retrieval, part, options)
-    return Tables(training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None}))
+    return Tables(
+        training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None})
+    )
 
 
 def run_together(
@@ -97,8 +99,8 @@ def run_together(
     Returns: for each case
         map, random: tie-aware mAP@all of the codes and of a random order, by task.
         queries, rows: numbers of queries in the mean, and of rows searched, by task.
-        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space and
-            complete queries.
+        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space
+            and complete queries.
         seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together.
         threads, epochs, kept_epoch, validation, items, fingerprint, versions.
 
@@ -107,12 +109,18 @@ def run_together(
     """
     case = cases[0].whole
     chosen = tables(case, data)
-    return [_baseline(case, chosen)] if case.is_baseline else _method(case, [each.bits for each in cases], chosen, device, note)
+    return (
+        [_baseline(case, chosen)]
+        if case.is_baseline
+        else _method(case, [each.bits for each in cases], chosen, device, note)
+    )
 
 
 def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note: Callable[[str], None]) -> list[Line]:
     watch = _Watch()
-    trained = train(given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note)
+    trained = train(
+        given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note
+    )
     taken = watch.read()
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
@@ -135,9 +143,9 @@ def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note
 
 
 def _measured(case: Case, encoder: HashEncoder, database: Database, given: Tables) -> Line:
-    settings = Settings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
+    settings = EvaluationSettings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
     result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
-    cells = {name: cell for name, cell in result.cells.items() if cell.queries}
+    cells = {name: cell for name, cell in result.tasks.items() if cell.queries}
     one_space = registry.load(case.method).one_space and len(given.query.modalities) > 1
     complete = int(given.query.present.all(axis=1).sum())
     return {
@@ -151,10 +159,14 @@ def _measured(case: Case, encoder: HashEncoder, database: Database, given: Table
 
 def _baseline(case: Case, given: Tables) -> Line:
     training = masked(given.train, given.options)
-    retrieval = given.retrieval.take(given.retrieval.present.all(axis=1)) if given.part == "complete" else given.retrieval
+    retrieval = (
+        given.retrieval.take(given.retrieval.present.all(axis=1)) if given.part == "complete" else given.retrieval
+    )
     query = given.query.hide(pdr_mask(given.query.present, case.protocol.query_pdr, case.seed))
     watch = _Watch()
-    found = baselines.measure(case.method, train=training, queries=query, database=retrieval, bits=case.bits, seed=case.seed)
+    found = baselines.measure(
+        case.method, train=training, queries=query, database=retrieval, bits=case.bits, seed=case.seed
+    )
     return {
         "map": {name: round(value, DIGITS) for name, value in found.items()},
         "random": dict.fromkeys(found, round(_random(query, retrieval), DIGITS)),
@@ -173,7 +185,10 @@ class _Watch:
 
     def read(self) -> dict[str, float]:
         """Seconds on the clock, and of all cores together, which other work on the machine leaves nearly as they are."""
-        return {"seconds": round(time.perf_counter() - self.clock, 1), "cpu_seconds": round(time.process_time() - self.cpu, 1)}
+        return {
+            "seconds": round(time.perf_counter() - self.clock, 1),
+            "cpu_seconds": round(time.process_time() - self.cpu, 1),
+        }
 
 
 def _random(query: FeatureTable, retrieval: FeatureTable) -> float:

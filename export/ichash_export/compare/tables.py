@@ -86,7 +86,11 @@ def rows(lines: Sequence[Group], *, numbers: bool) -> list[Row]:
 def _row(group: Group, everything: Sequence[Group], numbers: bool) -> Row:
     row: Row = {name: group.first[name] for name in ("method", "variant", "bits")}
     protocol = _protocol(group.first, [other.first for other in everything])
-    row |= protocol if numbers else {name: f"{value:g}" if isinstance(value, float) else value for name, value in protocol.items()}
+    row |= (
+        protocol
+        if numbers
+        else {name: f"{value:g}" if isinstance(value, float) else value for name, value in protocol.items()}
+    )
     names = tasks(everything)
     for task in names:
         spread = group.map(task)
@@ -118,5 +122,7 @@ def _protocol(line: Line, lines: Sequence[Line]) -> Row:
     if any(other["labelled"] < 1 for other in lines):
         row["labelled"] = line["labelled"]
     if any(other["unseen"] for other in lines):
-        row["unseen"] = ", ".join(line["unseen"]) if line["unseen_share"] is None else f"{line['unseen_share']:g} of the classes"
+        row["unseen"] = (
+            ", ".join(line["unseen"]) if line["unseen_share"] is None else f"{line['unseen_share']:g} of the classes"
+        )
     return row

@@ -29,7 +29,8 @@ def check_share(share: float) -> Fraction:
 def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
     """The items, ceil(N * share) of them with labels, by lot; the others' are unknown.
 
-    The lot falls first on one item of every class that there is, as long as the number lasts, so that no class is without a sample.
+    The lot falls first on one item of every class that there is, as long as the number lasts, so that no class is
+    without a sample.
 
     Raises:
         InputError: a share outside (0, 1], or items without labels.

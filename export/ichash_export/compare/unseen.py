@@ -13,7 +13,7 @@ from ichash_export.compare.dataset import Dataset, labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import fraction
-from milvus_ichash.io.columns import listing
+from milvus_ichash.io.column_rules import listing
 
 
 def class_names(table: FeatureTable) -> tuple[str, ...]:
@@ -51,7 +51,9 @@ def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
     there = np.flatnonzero(labels_of(data.query).any(axis=0) & labels_of(data.retrieval).any(axis=0))
     wanted = max(1, math.floor(len(names) * exact))
     if wanted > len(there) or wanted == len(names):
-        raise InputError(f"--unseen-share {share}: of {len(names)} classes {wanted} cannot be kept out; {len(there)} can be queried.")
+        raise InputError(
+            f"--unseen-share {share}: of {len(names)} classes {wanted} cannot be kept out; {len(there)} can be queried."
+        )
     # A stream of its own, beside those of the mask and of the validation part.
     chosen = np.random.default_rng([seed, 2]).permutation(there)[:wanted]
     return tuple(names[i] for i in sorted(chosen.tolist()))
@@ -60,9 +62,9 @@ def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
 def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
     """The data with these classes kept out.
 
-    Training items that have one of them are left out, and their columns are gone from the training labels, so that no method has
-    classes without a sample. Queries are those that have one of them. Labels of queries and retrieval split are these classes only, so that
-    relevance is to share one; the retrieval split stays complete.
+    Training items that have one of them are left out, and their columns are gone from the training labels, so that no
+    method has classes without a sample. Queries are those that have one of them. Labels of queries and retrieval split
+    are these classes only, so that relevance is to share one; the retrieval split stays complete.
 
     Raises:
         InputError: no training item or no query is left.

@@ -27,20 +27,32 @@ def quantisation_term(views: Views, b: Tensor) -> Tensor:
 def prototype_term(views: Views, labels: Tensor, psi: Tensor, sets: LabelSets) -> Tensor:
     """L_P of eq. (3) for k = u, v: the batch, with labels (B, C), against all n prototypes; psi (U, K) are those of `sets`."""
     s = shared_label(labels, sets.labels)
-    return _sum([pairwise_likelihood(view.h, psi, s[view.rows], sets.counts) for view in views.values() if len(view.rows)])
+    return _sum(
+        [pairwise_likelihood(view.h, psi, s[view.rows], sets.counts) for view in views.values() if len(view.rows)]
+    )
 
 
 def pair_term(views: Views, labels: Tensor) -> Tensor:
     """Table V, "Pair": L_P of eq. (3) between the codes of two modalities, within the batch."""
     s = shared_label(labels, labels)
-    found = [pairwise_likelihood(u.h, v.h, s[u.rows][:, v.rows]) for u, v in combinations(views.values(), 2) if len(u.rows) and len(v.rows)]
+    found = [
+        pairwise_likelihood(u.h, v.h, s[u.rows][:, v.rows])
+        for u, v in combinations(views.values(), 2)
+        if len(u.rows) and len(v.rows)
+    ]
     return _sum(found) / (len(views) - 1) if found else labels.new_zeros(())
 
 
 def label_term(networks: Networks, views: Views, labels: Tensor) -> Tensor:
     """Cross-entropy of the label heads; not in eq. (11)."""
     heads = networks.label_heads
-    return _sum([F.binary_cross_entropy_with_logits(heads[m](view.mu), labels[view.rows]) for m, view in views.items() if len(view.rows)])
+    return _sum(
+        [
+            F.binary_cross_entropy_with_logits(heads[m](view.mu), labels[view.rows])
+            for m, view in views.items()
+            if len(view.rows)
+        ]
+    )
 
 
 def contrast_term(

@@ -29,13 +29,18 @@ class MultiScale(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim < max(POOLS):
-            raise InputError(f"cich pools over up to {max(POOLS)} words, the modality has {dim} features: leave it out of 'pooling'.")
+            raise InputError(
+                f"cich pools over up to {max(POOLS)} words, the modality has {dim} features: leave it out of 'pooling'."
+            )
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool x, float32 (B, D)."""
         row = x.unsqueeze(1)
-        scales = [F.interpolate(F.avg_pool1d(row, width), size=self.dim, mode="linear", align_corners=False) for width in POOLS]
+        scales = [
+            F.interpolate(F.avg_pool1d(row, width), size=self.dim, mode="linear", align_corners=False)
+            for width in POOLS
+        ]
         return torch.cat([row, *scales], dim=1).flatten(1)
 
 

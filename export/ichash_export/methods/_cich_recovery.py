@@ -55,7 +55,11 @@ class NeighbourRecovery:
             both = self.memory[b].place[items] >= 0
             if both.any():
                 target = _matching(views[b], view.rows[both], len(index)).detach()
-                loss = loss + reconstruction(target, self.networks.between(a, b).q(z[both])) + reconstruction(target, guess[both])
+                loss = (
+                    loss
+                    + reconstruction(target, self.networks.between(a, b).q(z[both]))
+                    + reconstruction(target, guess[both])
+                )
             guesses[b].append(Recovered(view.rows[~both], guess[~both]))
         return {"L_CCA": loss / (len(views) - 1)}, {m: _mean_by_row(found) for m, found in guesses.items()}
 

@@ -61,7 +61,9 @@ def terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: float, ta
     }
 
 
-def grouped_batches(present: Tensor, needed: list[int], size: int, generator: torch.Generator, *, mixed: bool) -> list[Tensor]:
+def grouped_batches(
+    present: Tensor, needed: list[int], size: int, generator: torch.Generator, *, mixed: bool
+) -> list[Tensor]:
     """Batches of indices of the items that have one of the modalities needed, none of a single item.
 
     Args:
@@ -73,7 +75,11 @@ def grouped_batches(present: Tensor, needed: list[int], size: int, generator: to
     """
     there = present[:, needed].any(dim=1)
     patterns = sorted(present[there].unique(dim=0).tolist(), key=lambda pattern: (-sum(pattern), pattern))
-    groups = [there] if mixed else [(present == torch.tensor(pattern, device=present.device)).all(dim=1) for pattern in patterns]
+    groups = (
+        [there]
+        if mixed
+        else [(present == torch.tensor(pattern, device=present.device)).all(dim=1) for pattern in patterns]
+    )
     found = []
     for group in groups:
         rows = group.nonzero().flatten()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ichash_export.knowledge import Knowledge, load_knowledge
+from ichash_export.knowledge.knowledge import Knowledge, load_knowledge
 from ichash_export.losses import cosine
 from milvus_ichash.errors import InputError
 
@@ -51,8 +51,8 @@ class ClassKnowledge(nn.Module):
 def select(guides: Tensor, words: Tensor, count: int) -> Tensor:
     """Indices (C, count) of each class's words.
 
-    A softmax over the classes of the cosines gives each word to its best class; a class keeps those that it has with most confidence.
-    What it lacks then is filled by cosine, with words of other classes.
+    A softmax over the classes of the cosines gives each word to its best class; a class keeps those that it has with
+    most confidence. What it lacks then is filled by cosine, with words of other classes.
 
     Args:
         guides: what stands for a class (C, d).
@@ -96,7 +96,8 @@ def by_name(knowledge: Knowledge, name: str) -> Tensor | None:
 def centre_guides(features: Tensor, labels: Tensor, knowledge: Knowledge, names: tuple[str, ...]) -> Tensor:
     """Class centres (C, d'): the mean features of the items that have a class; its name stands in for a class that no item has.
 
-    Centres and embeddings of another size are compared as they are in the public code, the shorter ones filled up with zeros.
+    Centres and embeddings of another size are compared as they are in the public code, the shorter ones filled up with
+    zeros.
 
     Args:
         features: of all items (n, width).

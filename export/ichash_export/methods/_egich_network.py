@@ -19,7 +19,9 @@ class Network(nn.Module):
         input_dropout: in front of it.
     """
 
-    def __init__(self, sizes: tuple[int, int, int], bits: int, classes: int, *, dropout: float, input_dropout: float) -> None:
+    def __init__(
+        self, sizes: tuple[int, int, int], bits: int, classes: int, *, dropout: float, input_dropout: float
+    ) -> None:
         super().__init__()
         self.width = sizes[-1]
         self.encoder = nn.Sequential(nn.Dropout(input_dropout), normed_mlp(sizes, nn.ReLU, dropout=dropout))

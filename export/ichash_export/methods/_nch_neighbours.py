@@ -18,9 +18,9 @@ Kind = Literal["transformer", "gat", "knn"]
 class NeighbourAttention(nn.Module):
     """Completes a target modality of labelled items from their source modality, by attention to A anchors that have both.
 
-    Queries and keys are one projection of the source modality, values one of the target modality. A score is multiplied by the
-    label similarity S of item and anchor before the softmax. Then BatchNorm; a feed-forward network with a residual connection;
-    BatchNorm; and a decoder to the target's features.
+    Queries and keys are one projection of the source modality, values one of the target modality. A score is multiplied
+    by the label similarity S of item and anchor before the softmax. Then BatchNorm; a feed-forward network with a
+    residual connection; BatchNorm; and a decoder to the target's features.
 
     Args:
         source: feature size of the source modality.
@@ -31,14 +31,18 @@ class NeighbourAttention(nn.Module):
         scores: "transformer", scaled dot products; "gat", the additive scores of a graph attention network.
     """
 
-    def __init__(self, source: int, target: int, *, width: int, hidden: int, dropout: float, scores: Scores = "transformer") -> None:
+    def __init__(
+        self, source: int, target: int, *, width: int, hidden: int, dropout: float, scores: Scores = "transformer"
+    ) -> None:
         super().__init__()
         self.project = nn.Linear(source, width)
         self.values = nn.Linear(target, width)
         self.of_item = nn.Linear(width, 1) if scores == "gat" else None
         self.of_anchor = nn.Linear(width, 1, bias=False) if scores == "gat" else None
         self.norm_attended = nn.BatchNorm1d(width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, width))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
         self.norm_fed = nn.BatchNorm1d(width)
         self.decoder = normed_mlp((width, target))
 
@@ -77,7 +81,9 @@ class NearestAnchors(nn.Module):
         return anchor_targets[nearest].mean(dim=1)
 
 
-def neighbour_module(kind: Kind, source: int, target: int, *, width: int, hidden: int, dropout: float, nearest: int) -> nn.Module:
+def neighbour_module(
+    kind: Kind, source: int, target: int, *, width: int, hidden: int, dropout: float, nearest: int
+) -> nn.Module:
     """What completes a modality of `target` features from one of `source` features, for the setting `neighbour`."""
     if kind == "knn":
         return NearestAnchors(nearest)

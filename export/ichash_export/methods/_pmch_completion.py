@@ -86,7 +86,8 @@ class NearestPrototypes(nn.Module):
 class AttentionScores(nn.Module):
     """Table 5, "GAT" and "TEs": softmax over learnt similarities of a feature and the prototypes of the same modality.
 
-    "transformer": scaled dot products of one shared projection; "gat": LeakyReLU(a . [W x, W p]), the graph attention network's scores.
+    "transformer": scaled dot products of one shared projection; "gat": LeakyReLU(a . [W x, W p]), the graph attention
+    network's scores.
     """
 
     def __init__(self, width: int, hidden: int, scores: Literal["gat", "transformer"]) -> None:
@@ -122,9 +123,10 @@ class MLPGenerator(nn.Module):
 class GraphAutoencoder(nn.Module):
     """Table 3, "+GCAE": a graph convolutional autoencoder over the modalities' features side by side, zeros where one is missing.
 
-    Two graph convolutions, ReLU(A ReLU(A X W_1) W_2), then one linear decoder per modality. In training A is the batch's label
-    similarity S (eq. 8) with self loops, row-normalised. A new item has neither labels nor neighbours: there A is the identity.
-    So that the weights serve that case too, a row of A is replaced by its self loop with probability 1/2 in training.
+    Two graph convolutions, ReLU(A ReLU(A X W_1) W_2), then one linear decoder per modality. In training A is the
+    batch's label similarity S (eq. 8) with self loops, row-normalised. A new item has neither labels nor neighbours:
+    there A is the identity. So that the weights serve that case too, a row of A is replaced by its self loop with
+    probability 1/2 in training.
     """
 
     def __init__(self, modalities: int, width: int, hidden: int) -> None:

@@ -13,8 +13,8 @@ from ichash_export.methods.base import TrainData
 def with_donors(data: TrainData, share: float) -> TrainData:
     """The items with this share of their gaps filled, by torch's global generator.
 
-    A gap of a labelled item is filled from one of the items that have the modality and exactly the same labels, each as likely; where there
-    is none, it stays. The item counts as having the modality from then on.
+    A gap of a labelled item is filled from one of the items that have the modality and exactly the same labels, each as
+    likely; where there is none, it stays. The item counts as having the modality from then on.
     """
     groups = _by_labels(data)
     features, present = dict(data.features), data.present.clone()

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 def encoder(dim: int, hidden: int, width: int, input_dropout: float, dropout: float) -> nn.Sequential:
     """One modality into the latent space: two linear layers, GELU between them."""
-    return nn.Sequential(nn.Dropout(input_dropout), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+    return nn.Sequential(
+        nn.Dropout(input_dropout), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+    )
 
 
 class Gates(nn.Module):

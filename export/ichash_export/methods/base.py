@@ -80,19 +80,22 @@ class TrainData:
     def rows(self, index: Tensor) -> TrainData:
         """The items of these indices."""
         known = None if self.labelled is None else self.labelled[index]
-        return TrainData({m: x[index] for m, x in self.features.items()}, self.present[index], self.labels[index], known)
+        return TrainData(
+            {m: x[index] for m, x in self.features.items()}, self.present[index], self.labels[index], known
+        )
 
 
 class Method(nn.Module, ABC):
     """Base of all methods.
 
     Attributes:
-        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs `<modality>_code`).
+        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs
+            `<modality>_code`).
         paper: where the method is published, in one line; a plain string, read without importing the file.
-        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else
-            they are left out.
-        one_space: True where fused codes of different modalities are made to be compared with each other, so that `compare` also measures
-            "image->text" and the like, against codes made from one modality alone.
+        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which);
+            else they are left out.
+        one_space: True where fused codes of different modalities are made to be compared with each other, so that
+            `compare` also measures "image->text" and the like, against codes made from one modality alone.
         Config: the settings' class.
         ablations: the method's variants, name (the paper's, where it has one) -> the settings that make it.
         scaling: how each modality is scaled: standardised, or min-max to [0, 1].
@@ -164,7 +167,9 @@ class Method(nn.Module, ABC):
         """The optimisers, by name, in the same order every time."""
 
     @abstractmethod
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """Train one epoch (0-based) and return the mean of each loss term by name.
 
         All randomness comes from `generator` (on the CPU) or from torch's global one; both are seeded anew from the
@@ -187,16 +192,19 @@ class Method(nn.Module, ABC):
             features: scaled float32 (B, D_m) for every modality, zeros where it is missing.
             present: bool (B, M).
 
-        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and a row's codes
+        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and a row's
+            codes
         depend on that row only.
         """
 
 
-def batches(n: int, size: int, generator: torch.Generator, device: torch.device, *, drop_single: bool = True) -> list[Tensor]:
+def batches(
+    n: int, size: int, generator: torch.Generator, device: torch.device, *, drop_single: bool = True
+) -> list[Tensor]:
     """A random order of n items cut into batches of indices.
 
-    A last batch of one is left out by default (BatchNorm cannot train on it); with a new order every epoch it is another
-    item each time.
+    A last batch of one is left out by default (BatchNorm cannot train on it); with a new order every epoch it is
+    another item each time.
     """
     order = torch.randperm(n, generator=generator).to(device)
     return [part for part in order.split(size) if len(part) > 1 or not drop_single or n == 1]

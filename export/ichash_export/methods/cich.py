@@ -139,18 +139,25 @@ class CICH(Method):
         super().__init__(spec, config)
         c, names = config, spec.modalities
         if len(names) < 2:
-            raise InputError(f"cich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"cich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
+            )
         for m in c.pooling:
             if m not in names:
                 raise InputError(f"cich: 'pooling' names '{m}'; the modalities are: {', '.join(names)}.")
         hidden = {m: 0 if m in c.linear else c.hidden for m in names}
-        encoders = {m: Encoder(spec.dims[m], c.width, hidden=hidden[m], pooling=m in c.pooling, dropout=c.dropout) for m in names}
+        encoders = {
+            m: Encoder(spec.dims[m], c.width, hidden=hidden[m], pooling=m in c.pooling, dropout=c.dropout)
+            for m in names
+        }
         classes, neighbours = spec.classes if c.label_loss else 0, c.neighbours if self.learns_completion else 0
         self.networks = Networks(encoders, width=c.width, bits=spec.bits, classes=classes, neighbours=neighbours)
         if self.learns_prototypes:
             self.W_p = nn.Parameter(torch.randn(spec.classes, spec.bits))
         if self.completes:
-            self.stored = StoredContext(names, classes=spec.classes, width=c.width, neighbours=c.neighbours, how=c.completion)
+            self.stored = StoredContext(
+                names, classes=spec.classes, width=c.width, neighbours=c.neighbours, how=c.completion
+            )
 
     @property
     def learns_prototypes(self) -> bool:
@@ -195,7 +202,9 @@ class CICH(Method):
             found["labels"] = Adam([self.W_p], lr=c.label_learning_rate[0])
         return found
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """Rounds of Algorithm 1, in the first epoch after the warm-up of W_p."""
         for name, optimizer in optimizers.items():
             first, last = self.config.learning_rate if name == "networks" else self.config.label_learning_rate
@@ -233,7 +242,9 @@ class CICH(Method):
             return NeighbourRecovery(self.networks, memory, self.config.neighbours, self.config.beta)
         return MeanRecovery(memory) if self.completes else None
 
-    def _train_prototypes(self, data: TrainData, sets: LabelSets, memory: Memory, optimizer: Optimizer, generator: torch.Generator) -> None:
+    def _train_prototypes(
+        self, data: TrainData, sets: LabelSets, memory: Memory, optimizer: Optimizer, generator: torch.Generator
+    ) -> None:
         """Step 3 of Algorithm 1, one pass over all items: eq. 3 for W_p; without a memory, its terms with k = p."""
         for index in batches(len(data), self.config.batch_size, generator, data.device):
             psi = sets.labels @ self.W_p
@@ -264,7 +275,9 @@ class CICH(Method):
     def losses(self, data: TrainData, index: Tensor, sets: LabelSets, memory: Memory) -> dict[str, Tensor]:
         """The terms of eq. 11 on the training items of these indices, int64 (B,), without their weights."""
         items, c = data.rows(index), self.config
-        views = {m: self.networks.view(m, items.features[m], items.present[:, i]) for i, m in enumerate(self.spec.modalities)}
+        views = {
+            m: self.networks.view(m, items.features[m], items.present[:, i]) for i, m in enumerate(self.spec.modalities)
+        }
         terms = {"L_Q": batch.quantisation_term(views, self.state["B"][index])}
         if self.learns_prototypes:
             terms["L_P"] = batch.prototype_term(views, items.labels, (sets.labels @ self.W_p).detach(), sets)
@@ -275,7 +288,9 @@ class CICH(Method):
             more, recovered = recovery.batch(views, index)
             terms |= more
         if c.variant == "full":
-            terms["L_SaCH"] = batch.contrast_term(self.networks, views, recovered, items.labels, tau=c.tau, propagate=c.propagation)
+            terms["L_SaCH"] = batch.contrast_term(
+                self.networks, views, recovered, items.labels, tau=c.tau, propagate=c.propagation
+            )
         if c.label_loss:
             terms["L_label"] = batch.label_term(self.networks, views, items.labels)
         return terms
@@ -283,7 +298,14 @@ class CICH(Method):
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
         """Eq. 11."""
         c = self.config
-        weights = {"L_P": 1.0, "L_pair": 1.0, "L_Q": c.quantisation, "L_SaCH": c.alpha, "L_CCA": c.delta, "L_label": c.label_loss}
+        weights = {
+            "L_P": 1.0,
+            "L_pair": 1.0,
+            "L_Q": c.quantisation,
+            "L_SaCH": c.alpha,
+            "L_CCA": c.delta,
+            "L_label": c.label_loss,
+        }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     @torch.no_grad()
@@ -299,6 +321,8 @@ class CICH(Method):
 
     def _encoded(self, m: str, mu: dict[str, Tensor], present: Tensor, there: Tensor) -> Tensor:
         if self.completes:
-            return self.networks.code(m, torch.where(there, mu[m], self.stored.recovered(self.networks, m, mu, present)))
+            return self.networks.code(
+                m, torch.where(there, mu[m], self.stored.recovered(self.networks, m, mu, present))
+            )
         h = self.networks.code(m, mu[m])
         return torch.where(there, h, torch.zeros_like(h))

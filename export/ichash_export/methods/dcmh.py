@@ -86,7 +86,9 @@ class DCMH(Method):
         super().__init__(spec, config)
         names = spec.modalities
         if len(names) < 2:
-            raise InputError(f"dcmh makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"dcmh makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
+            )
         hidden = [*config.hidden, *[config.hidden[-1]] * len(names)]
         sizes = {m: (spec.dims[m], hidden[i], spec.bits) for i, m in enumerate(names)}
         self.networks = nn.ModuleDict({m: nn.Sequential(nn.Dropout(config.dropout), *mlp(sizes[m])) for m in names})
@@ -108,15 +110,23 @@ class DCMH(Method):
                 "give it paired items."
             )
         with torch.no_grad():
-            self.state = {_outputs(m): torch.cat([self.networks[m](part) for part in x.split(_ROWS)]) for m, x in items.features.items()}
+            self.state = {
+                _outputs(m): torch.cat([self.networks[m](part) for part in x.split(_ROWS)])
+                for m, x in items.features.items()
+            }
         self.state["B"] = self.shared_codes()
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each network."""
         c = self.config
-        return {m: Adam(self.networks[m].parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True) for m in self.networks}
+        return {
+            m: Adam(self.networks[m].parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
+            for m in self.networks
+        }
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """An iteration of Algorithm 1: each network in turn, then B."""
         items, c = self._paired(data), self.config
         steps: list[dict[str, Tensor]] = []

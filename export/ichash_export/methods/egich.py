@@ -51,7 +51,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.knowledge import Knowledge
+from ichash_export.knowledge.knowledge import Knowledge
 from ichash_export.losses import signs
 from ichash_export.methods import _egich_knowledge as external
 from ichash_export.methods._egich_batch import TERMS, CodedBatch, grouped_batches, terms
@@ -114,7 +114,8 @@ class EGICHConfig(MethodConfig):
 class EGICH(Method):
     """EGICH for two or more modalities; see the module's docstring.
 
-    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class got.
+    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class
+    got.
 
     Raises:
         InputError: fewer than two modalities.
@@ -138,12 +139,16 @@ class EGICH(Method):
         super().__init__(spec, config)
         c, names = config, spec.modalities
         if len(names) < 2:
-            raise InputError(f"egich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"egich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
+            )
         rates = {"dropout": c.dropout, "input_dropout": c.input_dropout}
         sizes = {m: (dim, c.hidden, c.width) for m, dim in spec.dims.items()}
         self.networks = nn.ModuleDict({m: Network(sizes[m], spec.bits, spec.classes, **rates) for m in names})
         if _guided(c):
-            self.knowledge = external.ClassKnowledge(spec.classes, c.words, spec.inputs.get("knowledge", c.width), c.width)
+            self.knowledge = external.ClassKnowledge(
+                spec.classes, c.words, spec.inputs.get("knowledge", c.width), c.width
+            )
         self.register_buffer("means", torch.zeros(len(names), c.width))
 
     means: Tensor
@@ -165,7 +170,11 @@ class EGICH(Method):
 
     def completion(self) -> str:
         """One sentence for the manifest."""
-        words = "vectors of its classes" if self.config.selection == "none" else "words of external knowledge for its classes"
+        words = (
+            "vectors of its classes"
+            if self.config.selection == "none"
+            else "words of external knowledge for its classes"
+        )
         return {
             "knowledge": f"A missing modality's feature is the mean of the {words}, weighted by their predicted probabilities.",
             "mean": "The mean feature of a modality stands in where it is missing.",
@@ -180,7 +189,9 @@ class EGICH(Method):
         """
         for i, m in enumerate(self.spec.modalities):
             if data.present[:, i].sum() < 2:
-                raise InputError(f"egich needs at least two training items that have '{m}': BatchNorm cannot train on one.")
+                raise InputError(
+                    f"egich needs at least two training items that have '{m}': BatchNorm cannot train on one."
+                )
         self.state = {"B": signs(torch.randn(len(data), self.spec.bits)).to(data.device)}
         if self.config.selection != "none" and _guided(self.config):
             self.state["chosen"] = self.knowledge.take(*self._known_and_guides(data))
@@ -198,7 +209,10 @@ class EGICH(Method):
         """f of all items (n, width) in evaluation mode, zeros where they lack the modality."""
         training = self.training
         self.eval()
-        found = {m: torch.cat([self.networks[m].encoder(x) for x in data.features[m].split(_CHUNK)]) for m in self.spec.modalities}
+        found = {
+            m: torch.cat([self.networks[m].encoder(x) for x in data.features[m].split(_CHUNK)])
+            for m in self.spec.modalities
+        }
         self.train(training)
         return {m: f * data.present[:, i : i + 1] for i, (m, f) in enumerate(found.items())}
 
@@ -213,7 +227,9 @@ class EGICH(Method):
             found["knowledge"] = Adam(self.knowledge.parameters(), lr=c.learning_rate[0], fused=True)
         return found
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """The networks in turn (or together), then B."""
         c, names = self.config, self.spec.modalities
         self.train()
@@ -225,16 +241,22 @@ class EGICH(Method):
         codes = torch.stack([self.state["B"]] * len(names))
         steps: list[dict[str, Tensor]] = []
         for learning in [names] if c.together else [(m,) for m in reversed(names)]:
-            for index in grouped_batches(data.present, [names.index(m) for m in learning], c.batch_size, generator, mixed=c.mixed):
+            for index in grouped_batches(
+                data.present, [names.index(m) for m in learning], c.batch_size, generator, mixed=c.mixed
+            ):
                 parts, h = self.losses(data.rows(index), self.state["B"][index], learning)
-                _step(self.objective(parts), [optimizers[name] for name in (*learning, "knowledge") if name in optimizers])
+                _step(
+                    self.objective(parts), [optimizers[name] for name in (*learning, "knowledge") if name in optimizers]
+                )
                 for m, code in h.items():
                     codes[names.index(m), index] = code.detach()
                 steps.append({name: term.detach() for name, term in parts.items()})
         self.state["B"] = signs(codes.sum(dim=0))
         return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
 
-    def losses(self, items: TrainData, b: Tensor, learning: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(
+        self, items: TrainData, b: Tensor, learning: tuple[str, ...]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The terms of eq. 7 without their weights, summed over the modalities that learn, and the codes of all items.
 
         Args:
@@ -243,7 +265,8 @@ class EGICH(Method):
             learning: whose networks learn; the others' are constants.
 
         Returns:
-            The terms, and relaxed codes (B, K) by modality: completed where an item lacks it, zeros where nothing completes.
+            The terms, and relaxed codes (B, K) by modality: completed where an item lacks it, zeros where nothing
+            completes.
         """
         c = self.config
         completed = self.knowledge(items.labels) if _guided(c) else None
@@ -255,7 +278,9 @@ class EGICH(Method):
             labels=items.labels,
             rows={m: items.present[:, i].nonzero().flatten() for i, m in enumerate(features)},
             codes={m: self._code(m, f, completed, items.present) for m, f in features.items()},
-            anchors={} if completed is None or not c.gamma else {m: network.code(completed) for m, network in self.networks.items()},
+            anchors={}
+            if completed is None or not c.gamma
+            else {m: network.code(completed) for m, network in self.networks.items()},
             completed=c.completion != "none",
         )
         found = dict.fromkeys(TERMS, items.labels.new_zeros(()))
@@ -279,7 +304,13 @@ class EGICH(Method):
     def objective(self, parts: dict[str, Tensor]) -> Tensor:
         """Eq. 7, with the label heads."""
         c = self.config
-        weights = {"L_align": c.gamma, "L_intra": c.alpha, "L_inter": c.beta, "L_quant": c.quantisation, "L_label": c.label_loss}
+        weights = {
+            "L_align": c.gamma,
+            "L_intra": c.alpha,
+            "L_inter": c.beta,
+            "L_quant": c.quantisation,
+            "L_label": c.label_loss,
+        }
         return torch.stack([weights[name] * term for name, term in parts.items()]).sum()
 
     def finish(self, data: TrainData) -> None:

@@ -131,7 +131,9 @@ class JCPMH(Method):
     """
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = "Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing, under review, 2024"
+    paper: ClassVar[str] = (
+        "Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing, under review, 2024"
+    )
     Config = JCPMHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "JCPMH-A": {"autoencoder": False},
@@ -145,16 +147,24 @@ class JCPMH(Method):
         super().__init__(spec, config)
         names, dims, c = spec.modalities, spec.dims, config
         if len(names) < 2:
-            raise InputError(f"jcpmh completes one modality from another, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"jcpmh completes one modality from another, so it needs at least two; there is only '{names[0]}'."
+            )
         if unknown := [m for m in c.words if m not in (*names, *WORDS)]:
-            raise InputError(f"jcpmh: 'words' has '{unknown[0]}', which is not among the modalities: {', '.join(names)}.")
+            raise InputError(
+                f"jcpmh: 'words' has '{unknown[0]}', which is not among the modalities: {', '.join(names)}."
+            )
         self.words = frozenset(c.words) & frozenset(names)
         self.hashing = nn.ModuleDict({m: mlp((dim, *c.hidden, c.width), last=not c.hidden) for m, dim in dims.items()})
         self.fusion = nn.Linear(c.width, spec.bits)
         self.word_scaling = nn.ModuleDict({m: FeatureScaling(dims[m]) for m in names if m in self.words})
         made, self.classifiers = c.completion == "generators", nn.ModuleDict()
         self.generators = Generators(dims, self.words, c.generator_hidden) if made else None
-        self.autoencoder = GraphAutoencoder(dims, self.words, c.autoencoder_hidden, c.autoencoder_width) if made and c.autoencoder else None
+        self.autoencoder = (
+            GraphAutoencoder(dims, self.words, c.autoencoder_hidden, c.autoencoder_width)
+            if made and c.autoencoder
+            else None
+        )
         if made and c.classifiers:
             self.classifiers.update({m: mlp((dim, *c.classifier_hidden, spec.classes)) for m, dim in dims.items()})
 
@@ -202,7 +212,11 @@ class JCPMH(Method):
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each stage that learns something."""
         rate, decay = self.config.learning_rate, self.config.weight_decay
-        codes = [*self.hashing.parameters(), *self.fusion.parameters(), *(self.generators.parameters() if self.generators else ())]
+        codes = [
+            *self.hashing.parameters(),
+            *self.fusion.parameters(),
+            *(self.generators.parameters() if self.generators else ()),
+        ]
         found: dict[str, Optimizer] = {"codes": Adam(codes, lr=rate, weight_decay=decay, fused=True)}
         if self.classifiers:
             found["classifiers"] = Adam(self.classifiers.parameters(), lr=rate, fused=True)
@@ -210,7 +224,9 @@ class JCPMH(Method):
             found["autoencoder"] = Adam(self.autoencoder.parameters(), lr=rate, fused=True)
         return found
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """One epoch of stage 1, 2 or, from `warmup` on, 3."""
         self.train()
         for guide in (self.classifiers, self.autoencoder):
@@ -221,7 +237,11 @@ class JCPMH(Method):
                 group["lr"] = self._rate(epoch - self.warmup)
             return self._pass(data, self.losses, optimizers["codes"], generator)
         if epoch < self.config.classifier_epochs:
-            return self._pass(data, self.classifier_losses, optimizers["classifiers"], generator) if self.classifiers else {}
+            return (
+                self._pass(data, self.classifier_losses, optimizers["classifiers"], generator)
+                if self.classifiers
+                else {}
+            )
         if self.autoencoder is None:
             return {}
         return self._pass(data.rows(data.complete()), self.autoencoder_losses, optimizers["autoencoder"], generator)
@@ -233,7 +253,11 @@ class JCPMH(Method):
         return c.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
     def _pass(
-        self, data: TrainData, losses: Callable[[TrainData], dict[str, Tensor]], optimizer: Optimizer, generator: torch.Generator
+        self,
+        data: TrainData,
+        losses: Callable[[TrainData], dict[str, Tensor]],
+        optimizer: Optimizer,
+        generator: torch.Generator,
     ) -> dict[str, float]:
         """Go through the items once; the mean of each term."""
         steps = []
@@ -264,7 +288,10 @@ class JCPMH(Method):
         shown = hide(items.present, share) if share else items.present
         whole = self._completed(items.features, shown)
         h = self._hashed(whole, shown)
-        terms = {"L_s": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)), "L_b": quantisation(h)}
+        terms = {
+            "L_s": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)),
+            "L_b": quantisation(h),
+        }
         if self.autoencoder is not None:
             terms["L_2"] = self._structure(whole, items.labels)
         if self.classifiers:

@@ -94,7 +94,9 @@ class NCHConfig(MethodConfig):
         if not self.hidden:
             raise ValueError("hidden needs at least one width")
         if self.neighbour_epochs >= self.epochs:
-            raise ValueError(f"neighbour_epochs ({self.neighbour_epochs}) must be less than epochs ({self.epochs}), which counts both")
+            raise ValueError(
+                f"neighbour_epochs ({self.neighbour_epochs}) must be less than epochs ({self.epochs}), which counts both"
+            )
         return self
 
 
@@ -108,7 +110,9 @@ class NCH(Method):
     """
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = "Tan et al., Partial Multi-Modal Hashing via Neighbor-Aware Completion Learning, IEEE TMM 2023"
+    paper: ClassVar[str] = (
+        "Tan et al., Partial Multi-Modal Hashing via Neighbor-Aware Completion Learning, IEEE TMM 2023"
+    )
     Config = NCHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "no neighbour loss": {"neighbour": "none"},
@@ -123,12 +127,16 @@ class NCH(Method):
         super().__init__(spec, config)
         names, dims = spec.modalities, spec.dims
         if len(names) < 2:
-            raise InputError(f"nch completes one modality from another, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"nch completes one modality from another, so it needs at least two; there is only '{names[0]}'."
+            )
         hidden = [*config.hidden, *[config.hidden[-1]] * len(names)]
         self.encoders = nn.ModuleDict({m: normed_mlp((dims[m], hidden[i], config.width)) for i, m in enumerate(names)})
         self.head = normed_mlp((config.width, spec.bits))
         self.pairs: list[Pair] = list(permutations(names, 2)) if config.completion == "generators" else []
-        self.generators = nn.ModuleDict({_key(a, b): normed_mlp((dims[a], config.generator_hidden, dims[b])) for a, b in self.pairs})
+        self.generators = nn.ModuleDict(
+            {_key(a, b): normed_mlp((dims[a], config.generator_hidden, dims[b])) for a, b in self.pairs}
+        )
         self.neighbours = nn.ModuleDict()
         if config.neighbour != "none":
             sizes = {
@@ -137,7 +145,9 @@ class NCH(Method):
                 "dropout": config.dropout,
                 "nearest": config.nearest,
             }
-            self.neighbours.update({_key(a, b): neighbour_module(config.neighbour, dims[a], dims[b], **sizes) for a, b in self.pairs})
+            self.neighbours.update(
+                {_key(a, b): neighbour_module(config.neighbour, dims[a], dims[b], **sizes) for a, b in self.pairs}
+            )
         self._guides: tuple[Tensor, dict[Pair, Tensor]] | None = None
 
     @property
@@ -176,7 +186,9 @@ class NCH(Method):
         """Adam for the networks of stage 2, and for the neighbour modules where they learn."""
         c = self.config
         networks = [*self.encoders.parameters(), *self.generators.parameters(), *self.head.parameters()]
-        found: dict[str, Optimizer] = {"codes": Adam(networks, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)}
+        found: dict[str, Optimizer] = {
+            "codes": Adam(networks, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
+        }
         if self._learns_neighbours:
             found["neighbours"] = Adam(self.neighbours.parameters(), lr=c.learning_rate, fused=True)
         return found
@@ -192,7 +204,9 @@ class NCH(Method):
     def _learns_neighbours(self) -> bool:
         return any(True for _ in self.neighbours.parameters())
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """One epoch of stage 1 or, from `warmup` on, of stage 2."""
         self.train()
         data = self._seen(data)
@@ -242,7 +256,9 @@ class NCH(Method):
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
         """L."""
         c = self.config
-        return terms["L2 similarity"] + c.quantisation * terms["L3 quantisation"] + c.generation * terms["L4 generation"]
+        return (
+            terms["L2 similarity"] + c.quantisation * terms["L3 quantisation"] + c.generation * terms["L4 generation"]
+        )
 
     def _neighbour(self, pair: Pair, items: TrainData) -> Tensor:
         """N_ab, (B, D_b), of items that have a."""
@@ -261,7 +277,10 @@ class NCH(Method):
         if self._guides is None or self._guides[0] is not data.present:
             chunks = torch.arange(len(data), device=data.device).split(self.config.batch_size)
             pairs = self.pairs if self.neighbours else []
-            self._guides = data.present, {pair: torch.cat([self._neighbour(pair, data.rows(rows)) for rows in chunks]) for pair in pairs}
+            self._guides = (
+                data.present,
+                {pair: torch.cat([self._neighbour(pair, data.rows(rows)) for rows in chunks]) for pair in pairs},
+            )
         return self._guides[1]
 
     def _generation(self, made: dict[Pair, Tensor], guides: dict[Pair, Tensor], present: Tensor) -> Tensor:
@@ -277,7 +296,10 @@ class NCH(Method):
         """G_ab (B, D_b); zeros in the rows that lack a."""
         index = self.spec.modalities.index
         dims = self.spec.dims
-        return {(a, b): observed_only(self.generators[_key(a, b)], features[a], present[:, index(a)], dims[b]) for a, b in self.pairs}
+        return {
+            (a, b): observed_only(self.generators[_key(a, b)], features[a], present[:, index(a)], dims[b])
+            for a, b in self.pairs
+        }
 
     def _codes(self, features: dict[str, Tensor], present: Tensor, made: dict[Pair, Tensor]) -> Tensor:
         """Relaxed codes (B, bits), with what is missing taken from `made`."""

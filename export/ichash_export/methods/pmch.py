@@ -97,7 +97,9 @@ class PMCHConfig(MethodConfig):
         if not self.hidden or not self.weight_net:
             raise ValueError("hidden and weight_net need at least one width each")
         if self.completion != "prototypes" and (self.anchors, self.aggregation) != ("prototypes", "weight_net"):
-            raise ValueError(f"anchors and aggregation say how prototypes complete; completion = '{self.completion}' has none")
+            raise ValueError(
+                f"anchors and aggregation say how prototypes complete; completion = '{self.completion}' has none"
+            )
         return self
 
 
@@ -111,7 +113,9 @@ class PMCH(Method):
     """
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = "Zhu et al., Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025"
+    paper: ClassVar[str] = (
+        "Zhu et al., Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025"
+    )
     Config = PMCHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "no completion": {"completion": "none"},
@@ -130,10 +134,14 @@ class PMCH(Method):
         super().__init__(spec, config)
         names, c = spec.modalities, config
         if len(names) < 2:
-            raise InputError(f"pmch completes one modality from another, so it needs at least two; there is only '{names[0]}'.")
+            raise InputError(
+                f"pmch completes one modality from another, so it needs at least two; there is only '{names[0]}'."
+            )
         hidden = [*c.hidden, *[c.hidden[-1]] * len(names)]
         activation = nn.Tanh if c.activation == "tanh" else nn.ReLU
-        self.encoders = nn.ModuleDict({m: mlp((spec.dims[m], hidden[i], c.width), activation) for i, m in enumerate(names)})
+        self.encoders = nn.ModuleDict(
+            {m: mlp((spec.dims[m], hidden[i], c.width), activation) for i, m in enumerate(names)}
+        )
         self.head = nn.Linear(c.width, spec.bits)
         self.recovery = recovery_network(c, len(names), c.random_anchors if self.draws_anchors else spec.classes)
         if self.learns_prototypes:
@@ -196,7 +204,9 @@ class PMCH(Method):
             groups.append({"params": [self.prototypes], "lr": self.config.prototype_learning_rate})
         return {"adam": Adam(groups, fused=True)}
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """One pass over all items."""
         self.train()
         optimizer, steps = optimizers["adam"], []
@@ -213,7 +223,10 @@ class PMCH(Method):
         encoded = self._encoded(items.features, items.present)
         recovered = self._recovered(encoded, items.present, self._prototypes(), items.labels)
         h = self._hashed(self._filled(encoded, recovered, self._shown(items.present)))
-        terms = {"L_sim": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)), "L_sign": quantisation(h)}
+        terms = {
+            "L_sim": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)),
+            "L_sign": quantisation(h),
+        }
         if self.recovery is not None:
             terms["L_recons"] = self._reconstruction(encoded, recovered, items.present)
         if self.learns_prototypes:
@@ -228,7 +241,12 @@ class PMCH(Method):
 
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
         """Eq. 10."""
-        weights = {"L_sim": 1.0, "L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
+        weights = {
+            "L_sim": 1.0,
+            "L_recons": self.config.alpha,
+            "L_proto": self.config.beta,
+            "L_sign": self.config.gamma,
+        }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def _reconstruction(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
@@ -259,9 +277,14 @@ class PMCH(Method):
 
     def _encoded(self, features: dict[str, Tensor], present: Tensor) -> list[Tensor]:
         """V^m (B, K); zeros where a modality is missing."""
-        return [observed_only(self.encoders[m], x, present[:, i], self.config.width) for i, (m, x) in enumerate(features.items())]
+        return [
+            observed_only(self.encoders[m], x, present[:, i], self.config.width)
+            for i, (m, x) in enumerate(features.items())
+        ]
 
-    def _recovered(self, encoded: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None) -> dict[Pair, Tensor]:
+    def _recovered(
+        self, encoded: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None
+    ) -> dict[Pair, Tensor]:
         """V~^m from each other modality (eq. 4-5, 12-13), (B, K); in training, with labels, zeros in the rows that lack the source."""
         made: dict[Pair, Tensor] = {}
         for source, x in enumerate(encoded if self.recovery is not None else []):
@@ -275,14 +298,20 @@ class PMCH(Method):
 
     def _filled(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> list[Tensor]:
         """V^m, and what stands in for it where m is missing."""
-        return [torch.where(present[:, m : m + 1], v, self._stand_in(m, recovered, present)) for m, v in enumerate(encoded)]
+        return [
+            torch.where(present[:, m : m + 1], v, self._stand_in(m, recovered, present)) for m, v in enumerate(encoded)
+        ]
 
     def _stand_in(self, m: int, recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
         """V~^m, the mean of what the modalities that are there recover, (B, K); or one feature for all items, (1, K)."""
         if self.config.completion in ("mean", "none"):
             name = self.spec.modalities[m]
             mean_item = self.head.weight.new_zeros(1, self.spec.dims[name])
-            return self.encoders[name](mean_item) if self.config.completion == "mean" else mean_item.new_zeros(1, self.config.width)
+            return (
+                self.encoders[name](mean_item)
+                if self.config.completion == "mean"
+                else mean_item.new_zeros(1, self.config.width)
+            )
         sources = [s for s in range(present.shape[1]) if s != m]
         total = torch.stack([recovered[s, m] * present[:, s : s + 1] for s in sources]).sum(dim=0)
         return total / present[:, sources].sum(dim=1, keepdim=True).clamp_min(1)

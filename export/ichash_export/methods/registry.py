@@ -79,7 +79,9 @@ def load(name: str) -> type[Method]:
     info = describe(name)
     found = getattr(import_module(info.module), info.class_name)
     if not issubclass(found, Method):
-        raise InputError(f"method '{name}': {info.module}.{info.class_name} does not derive from ichash_export.methods.base.Method.")
+        raise InputError(
+            f"method '{name}': {info.module}.{info.class_name} does not derive from ichash_export.methods.base.Method."
+        )
     return found
 
 
@@ -121,7 +123,9 @@ def _parse(name: str, module: str, path: Path) -> MethodInfo:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = [node for node in classes if "family" in _constants(node)]
     if len(methods) != 1:
-        raise InputError(f"method '{name}': '{path}' must have exactly one class that states its `family`; it has {len(methods)}.")
+        raise InputError(
+            f"method '{name}': '{path}' must have exactly one class that states its `family`; it has {len(methods)}."
+        )
     constants = _constants(methods[0])
     return MethodInfo(
         name=name,
@@ -150,7 +154,11 @@ def _constants(node: ast.ClassDef) -> dict[str, str]:
 def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
     """(name, annotation, value) of every assignment in a class body."""
     for statement in node.body:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None:
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.value is not None
+        ):
             yield statement.target.id, statement.annotation, statement.value
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             yield statement.targets[0].id, None, statement.value
@@ -158,10 +166,16 @@ def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast
 
 def _settings(method: ast.ClassDef, classes: list[ast.ClassDef]) -> tuple[Setting, ...]:
     """The settings of the method's Config class: those of all configs first, then its own."""
-    by_name = {node.name: node for node in classes} | {node.name: node for node in method.body if isinstance(node, ast.ClassDef)}
+    by_name = {node.name: node for node in classes} | {
+        node.name: node for node in method.body if isinstance(node, ast.ClassDef)
+    }
     base = ast.parse((_FOLDER / "base.py").read_text("utf-8"))
-    by_name["MethodConfig"] = next(node for node in base.body if isinstance(node, ast.ClassDef) and node.name == "MethodConfig")
-    stated = next((value.id for name, _, value in _assignments(method) if name == "Config" and isinstance(value, ast.Name)), None)
+    by_name["MethodConfig"] = next(
+        node for node in base.body if isinstance(node, ast.ClassDef) and node.name == "MethodConfig"
+    )
+    stated = next(
+        (value.id for name, _, value in _assignments(method) if name == "Config" and isinstance(value, ast.Name)), None
+    )
     wanted = stated or ("Config" if "Config" in by_name else "MethodConfig")
     chain: list[ast.ClassDef] = []
     while wanted in by_name:

@@ -168,7 +168,9 @@ class UniHash(Method):
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others}]
         return {"adam": Adam(groups, lr=self.config.learning_rate, fused=True)}
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         """One pass over all items."""
         self.train()
         if self.config.completion == "donors":
@@ -196,7 +198,10 @@ class UniHash(Method):
         first, second = h[: len(whole)], h[len(whole) :]
         known = torch.ones_like(items.present[:, 0]) if items.labelled is None else items.labelled
         labels, taught = torch.cat([items.labels, items.labels[several]]), torch.cat([known, known[several]])
-        terms = {"L_quant": quantisation(h), "L_mem": self._recollection(recalled, latents[several], items.present[several] & ~shown)}
+        terms = {
+            "L_quant": quantisation(h),
+            "L_mem": self._recollection(recalled, latents[several], items.present[several] & ~shown),
+        }
         kinds = torch.cat([items.present, shown])[taught].unique(dim=0, return_inverse=True)[1]
         nested = [self._of_length(k, h, first[several], second, labels, taught, kinds) for k in self.lengths]
         return terms | {name: torch.stack([each[name] for each in nested]).mean() for name in nested[0]}
@@ -234,7 +239,11 @@ class UniHash(Method):
 
     def _subsets(self, present: Tensor) -> tuple[Tensor, Tensor]:
         """Indices of the items with several modalities, and for each a random part of them, bool: not empty, not all."""
-        several = (present.sum(dim=1) > 1).nonzero().flatten() if self.config.subsets else present.new_zeros(0, dtype=torch.long)
+        several = (
+            (present.sum(dim=1) > 1).nonzero().flatten()
+            if self.config.subsets
+            else present.new_zeros(0, dtype=torch.long)
+        )
         there = present[several]
         order = torch.rand(there.shape, device=present.device).masked_fill(~there, 2.0).argsort(dim=1).argsort(dim=1)
         size = 1 + (torch.rand(len(there), 1, device=present.device) * (there.sum(dim=1, keepdim=True) - 1)).long()
@@ -243,7 +252,10 @@ class UniHash(Method):
     def _latents(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
         """z_m (B, M, W); zeros where a modality is missing."""
         width = self.config.width
-        latents = [observed_only(self.encoders[m], x, present[:, i], width, least=1) for i, (m, x) in enumerate(features.items())]
+        latents = [
+            observed_only(self.encoders[m], x, present[:, i], width, least=1)
+            for i, (m, x) in enumerate(features.items())
+        ]
         return torch.stack(latents, dim=1)
 
     def _fused(self, latents: Tensor, there: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -281,6 +293,11 @@ def _batches(data: TrainData, size: int, generator: torch.Generator) -> list[Ten
     known, unknown = (rows.nonzero().flatten() for rows in (data.labelled, ~data.labelled))
     steps = -(-len(data) // size)
     wanted = max(len(known), steps * min(size // 2, len(known)))
-    turns = [known[torch.randperm(len(known), generator=generator).to(known.device)] for _ in range(-(-wanted // len(known)))]
+    turns = [
+        known[torch.randperm(len(known), generator=generator).to(known.device)] for _ in range(-(-wanted // len(known)))
+    ]
     others = unknown[torch.randperm(len(unknown), generator=generator).to(unknown.device)]
-    return [torch.cat(pair) for pair in zip(torch.cat(turns)[:wanted].tensor_split(steps), others.tensor_split(steps), strict=True)]
+    return [
+        torch.cat(pair)
+        for pair in zip(torch.cat(turns)[:wanted].tensor_split(steps), others.tensor_split(steps), strict=True)
+    ]

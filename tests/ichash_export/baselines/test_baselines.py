@@ -18,15 +18,19 @@ from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 
 FUSED = ("cosine", "lsh", "pca-itq")
 HASHED = {"lsh": lsh.fit, "pca-itq": pca_itq.fit, "cca-itq": cca_itq.fit}
 VIEWS = {"image": 12, "text": 8, "sound": 9}
 
 
-def measured(name: str, *, bits: int = 8, seed: int = 0, gaps: float = 0.3, dims: dict[str, int] | None = None) -> dict[str, float]:
-    train, queries, database = (items(n, seed=i, gaps=g, dims=dims) for i, (n, g) in enumerate([(150, gaps), (25, 0.0), (80, 0.0)]))
+def measured(
+    name: str, *, bits: int = 8, seed: int = 0, gaps: float = 0.3, dims: dict[str, int] | None = None
+) -> dict[str, float]:
+    train, queries, database = (
+        items(n, seed=i, gaps=g, dims=dims) for i, (n, g) in enumerate([(150, gaps), (25, 0.0), (80, 0.0)])
+    )
     return baselines.measure(name, train=train, queries=queries, database=database, bits=bits, seed=seed)
 
 
@@ -89,7 +93,9 @@ def test_what_a_missing_modality_holds_leaves_no_trace(name: str) -> None:
 
 
 def _filled(table: FeatureTable, value: float) -> FeatureTable:
-    features = {m: np.where(table.present[:, [i]], x, np.float32(value)) for i, (m, x) in enumerate(table.features.items())}
+    features = {
+        m: np.where(table.present[:, [i]], x, np.float32(value)) for i, (m, x) in enumerate(table.features.items())
+    }
     return replace(table, features=features)
 
 
@@ -105,7 +111,10 @@ def test_rows_without_the_target_take_no_part_in_cross_modal_tasks() -> None:
     train, queries, database = items(150), items(25, seed=1, gaps=0), items(80, seed=2, gaps=0.5)
     whole = baselines.measure("cca-itq", train=train, queries=queries, database=database, bits=8)
     with_text = database.take(database.present[:, 1])
-    assert whole["image->text"] == baselines.measure("cca-itq", train=train, queries=queries, database=with_text, bits=8)["image->text"]
+    assert (
+        whole["image->text"]
+        == baselines.measure("cca-itq", train=train, queries=queries, database=with_text, bits=8)["image->text"]
+    )
 
 
 def test_standardised_features_have_mean_0_and_deviation_1_where_they_are_there() -> None:
@@ -197,10 +206,14 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     table = items(40)
     with pytest.raises(InputError, match="the queries have no labels"):
         baselines.measure("lsh", train=table, queries=replace(table, labels=None), database=table, bits=8)
-    with pytest.raises(InputError, match="the database have 12 image, 9 text features, the training items 12 image, 8 text"):
+    with pytest.raises(
+        InputError, match="the database have 12 image, 9 text features, the training items 12 image, 8 text"
+    ):
         baselines.measure("lsh", train=table, queries=table, database=items(40, dims={"image": 12, "text": 9}), bits=8)
     with pytest.raises(InputError, match="the queries have 3 classes, the database 4"):
-        baselines.measure("lsh", train=table, queries=replace(table, labels=table.labels[:, :3]), database=table, bits=8)
+        baselines.measure(
+            "lsh", train=table, queries=replace(table, labels=table.labels[:, :3]), database=table, bits=8
+        )
     apart = replace(table, labels=np.eye(4, dtype=np.uint8)[np.zeros(40, int)])
     other = replace(table, labels=np.eye(4, dtype=np.uint8)[np.ones(40, int)])
     with pytest.raises(InputError, match="lsh: no query shares a label"):
@@ -225,7 +238,7 @@ def test_without_faiss_the_extra_is_named(name: str, monkeypatch: pytest.MonkeyP
 @pytest.fixture(scope="module")
 def fashion(shared_data: Path) -> tuple[FeatureTable, FeatureTable, FeatureTable]:
     """1,000 training items with half of them incomplete, 200 queries, 1,500 rows of the database."""
-    path, columns = shared_data / "fashion" / "fashion.npz", Columns({"image": "I", "text": "T"})
+    path, columns = shared_data / "fashion" / "fashion.npz", ColumnNames({"image": "I", "text": "T"})
     train = open_source(path, split="train", columns=columns).read().rows(0, 1000)
     queries = open_source(path, split="query", columns=columns).read().rows(0, 200)
     database = open_source(path, split="retrieval", columns=columns).read()

@@ -41,7 +41,9 @@ def test_it_is_the_oracle_s(seed: int, queries: int, rows: int, coarse: bool) ->
 def test_many_queries_are_ranked_block_by_block() -> None:
     queries, database = items(150, seed=1, gaps=0), items(60, seed=2, gaps=0.4)
     q, d = unit_features(queries), unit_features(database)
-    assert mean_ap(q, d, queries.labels, database.labels) == pytest.approx(oracle(q, d, queries.labels, database.labels), abs=1e-4)
+    assert mean_ap(q, d, queries.labels, database.labels) == pytest.approx(
+        oracle(q, d, queries.labels, database.labels), abs=1e-4
+    )
 
 
 def test_equal_rows_are_tied_wherever_they_stand() -> None:
@@ -51,7 +53,10 @@ def test_equal_rows_are_tied_wherever_they_stand() -> None:
     d = np.repeat(row, 999, axis=0)
     labels = (rng.random((999, 2)) < 0.3).astype(np.uint8)
     q = unit_features(items(7, seed=3, gaps=0, dims={"image": 1280}))
-    figures = {round(mean_ap(q, d, np.ones((7, 2), np.uint8), labels[order]), 12) for order in (slice(None), slice(None, None, -1))}
+    figures = {
+        round(mean_ap(q, d, np.ones((7, 2), np.uint8), labels[order]), 12)
+        for order in (slice(None), slice(None, None, -1))
+    }
     assert len(figures) == 1
 
 

@@ -28,7 +28,14 @@ def test_the_identity_holds_every_setting_and_option(tmp_path: Path) -> None:
     case = replace(tiny_case(pdr=0.5, query_pdr=0.1, seed=3), settings={"width": "8"}, training={"validation": 0.2})
     line = case.identity("items", DIGESTS)
     assert json.loads(json.dumps(line)) == line
-    assert line["settings"] == {"epochs": 4, "batch_size": 32, "width": 8, "learning_rate": 0.01, "warmup_epochs": 0, "pause": 0.0}
+    assert line["settings"] == {
+        "epochs": 4,
+        "batch_size": 32,
+        "width": 8,
+        "learning_rate": 0.01,
+        "warmup_epochs": 0,
+        "pause": 0.0,
+    }
     assert line["training"] == {"validation": 0.2, "validate_every": 5, "patience": 5}
     assert (line["pdr"], line["level"], line["query_pdr"], line["use"], line["seed"]) == (0.5, None, 0.1, "complete", 3)
 
@@ -71,14 +78,18 @@ def test_a_file_stands_by_its_content_and_no_path_is_kept(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         (tmp_path / name / "knowledge.npz").write_bytes(b"words")
     first, second = (
-        Case("egich", "full", 16, 0, Protocol(), {"knowledge": str(tmp_path / name / "knowledge.npz")}).identity("items", DIGESTS)
+        Case("egich", "full", 16, 0, Protocol(), {"knowledge": str(tmp_path / name / "knowledge.npz")}).identity(
+            "items", DIGESTS
+        )
         for name in ("one", "two")
     )
     assert first == second
     assert first["settings"]["knowledge"] == "file:" + hashlib.sha256(b"words").hexdigest()[:16]
     assert str(tmp_path) not in json.dumps(first)
     (tmp_path / "two" / "knowledge.npz").write_bytes(b"other words")
-    third = Case("egich", "full", 16, 0, Protocol(), {"knowledge": str(tmp_path / "two" / "knowledge.npz")}).identity("items", DIGESTS)
+    third = Case("egich", "full", 16, 0, Protocol(), {"knowledge": str(tmp_path / "two" / "knowledge.npz")}).identity(
+        "items", DIGESTS
+    )
     assert len(changes(first, third)) == 1
 
 
@@ -89,8 +100,13 @@ def test_a_baseline_has_neither_settings_nor_options() -> None:
 
 def test_how_a_case_is_described() -> None:
     assert str(tiny_case(pdr=0.5)) == "tiny, 16 bits, PDR 0.5, seed 0"
-    case = tiny_case(variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"), labelled=0.1)
-    assert case.describe() == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, labelled 0.1"
+    case = tiny_case(
+        variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"), labelled=0.1
+    )
+    assert (
+        case.describe()
+        == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, labelled 0.1"
+    )
 
 
 def test_values_that_cannot_be_used() -> None:

@@ -15,7 +15,15 @@ from milvus_ichash.errors import InputError
 
 
 def line(method: str = "tiny", seed: int = 0, **changed: Any) -> dict[str, Any]:
-    cell = {"data": "items", "method": method, "variant": "full", "bits": 16, "pdr": 0.5, "level": None, "query_pdr": 0.0}
+    cell = {
+        "data": "items",
+        "method": method,
+        "variant": "full",
+        "bits": 16,
+        "pdr": 0.5,
+        "level": None,
+        "query_pdr": 0.0,
+    }
     cell |= {"use": "complete", "unseen_share": None, "unseen": [], "labelled": 1.0, "seed": seed}
     figures = {
         "map": {"both": 0.5 + 0.1 * seed, "image": 0.4},
@@ -54,7 +62,12 @@ def test_tasks_of_both_families_stand_side_by_side() -> None:
     found = groups([line(), cross])
     assert tasks(found) == ["both", "image", "image->text"]
     fused_row, cross_row = rows(found, numbers=True)
-    assert (fused_row["image->text"], cross_row["both"], cross_row["image->text"], cross_row["random"]) == (None, None, 0.3, 0.1)
+    assert (fused_row["image->text"], cross_row["both"], cross_row["image->text"], cross_row["random"]) == (
+        None,
+        None,
+        0.3,
+        0.1,
+    )
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
@@ -64,7 +77,13 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     lines = [line(level="easy", pdr=0.0, query_pdr=0.3, use="extend", unseen=["cat"], labelled=0.1)]
     row = rows(groups(lines), numbers=False)[0]
     assert "PDR" not in row
-    assert (row["level"], row["query PDR"], row["use"], row["unseen"], row["labelled"]) == ("easy", "0.3", "extend", "cat", "0.1")
+    assert (row["level"], row["query PDR"], row["use"], row["unseen"], row["labelled"]) == (
+        "easy",
+        "0.3",
+        "extend",
+        "cat",
+        "0.1",
+    )
 
 
 def test_classes_drawn_by_each_seed_are_one_group_and_named_ones_are_not() -> None:
@@ -75,14 +94,31 @@ def test_classes_drawn_by_each_seed_are_one_group_and_named_ones_are_not() -> No
 
 
 def test_figures_show_every_contender_condition_and_deviation(tmp_path: Path) -> None:
-    lines = [line(m, seed, bits=b, pdr=p) for m in ("tiny", "cosine") for seed in (0, 1) for b in (16, 32) for p in (0.1, 0.5)]
-    lines += [line("cross", bits=b, map={"image->text": 0.3}, random={"image->text": 0.1}, level="easy", pdr=0.0) for b in (16, 32)]
+    lines = [
+        line(m, seed, bits=b, pdr=p)
+        for m in ("tiny", "cosine")
+        for seed in (0, 1)
+        for b in (16, 32)
+        for p in (0.1, 0.5)
+    ]
+    lines += [
+        line("cross", bits=b, map={"image->text": 0.3}, random={"image->text": 0.1}, level="easy", pdr=0.0)
+        for b in (16, 32)
+    ]
     found = groups(lines)
     for draw, name in ((pictures.against_pdr, "pdr.png"), (pictures.against_bits, "bits.svg")):
         draw(found, tmp_path / name)
     assert (tmp_path / "pdr.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "bits.svg").read_text("utf-8")
-    for part in ("tiny, PDR 0.1", "tiny, PDR 0.5", "cosine, PDR 0.5", "cross, PDR 0, easy", "random order", "image → text", "both"):
+    for part in (
+        "tiny, PDR 0.1",
+        "tiny, PDR 0.5",
+        "cosine, PDR 0.5",
+        "cross, PDR 0, easy",
+        "random order",
+        "image → text",
+        "both",
+    ):
         assert f"<!-- {part} -->" in text, part
     assert "tiny, PDR 0.1, easy" not in text
 

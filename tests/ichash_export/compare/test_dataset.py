@@ -12,7 +12,7 @@ from support.tiny import make_table, write_npz
 
 from ichash_export.compare.dataset import DataFile
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns
+from milvus_ichash.io import ColumnNames
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_splits_of_a_file(tmp_path: Path) -> None:
 
 def test_openclipart_items_with_words_are_split_as_its_readme_says(shared_data: Path) -> None:
     path = shared_data / "openclipart" / "features.npz"
-    columns = Columns({"image": "image", "text": "words"})
+    columns = ColumnNames({"image": "image", "text": "words"})
     data = DataFile(path, "openclipart", columns, holdout=500, zeros_missing=("text",), complete_only=True).read()
     file = np.load(path)
     there = np.flatnonzero(file["words"].sum(1) > 0)
@@ -48,7 +48,7 @@ def test_openclipart_items_with_words_are_split_as_its_readme_says(shared_data: 
 
 
 def test_rows_of_zeros_are_missing_where_that_is_said(items: Path) -> None:
-    file = DataFile(items, "items", Columns(), holdout=20)
+    file = DataFile(items, "items", ColumnNames(), holdout=20)
     plain, marked = file.read(), replace(file, zeros_missing=("text",)).read()
     assert sorted(plain.query.ids.tolist()) == sorted(marked.query.ids.tolist())
     for table in (marked.query, marked.retrieval):
@@ -58,7 +58,7 @@ def test_rows_of_zeros_are_missing_where_that_is_said(items: Path) -> None:
 
 
 def test_complete_items_are_chosen_before_the_cut(items: Path) -> None:
-    data = DataFile(items, "items", Columns(), holdout=20, zeros_missing=("text",), complete_only=True).read()
+    data = DataFile(items, "items", ColumnNames(), holdout=20, zeros_missing=("text",), complete_only=True).read()
     left = [i for i in range(60) if i not in (5, 7, 9)]
     order = np.random.default_rng(0).permutation(57)
     assert data.query.ids.tolist() == [left[i] for i in sorted(order[:20])]
@@ -69,16 +69,18 @@ def test_an_item_that_is_left_without_any_modality_is_named(tmp_path: Path) -> N
     table = make_table(30, missing=0.0)
     table.features["text"][4] = 0
     table.features["image"][4] = np.nan
-    file = DataFile(write_npz(tmp_path / "items.npz", table), "items", Columns(), holdout=10, zeros_missing=("text",))
+    file = DataFile(
+        write_npz(tmp_path / "items.npz", table), "items", ColumnNames(), holdout=10, zeros_missing=("text",)
+    )
     with pytest.raises(InputError, match=r"row 4 \(id 4\) has no modality at all"):
         file.read()
     assert len(replace(file, complete_only=True).read().retrieval) == 19
 
 
 def test_digests_tell_the_split_that_changed(items: Path) -> None:
-    data = DataFile(items, "items", Columns(), holdout=20).read()
+    data = DataFile(items, "items", ColumnNames(), holdout=20).read()
     before = data.digests()
-    assert before == DataFile(items, "another name", Columns(), holdout=20).read().digests()
+    assert before == DataFile(items, "another name", ColumnNames(), holdout=20).read().digests()
     assert data.query.labels is not None
     data.query.labels[0] = 1 - data.query.labels[0]
     after = data.digests()
@@ -90,19 +92,22 @@ def test_digests_tell_the_split_that_changed(items: Path) -> None:
     ("options", "message"),
     [
         ({}, "is one table without splits"),
-        ({"holdout": 20, "zeros_missing": ("sound",)}, "--zeros-missing sound: there is no such modality; there are: image, text"),
+        (
+            {"holdout": 20, "zeros_missing": ("sound",)},
+            "--zeros-missing sound: there is no such modality; there are: image, text",
+        ),
         ({"holdout": 60}, "a holdout takes from 1 to 59"),
     ],
 )
 def test_what_cannot_be_read(items: Path, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        DataFile(items, "items", Columns(), **options).read()
+        DataFile(items, "items", ColumnNames(), **options).read()
 
 
 def test_data_without_labels_or_with_splits_and_a_holdout(tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", image=np.ones((9, 3), np.float32))
     with pytest.raises(InputError, match="has no labels"):
-        DataFile(tmp_path / "bare.npz", "bare", Columns(), holdout=3).read()
+        DataFile(tmp_path / "bare.npz", "bare", ColumnNames(), holdout=3).read()
     with pytest.raises(InputError, match="has splits of its own"):
         data_file(write_splits(tmp_path / "split.npz"), holdout=3).read()
 
@@ -110,7 +115,7 @@ def test_data_without_labels_or_with_splits_and_a_holdout(tmp_path: Path) -> Non
 def test_no_complete_item(tmp_path: Path) -> None:
     table = make_table(30, missing=0.0)
     table.features["text"][:] = 0
-    file = DataFile(write_npz(tmp_path / "items.npz", table), "items", Columns(), 10, ("text",), complete_only=True)
+    file = DataFile(write_npz(tmp_path / "items.npz", table), "items", ColumnNames(), 10, ("text",), complete_only=True)
     with pytest.raises(InputError, match="no item has all of image, text"):
         file.read()
 

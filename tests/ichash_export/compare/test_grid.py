@@ -13,7 +13,7 @@ from ichash_export.compare.case import BASELINE, FULL
 from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.grid import cases, contenders, protocols, remarks
 from ichash_export.methods import registry
-from ichash_export.recipes import load_recipe
+from ichash_export.papers.recipes import load_recipe
 from milvus_ichash.errors import InputError
 
 
@@ -30,7 +30,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_methods_ablations_and_baselines() -> None:
     who = contenders(["pmch", "cosine", "pmch: no completion", "nch:KNN", "pmch"])
-    assert [(c.method, c.variant) for c in who] == [("pmch", FULL), ("cosine", BASELINE), ("pmch", "no completion"), ("nch", "KNN")]
+    assert [(c.method, c.variant) for c in who] == [
+        ("pmch", FULL),
+        ("cosine", BASELINE),
+        ("pmch", "no completion"),
+        ("nch", "KNN"),
+    ]
     assert who[2].settings == {"completion": "none"}
     assert contenders(["pmch:full"]) == contenders(["pmch"])
 
@@ -45,7 +50,13 @@ def test_a_recipe_set_gives_settings_and_training_but_not_what_is_hidden() -> No
     recipe = load_recipe("pmch/fashion")
     assert pmch.settings == {**recipe.settings, "completion": "none"}
     assert pmch.training == {"validation": 0.0}
-    assert (pmch.recipe, tiny.recipe, dict(tiny.settings), dict(tiny.training), lsh.recipe) == ("pmch/fashion", None, {}, {}, None)
+    assert (pmch.recipe, tiny.recipe, dict(tiny.settings), dict(tiny.training), lsh.recipe) == (
+        "pmch/fashion",
+        None,
+        {},
+        {},
+        None,
+    )
     assert remarks([pmch, tiny, lsh], "fashion") == ["without a recipe 'fashion', at their defaults: tiny."]
     assert remarks([pmch], "fashion") == remarks([tiny], None) == []
     (other,) = contenders(["pmch"], recipe_set="fashion", training={"validation": 0.3})
@@ -67,7 +78,9 @@ def test_cuts_of_nested_codes(data: Dataset) -> None:
     assert grid[5].whole == grid[6].whole == grid[4].whole == grid[4]
     assert grid[5].identity("x", {}) == grid[4].identity("x", {}) | {"variant": "cut from 64", "bits": 16}
     assert str(grid[5]) == "unihash: cut from 64, 16 bits, PDR 0, seed 0"
-    (_, ablation) = cases(contenders(["unihash:without ranking"], settings=small), [32], protocols([], [], []), [0], data, cuts=[16])
+    (_, ablation) = cases(
+        contenders(["unihash:without ranking"], settings=small), [32], protocols([], [], []), [0], data, cuts=[16]
+    )
     assert ablation.called == "without ranking, cut from 32"
     for some, cut, says in (
         (who, 24, "--cut 24: unihash of 64 bits is trained to be cut to 16, 32"),
@@ -82,7 +95,10 @@ def test_cuts_of_nested_codes(data: Dataset) -> None:
 def test_settings_for_all_for_one_and_of_the_ablation() -> None:
     given = ["pmch.epochs=5", "epochs=3", "tiny.width=8", "pmch.completion=gae", "pmch.hidden=[8, 4]"]
     tiny, pmch, mlp = contenders(["tiny", "pmch", "pmch:MLP"], settings=given)
-    assert (tiny.settings, pmch.settings) == ({"epochs": "3", "width": "8"}, {"epochs": "5", "completion": "gae", "hidden": [8, 4]})
+    assert (tiny.settings, pmch.settings) == (
+        {"epochs": "3", "width": "8"},
+        {"epochs": "5", "completion": "gae", "hidden": [8, 4]},
+    )
     assert mlp.settings == {**pmch.settings, "completion": "mlp"}
 
 

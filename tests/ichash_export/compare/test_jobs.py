@@ -64,7 +64,9 @@ def test_a_worker_that_is_killed_is_named_and_the_others_end(file: DataFile) -> 
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    with pytest.raises(InputError, match=r"the worker process that ran tiny, 16 bits, PDR 0, seed [01] was killed.*fewer --jobs"):
+    with pytest.raises(
+        InputError, match=r"the worker process that ran tiny, 16 bits, PDR 0, seed [01] was killed.*fewer --jobs"
+    ):
         list(run_in_workers(slow, file, "cpu", 2))
     killer.join()
     assert multiprocessing.active_children() == []

@@ -82,7 +82,10 @@ def test_other_settings_are_refused_and_replace_the_line_where_asked(records: Re
     for seed in range(3):
         records.add(_line(seed, width=3))
     before = records.path.read_bytes()
-    with pytest.raises(InputError, match=r"holds tiny, full, 16 bits, seed 1 made with something else: width \(was 3, is 4\).*--replace"):
+    with pytest.raises(
+        InputError,
+        match=r"holds tiny, full, 16 bits, seed 1 made with something else: width \(was 3, is 4\).*--replace",
+    ):
         records.add(_line(1, width=4))
     assert records.path.read_bytes() == before
     records.add(_line(1, width=4), replace=True)
@@ -106,7 +109,9 @@ def test_many_writers_at_once(records: Records) -> None:
     for thread in threads:
         thread.join()
     there = {(line["seed"], line["settings"].get("width")) for line in records.read().values()}
-    assert there == {(seed, 1) for seed in range(5)} | {(100 * writer + i, None) for writer in range(5, 10) for i in range(10)}
+    assert there == {(seed, 1) for seed in range(5)} | {
+        (100 * writer + i, None) for writer in range(5, 10) for i in range(10)
+    }
     assert len(records.path.read_text("utf-8").splitlines()) == 55
 
 

@@ -18,14 +18,14 @@ from ichash_export.compare.case import BASELINE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.running import run_together, tables
 from ichash_export.methods import registry
-from ichash_export.options import TrainingOptions
-from ichash_export.to_onnx import export_bundle
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import export_bundle
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.harness import evaluate
-from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.incomplete import partition_mask, pdr_mask
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
 
@@ -52,7 +52,7 @@ def data(items: Path) -> Dataset:
 
 def test_the_figures_are_those_of_train_export_and_evaluate(items: Path, data: Dataset, tmp_path: Path) -> None:
     line = run(tiny_case("tiny", seed=2, pdr=0.5), data)
-    columns = Columns({"image": "I", "text": "T"})
+    columns = ColumnNames({"image": "I", "text": "T"})
     options = TrainingOptions(seed=2, pdr=0.5)
     trained = train(open_source(items, split="train", columns=columns).read(), "tiny", 16, options=options)
     manifest = export_bundle(trained, tmp_path / "bundle")
@@ -76,7 +76,7 @@ def test_one_training_serves_all_cuts_of_its_codes(items: Path, data: Dataset, t
     assert len({line["fingerprint"] for line in lines}) == 1
     export_bundle(train(data.train, "unihash", 64, settings=settings, options=whole.options()), tmp_path / "bundle")
     encoder = HashEncoder.load(tmp_path / "bundle", device="cpu")
-    source = open_source(items, split="retrieval", columns=Columns({"image": "I", "text": "T"}))
+    source = open_source(items, split="retrieval", columns=ColumnNames({"image": "I", "text": "T"}))
     for line, bits in zip(lines, (16, 64, 32), strict=True):
         result = evaluate(encoder, data.query, ExactRetriever.encode(encoder.cut(bits), source, ("image", "text")))
         assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.cells.items()}
@@ -122,7 +122,10 @@ def test_unseen_classes(data: Dataset) -> None:
     asked = data.query.labels[:, 1:3].any(axis=1) & data.query.present.all(axis=1)
     assert line["queries"]["both"] == asked.sum()
     assert line["rows"]["both"] == 160
-    assert line["items"]["training_items"] + line["items"]["validation_items"] == (~data.train.labels[:, 1:3].any(axis=1)).sum()
+    assert (
+        line["items"]["training_items"] + line["items"]["validation_items"]
+        == (~data.train.labels[:, 1:3].any(axis=1)).sum()
+    )
     # Two classes of four are relevant to themselves only, and the others to nothing.
     assert 0.15 < line["random"]["both"] < 0.35
 
@@ -132,7 +135,9 @@ def test_hidden_labels_are_hidden_from_training_alone(data: Dataset) -> None:
     assert given.train.labelled is not None and given.train.labelled.sum() == math.ceil(len(data.train) / 4)
     assert given.query is data.query and given.retrieval is data.retrieval
     line = run(tiny_case(labelled=0.25), data)
-    assert line["items"]["training_items"] + line["items"]["validation_items"] == math.ceil(len(data.train) / 4)  # it needs labels
+    assert line["items"]["training_items"] + line["items"]["validation_items"] == math.ceil(
+        len(data.train) / 4
+    )  # it needs labels
     assert line["queries"] == run(tiny_case(), data)["queries"]
 
 
@@ -159,7 +164,9 @@ def test_discarding_everything(data: Dataset) -> None:
         tables(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
 
 
-def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = run(tiny_case("tiny", seed=2, pdr=0.5), data)
     monkeypatch.setattr(registry.load("tiny"), "one_space", True)
     line = run(tiny_case("tiny", seed=2, pdr=0.5), data)

@@ -18,7 +18,9 @@ NAMES = ("cat", "dog", "cow", "hen", "bee")
 def _table(rows: int, seed: int, share: float = 0.35) -> FeatureTable:
     rng = np.random.default_rng(seed)
     labels = (rng.random((rows, len(NAMES))) < share).astype(np.uint8)
-    return FeatureTable.build(np.arange(rows), {"image": rng.standard_normal((rows, 3))}, labels=labels, label_names=NAMES)
+    return FeatureTable.build(
+        np.arange(rows), {"image": rng.standard_normal((rows, 3))}, labels=labels, label_names=NAMES
+    )
 
 
 def _data(seed: int = 0, rows: int = 40) -> Dataset:
@@ -60,7 +62,8 @@ def test_classes_are_drawn_by_the_seed_among_those_that_can_be_measured() -> Non
 
 
 @pytest.mark.parametrize(
-    ("share", "message"), [(0.0, "more than 0 and less than 1"), (1.0, "less than 1"), (0.99, "4 cannot be kept out; 3")]
+    ("share", "message"),
+    [(0.0, "more than 0 and less than 1"), (1.0, "less than 1"), (0.99, "4 cannot be kept out; 3")],
 )
 def test_shares_that_are_not_possible(share: float, message: str) -> None:
     data = _data()
@@ -90,7 +93,9 @@ def test_nothing_left() -> None:
 
 
 def test_classes_without_names_are_called_by_their_numbers() -> None:
-    table = FeatureTable.build(np.arange(2), {"image": np.ones((2, 3))}, labels=np.array([[1, 0, 1], [0, 1, 0]], np.uint8))
+    table = FeatureTable.build(
+        np.arange(2), {"image": np.ones((2, 3))}, labels=np.array([[1, 0, 1], [0, 1, 0]], np.uint8)
+    )
     data = Dataset("numbers", table, table, table)
     assert class_names(table) == ("0", "1", "2")
     assert without_unseen(data, ["1"]).train.ids.tolist() == [0]

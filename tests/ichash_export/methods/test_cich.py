@@ -21,9 +21,9 @@ from ichash_export.methods._cich_memory import LabelSets, Memory, remember
 from ichash_export.methods._cich_networks import POOLS, MultiScale
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.cich import CICH, CICHConfig
-from ichash_export.model import Model
-from ichash_export.parity import check_parity
-from ichash_export.to_onnx import ExportGraph, to_onnx
+from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
+from ichash_export.train.model import Model
 from milvus_ichash.codes import pack
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
@@ -31,7 +31,17 @@ from milvus_ichash.incomplete import partition_mask
 
 DIMS = {"image": 6, "text": 4}
 VIEWS = {"image": 6, "text": 4, "sound": 5}
-SMALL = {"epochs": 4, "batch_size": 16, "hidden": 9, "width": 7, "neighbours": 3, "alpha": 0.7, "delta": 0.5, "beta": 0.3, "tau": 0.4}
+SMALL = {
+    "epochs": 4,
+    "batch_size": 16,
+    "hidden": 9,
+    "width": 7,
+    "neighbours": 3,
+    "alpha": 0.7,
+    "delta": 0.5,
+    "beta": 0.3,
+    "tau": 0.4,
+}
 QUICK: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 128,
@@ -151,12 +161,19 @@ def anchored(h_a: np.ndarray, h_b: np.ndarray, a: np.ndarray, tau: float) -> flo
 def spread(s: np.ndarray) -> np.ndarray:
     """Eq. 6: i and j are linked by some i - r - t - j."""
     u, v = s.shape
-    return np.array([[float(any(s[i, r] and s[t, r] and s[t, j] for r in range(v) for t in range(u))) for j in range(v)] for i in range(u)])
+    return np.array(
+        [
+            [float(any(s[i, r] and s[t, r] and s[t, j] for r in range(v) for t in range(u))) for j in range(v)]
+            for i in range(u)
+        ]
+    )
 
 
 def nearest(bits: np.ndarray, bank: np.ndarray, k: int, itself: int) -> list[int]:
     """Rows of the bank by (Hamming distance, row), without the one that is the item itself."""
-    order = sorted((sum(x != y for x, y in zip(bits, other, strict=True)), j) for j, other in enumerate(bank) if j != itself)
+    order = sorted(
+        (sum(x != y for x, y in zip(bits, other, strict=True)), j) for j, other in enumerate(bank) if j != itself
+    )
     return [j for _, j in order[:k]]
 
 
@@ -187,7 +204,9 @@ def without_noise(cich: CICH) -> CICH:
 
 def test_eq_3_likelihood() -> None:
     h, psi, s = torch.randn(4, 6), torch.randn(5, 6), (torch.rand(4, 5) < 0.4).float()
-    assert eq.pairwise_likelihood(h, psi, s).item() == pytest.approx(likelihood(array(h), array(psi), array(s)), rel=1e-5)
+    assert eq.pairwise_likelihood(h, psi, s).item() == pytest.approx(
+        likelihood(array(h), array(psi), array(s)), rel=1e-5
+    )
 
 
 def test_eq_3_is_over_all_n_prototypes() -> None:
@@ -199,12 +218,16 @@ def test_eq_3_is_over_all_n_prototypes() -> None:
     s = shares_label(array(labels[:4]), array(sets.labels))
     found = eq.pairwise_likelihood(h, sets.labels @ w_p, torch.tensor(s, dtype=torch.float32), sets.counts)
     psi = np.array([sum(w for w, has in zip(array(w_p), row, strict=True) if has) for row in array(labels)])
-    assert found.item() == pytest.approx(likelihood(array(h), psi, shares_label(array(labels[:4]), array(labels))), rel=1e-5)
+    assert found.item() == pytest.approx(
+        likelihood(array(h), psi, shares_label(array(labels[:4]), array(labels))), rel=1e-5
+    )
 
 
 def test_eq_3_quantisation() -> None:
     h, b = torch.randn(4, 6), eq.signs(torch.randn(4, 6))
-    expected = np.mean([[(x - y) ** 2 for x, y in zip(i, j, strict=True)] for i, j in zip(array(h), array(b), strict=True)])
+    expected = np.mean(
+        [[(x - y) ** 2 for x, y in zip(i, j, strict=True)] for i, j in zip(array(h), array(b), strict=True)]
+    )
     assert eq.quantisation_to(h, b).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -244,7 +267,10 @@ def test_eq_9_divergence_and_likelihood() -> None:
     assert eq.kl_standard_normal(mu[:1, :1], logvar[:1, :1]).item() == pytest.approx(by_integral, rel=1e-4)
     constant = np.log(2 * np.pi) / 2
     gaussian = np.mean(
-        [-np.log(np.exp(-((t - g) ** 2) / 2) / np.sqrt(2 * np.pi)) for t, g in zip(array(target).ravel(), array(mu).ravel(), strict=True)]
+        [
+            -np.log(np.exp(-((t - g) ** 2) / 2) / np.sqrt(2 * np.pi))
+            for t, g in zip(array(target).ravel(), array(mu).ravel(), strict=True)
+        ]
     )
     assert eq.reconstruction(target, mu).item() == pytest.approx(gaussian - constant, rel=1e-5)
 
@@ -306,10 +332,14 @@ def test_the_terms_of_a_batch(chosen: dict[str, Any]) -> None:
     rows = index.tolist()
     s = shares_label(labels[rows], labels[rows])
     a = s if not c.propagation else np.where(~present[rows][:, :1] | ~present[rows][:, 1:].T, spread(s), s)
-    expected["L_SaCH"] = anchored(h["image"][rows], h["text"][rows], a, c.tau) + anchored(h["text"][rows], h["image"][rows], a.T, c.tau)
+    expected["L_SaCH"] = anchored(h["image"][rows], h["text"][rows], a, c.tau) + anchored(
+        h["text"][rows], h["image"][rows], a.T, c.tau
+    )
     if not c.label_loss:
         del expected["L_label"]
-    assert {name: term.item() for name, term in terms.items()} == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
+    assert {name: term.item() for name, term in terms.items()} == {
+        name: pytest.approx(value, rel=1e-4) for name, value in expected.items()
+    }
 
 
 def test_pair_is_the_likelihood_within_a_batch() -> None:
@@ -352,7 +382,11 @@ def test_b_starts_random_and_follows_the_codes() -> None:
     cich = model()
     cich.begin(data)
     start = cich.state["B"]
-    assert start.shape == (40, 8) and set(start.unique().tolist()) == {-1.0, 1.0} and 0.3 < (start > 0).float().mean() < 0.7
+    assert (
+        start.shape == (40, 8)
+        and set(start.unique().tolist()) == {-1.0, 1.0}
+        and 0.3 < (start > 0).float().mean() < 0.7
+    )
     optimizers = cich.optimizers()
     run(cich, data, [0], optimizers)
     torch.testing.assert_close(cich.state["B"], start)
@@ -439,7 +473,9 @@ def test_every_variant_trains_and_encodes_rows_by_themselves(chosen: dict[str, A
     (losses,) = run(cich, data, [1], cich.optimizers())
     assert np.isfinite(list(losses.values())).all()
     assert ("L_SaCH" in losses) == (cich.config.variant == "full")
-    assert ("L_CCA" in losses) == (cich.config.variant in ("full", "PSSC+CCA") and cich.config.completion in ("context", "q"))
+    assert ("L_CCA" in losses) == (
+        cich.config.variant in ("full", "PSSC+CCA") and cich.config.completion in ("context", "q")
+    )
     cich.finish(data)
     cich.eval()
     codes = cich.encode(data.features, data.present)
@@ -459,7 +495,9 @@ def test_observed_codes_do_not_depend_on_the_other_modality() -> None:
     alone = cich.encode(image, torch.tensor([[True, False]]).expand(40, 2))["image_code"]
     both = cich.encode({**image, "text": torch.randn(40, 4)}, torch.ones(40, 2, dtype=torch.bool))["image_code"]
     torch.testing.assert_close(alone, both)
-    np.testing.assert_allclose(alone.detach(), code(cich, "image", encoded(cich, "image", array(image["image"]))[0]), atol=1e-5)
+    np.testing.assert_allclose(
+        alone.detach(), code(cich, "image", encoded(cich, "image", array(image["image"]))[0]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("completion", ["context", "q", "mean", "none"])
@@ -468,7 +506,9 @@ def test_missing_codes_are_those_of_recovered_features(completion: str) -> None:
     cich = trained(data, completion=completion).eval()
     x = array(data.features["image"])
     mu, _ = encoded(cich, "image", x)
-    found = cich.encode({"image": data.features["image"], "text": torch.zeros(40, 4)}, torch.tensor([[True, False]]).expand(40, 2))
+    found = cich.encode(
+        {"image": data.features["image"], "text": torch.zeros(40, 4)}, torch.tensor([[True, False]]).expand(40, 2)
+    )
     there = data.present[:, 1].numpy()
     texts, labels = encoded(cich, "text", array(data.features["text"])[there])[0], array(data.labels)[there]
     q = cich.networks.between("image", "text") if cich.learns_completion else None
@@ -564,7 +604,9 @@ def test_multi_scale_pooling() -> None:
     np.testing.assert_allclose(MultiScale(d)(x), np.concatenate(expected, axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize(("dims", "chosen"), [(VIEWS, {}), ({"image": 6, "text": 60}, {"pooling": ["text"], "completion": "q"})])
+@pytest.mark.parametrize(
+    ("dims", "chosen"), [(VIEWS, {}), ({"image": 6, "text": 60}, {"pooling": ["text"], "completion": "q"})]
+)
 def test_the_exported_graph_makes_the_same_codes(dims: dict[str, int], chosen: dict[str, Any]) -> None:
     exported = Model(trained(items(60, dims), dims, **chosen)).eval()
     check_parity(exported, to_onnx(ExportGraph(exported)), dims=dims)
@@ -581,7 +623,8 @@ def test_one_modality_is_refused() -> None:
 def test_without_a_pair_it_says_so() -> None:
     data = items(40, missing=1.0)
     with pytest.raises(
-        InputError, match="cich needs at least 1 paired training item, one that has both 'image' and 'text'; none of the 40"
+        InputError,
+        match="cich needs at least 1 paired training item, one that has both 'image' and 'text'; none of the 40",
     ):
         model().begin(data)
     data.present[0] = True
@@ -594,7 +637,10 @@ def test_without_a_pair_it_says_so() -> None:
 
 def test_too_few_neighbours_are_named() -> None:
     data = items(10, missing=0.0)
-    with pytest.raises(InputError, match=r"neighbours = 10 needs at least 11 training items that have 'image', there are 10: .*at most 9"):
+    with pytest.raises(
+        InputError,
+        match=r"neighbours = 10 needs at least 11 training items that have 'image', there are 10: .*at most 9",
+    ):
         model(neighbours=10).begin(data)
     model(neighbours=9).begin(data)
     model(neighbours=10, completion="none").begin(data)
@@ -607,7 +653,9 @@ def test_pooling_is_checked() -> None:
         model(pooling=["text"])
 
 
-@pytest.mark.parametrize("wrong", [{"variant": "pair"}, {"completion": "zeros"}, {"tau": 0}, {"alpha": -1}, {"neighbours": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"variant": "pair"}, {"completion": "zeros"}, {"tau": 0}, {"alpha": -1}, {"neighbours": 0}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CICHConfig(**wrong)

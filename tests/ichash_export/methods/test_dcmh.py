@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.dcmh import DCMH, DCMHConfig
-from ichash_export.model import Model
-from ichash_export.parity import check_parity
-from ichash_export.to_onnx import ExportGraph, to_onnx
+from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
+from ichash_export.train.model import Model
 from milvus_ichash.codes import pack
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
@@ -147,7 +147,9 @@ def test_it_learns_from_paired_items_only() -> None:
     """Whatever the incomplete items hold, the weights are the same."""
     data = items()
     changed = TrainData(
-        {m: torch.where(data.present.all(1, keepdim=True), x, x + 5) for m, x in data.features.items()}, data.present, data.labels
+        {m: torch.where(data.present.all(1, keepdim=True), x, x + 5) for m, x in data.features.items()},
+        data.present,
+        data.labels,
     )
     ours, theirs = model(), model()
     losses = run(ours, data, 2)
@@ -175,7 +177,9 @@ def test_the_export_gives_the_same_codes() -> None:
 
 
 def test_without_a_paired_item_it_says_so() -> None:
-    with pytest.raises(InputError, match="dcmh trains on items that have all of image, text; none of the 30 training items has"):
+    with pytest.raises(
+        InputError, match="dcmh trains on items that have all of image, text; none of the 30 training items has"
+    ):
         model().begin(items(missing=1.0))
 
 
@@ -202,7 +206,15 @@ def test_it_learns_real_data(shared_data: Path) -> None:
         {m: x.shape[1] for m, x in raw.items()},
         labels.shape[1],
         32,
-        **{"epochs": 12, "batch_size": 64, "hidden": (256,), "learning_rate": 1e-3, "dropout": 0.5, "quantisation": 0.1, "balance": 1.0},
+        **{
+            "epochs": 12,
+            "batch_size": 64,
+            "hidden": (256,),
+            "learning_rate": 1e-3,
+            "dropout": 0.5,
+            "quantisation": 0.1,
+            "balance": 1.0,
+        },
     )
     run(dcmh, everything.rows(torch.arange(800)), 12)
     query = everything.rows(torch.arange(800, 1100))

@@ -11,21 +11,21 @@ import pytest
 import torch
 from support.tiny import make_table
 
-from ichash_export import training
-from ichash_export.checkpoint import load
-from ichash_export.knowledge import Knowledge, save_knowledge
+from ichash_export.knowledge.knowledge import Knowledge, save_knowledge
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods._egich_batch import grouped_batches
 from ichash_export.methods._egich_knowledge import centre_guides, class_guides, select
 from ichash_export.methods._egich_losses import alignment, dice, soft_cross_entropy
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.egich import EGICH, EGICHConfig
-from ichash_export.options import TrainingOptions
-from ichash_export.parity import check_parity
-from ichash_export.recipes import load_recipe, recipe_names
-from ichash_export.to_onnx import ExportGraph, to_onnx
-from ichash_export.trained import load_trained
-from ichash_export.training import train
+from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
+from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.train import training
+from ichash_export.train.checkpoint import load
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.trained import load_trained
+from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
@@ -68,7 +68,9 @@ def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classe
     random = torch.Generator().manual_seed(seed)
     present = torch.ones(n, len(dims), dtype=torch.bool)
     few = torch.randperm(n, generator=random)[: int(n * missing)]
-    gaps = torch.tensor([pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)])
+    gaps = torch.tensor(
+        [pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)]
+    )
     present[few] = gaps[torch.arange(len(few)) % len(gaps)]
     features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
     labels = (torch.rand(n, classes, generator=random) < 0.4).float()
@@ -76,7 +78,9 @@ def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classe
     return TrainData(features, present, labels)
 
 
-def model(file: str, dims: dict[str, int] = DIMS, names: tuple[str, ...] = NAMES, classes: int = 3, **settings: Any) -> EGICH:
+def model(
+    file: str, dims: dict[str, int] = DIMS, names: tuple[str, ...] = NAMES, classes: int = 3, **settings: Any
+) -> EGICH:
     torch.manual_seed(1)
     config = EGICHConfig(**{**SMALL, "knowledge": file, **settings})
     return EGICH(ModelSpec(dims, classes, 8, names, EGICH.input_sizes(config, None)), config)
@@ -162,7 +166,12 @@ def code(egich: EGICH, m: str, f: np.ndarray) -> np.ndarray:
 
 def test_terms_are_the_equations() -> None:
     rng = np.random.default_rng(0)
-    h, other, la, lb = rng.standard_normal((5, 8)), rng.standard_normal((4, 8)), rng.random((5, 3)) < 0.6, rng.random((4, 3)) < 0.6
+    h, other, la, lb = (
+        rng.standard_normal((5, 8)),
+        rng.standard_normal((4, 8)),
+        rng.random((5, 3)) < 0.6,
+        rng.random((4, 3)) < 0.6,
+    )
     la[:, 0] = lb[:, 1] = True
     la, lb = la.astype(float), lb.astype(float)
     p = dice(torch.tensor(la), torch.tensor(lb))
@@ -202,7 +211,9 @@ def test_the_loss_is_that_of_the_equations(dims: dict[str, int], completion: str
                 facing = present[:, j] if completion == "none" else np.ones(len(data), bool)
                 anchors = code(egich, k, stand_in)[rows]
                 expected["L_align"] += divergence(own, anchors, 0.5) / (len(names) - 1)
-                expected["L_inter"] += cross_entropy(own, codes[k][facing], there, labels[facing], 0.29) / (len(names) - 1)
+                expected["L_inter"] += cross_entropy(own, codes[k][facing], there, labels[facing], 0.29) / (
+                    len(names) - 1
+                )
         expected["L_intra"] += cross_entropy(own, own, there, there, 0.29)
         expected["L_quant"] += float(np.mean((own / np.linalg.norm(own, axis=1, keepdims=True) - array(b)[rows]) ** 2))
         guess = 1 / (1 + np.exp(-linear(egich.networks[m].label_head, f[m][rows])))
@@ -264,7 +275,9 @@ def test_each_class_keeps_the_words_it_is_surest_of() -> None:
         own = sorted((j for j in range(30) if shares[:, j].argmax() == c), key=lambda j: -shares[c, j])
         rest = sorted((j for j in range(30) if j not in own), key=lambda j: -similarity[c, j])
         expected.append((own + rest)[:9])
-    assert any(len([j for j in range(30) if shares[:, j].argmax() == c]) < 9 for c in range(4)), "a class must fall short"
+    assert any(len([j for j in range(30) if shares[:, j].argmax() == c]) < 9 for c in range(4)), (
+        "a class must fall short"
+    )
     assert select(torch.tensor(guides), torch.tensor(words), 9).tolist() == expected
 
 
@@ -286,7 +299,9 @@ def test_words_are_chosen_by_the_centres_of_the_classes(file: str) -> None:
     for c in range(3):
         total = []
         for i in data.labels[:, c].nonzero().flatten().tolist():
-            own = [egich.networks[m].encoder(data.features[m][i : i + 1]) for j, m in enumerate(DIMS) if data.present[i, j]]
+            own = [
+                egich.networks[m].encoder(data.features[m][i : i + 1]) for j, m in enumerate(DIMS) if data.present[i, j]
+            ]
             total.append(np.mean([array(f)[0] for f in own], axis=0))
         centres.append(np.mean(total, axis=0))
     filled = np.pad(known.embeddings, ((0, 0), (0, 2)))  # 5 numbers against the 7 of the features
@@ -356,7 +371,9 @@ def test_what_is_missing_is_completed_by_predicted_classes(dims: dict[str, int],
     f = {m: array(egich.networks[m].encoder(x)) for m, x in data.features.items()}
     guess = {m: 1 / (1 + np.exp(-linear(egich.networks[m].label_head, x))) for m, x in f.items()}
     present = data.present.numpy()
-    shares = np.array([np.mean([guess[m][i] for j, m in enumerate(dims) if present[i, j]], axis=0) for i in range(len(data))])
+    shares = np.array(
+        [np.mean([guess[m][i] for j, m in enumerate(dims) if present[i, j]], axis=0) for i in range(len(data))]
+    )
     for j, m in enumerate(dims):
         expected = code(egich, m, np.where(present[:, j : j + 1], f[m], completed(egich, shares**sharpness)))
         np.testing.assert_allclose(array(found[f"{m}_code"]), expected, atol=1e-5)
@@ -395,7 +412,10 @@ def test_neither_resuming_nor_exporting_needs_the_file(tmp_path: Path, monkeypat
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
     path, table = tmp_path / "knowledge.npz", table_with_names(make_table(classes=3))
     save_knowledge(path, made_knowledge())
-    given: dict[str, Any] = {"settings": {**SMALL, "knowledge": str(path)}, "options": TrainingOptions(validate_every=1)}
+    given: dict[str, Any] = {
+        "settings": {**SMALL, "knowledge": str(path)},
+        "options": TrainingOptions(validate_every=1),
+    }
     whole = train(table, "egich", 16, **given)
 
     class StopError(Exception):
@@ -429,7 +449,9 @@ def test_batches_are_those_that_have_what_learns(needed: list[int]) -> None:
     assert all(len(kind) == 1 for kind in kinds) and kinds[0] == [[True, True]]
     together = grouped_batches(present, needed, 16, torch.Generator().manual_seed(0), mixed=True)
     assert max(map(len, together)) == 16 and len(present[together[0]].unique(dim=0)) > 1
-    assert [len(part) for part in grouped_batches(present[:3], needed, 2, torch.Generator(), mixed=True)] == [2], "no batch of one"
+    assert [len(part) for part in grouped_batches(present[:3], needed, 2, torch.Generator(), mixed=True)] == [2], (
+        "no batch of one"
+    )
 
 
 # ---- real data
@@ -456,7 +478,14 @@ def test_completion_helps_on_fashion(shared_data: Path, tmp_path: Path) -> None:
 
     def mean_ap(**settings: Any) -> dict[str, float]:
         sizes = {"hidden": 256, "width": 128, "words": 5, "dropout": 0.5}
-        faster = {"epochs": 12, "batch_size": 64, "together": True, "mixed": True, "weight_decay": 3e-3, "learning_rate": (3e-3, 1e-4)}
+        faster = {
+            "epochs": 12,
+            "batch_size": 64,
+            "together": True,
+            "mixed": True,
+            "weight_decay": 3e-3,
+            "learning_rate": (3e-3, 1e-4),
+        }
         weights = {"alpha": 10, "beta": 15, "gamma": 3, "quantisation": 20, "label_loss": 5, "tau": 0.5, "sharpness": 4}
         torch.manual_seed(0)
         config = EGICHConfig(**sizes, **faster, **weights, knowledge=str(tmp_path / "k.npz"), **settings)
@@ -494,7 +523,9 @@ def test_recipes_fit_the_settings() -> None:
         EGICHConfig(**recipe.settings)
 
 
-@pytest.mark.parametrize(("name", "weights"), [("mirflickr25k", (1, 15, 5)), ("mscoco", (1, 2, 5)), ("nuswide", (1, 7.5, 5))])
+@pytest.mark.parametrize(
+    ("name", "weights"), [("mirflickr25k", (1, 15, 5)), ("mscoco", (1, 2, 5)), ("nuswide", (1, 7.5, 5))]
+)
 def test_published_weights(name: str, weights: tuple[float, float, float]) -> None:
     config = EGICHConfig(**load_recipe(f"egich/{name}").settings)
     assert (config.gamma, config.alpha, config.beta) == weights

@@ -20,10 +20,10 @@ from ichash_export.layers import FeatureScaling, hide
 from ichash_export.methods._jcpmh_guides import GraphAutoencoder, adjacency
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.jcpmh import JCPMH, JCPMHConfig
-from ichash_export.options import TrainingOptions
-from ichash_export.recipes import load_recipe, recipe_names
-from ichash_export.to_onnx import export_bundle
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import export_bundle
+from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
@@ -43,7 +43,12 @@ SMALL = {
 }
 CLASSIFY, RECONSTRUCT, HASH = 0, 2, 3
 """An epoch of each stage under these settings."""
-VARIANTS: list[dict[str, Any]] = [{}, {"standardise_words": True}, {"modality_dropout": 0.5}, *map(dict, JCPMH.ablations.values())]
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"standardise_words": True},
+    {"modality_dropout": 0.5},
+    *map(dict, JCPMH.ablations.values()),
+]
 
 
 def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classes: int = 3, seed: int = 0) -> TrainData:
@@ -51,7 +56,9 @@ def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classe
     random = torch.Generator().manual_seed(seed)
     present = torch.ones(n, len(dims), dtype=torch.bool)
     few = torch.randperm(n, generator=random)[: int(n * missing)]
-    gaps = torch.tensor([pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)])
+    gaps = torch.tensor(
+        [pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)]
+    )
     present[few] = gaps[torch.arange(len(few)) % len(gaps)]
     raw = {m: torch.randn(n, d, generator=random) for m, d in dims.items()}
     raw["text"] = torch.rand(raw["text"].shape, generator=random)
@@ -149,7 +156,10 @@ def completed(jcpmh: JCPMH, data: TrainData) -> dict[str, np.ndarray]:
                 made = []
                 for k, a in enumerate(names):
                     if there[k]:
-                        y = by_numpy(jcpmh.generators.pairs[f"{a}_to_{b}"], seen(jcpmh, a, array(data.features[a])[i : i + 1], data))
+                        y = by_numpy(
+                            jcpmh.generators.pairs[f"{a}_to_{b}"],
+                            seen(jcpmh, a, array(data.features[a])[i : i + 1], data),
+                        )
                         made.append(sigmoid(y)[0] if b == "text" else y[0])
                 filled[b][i] = np.mean(made, axis=0)
     return filled
@@ -210,23 +220,37 @@ def test_stage_3_has_the_terms_of_eq_14(dims: dict[str, int], standardise: bool)
     jcpmh = trained(data, dims, standardise_words=standardise)
     whole, labels, n = completed(jcpmh, data), array(data.labels), len(data)
     h, a = hashed(jcpmh, whole, data), squashed(labels)
-    l_s = np.mean([[(h[i] @ h[j] / np.linalg.norm(h[i]) / np.linalg.norm(h[j]) - a[i, j]) ** 2 for j in range(n)] for i in range(n)])
+    l_s = np.mean(
+        [
+            [(h[i] @ h[j] / np.linalg.norm(h[i]) / np.linalg.norm(h[j]) - a[i, j]) ** 2 for j in range(n)]
+            for i in range(n)
+        ]
+    )
     l_b = np.mean([(v - (1 if v > 0 else -1)) ** 2 for row in h for v in row])
     found = reconstructed(jcpmh.autoencoder, whole, labels)
     errors = [(found[m][i, d] - whole[m][i, d]) ** 2 for i in range(n) for m, size in dims.items() for d in range(size)]
     l_3 = 0.0
     for i, m in enumerate(dims):
         made = ~data.present[:, i].numpy()
-        l_3 += cross_entropy(labels[made], sigmoid(by_numpy(jcpmh.classifiers[m], seen(jcpmh, m, whole[m][made], data))))
+        l_3 += cross_entropy(
+            labels[made], sigmoid(by_numpy(jcpmh.classifiers[m], seen(jcpmh, m, whole[m][made], data)))
+        )
     (losses,) = run(jcpmh, data, [HASH], jcpmh.optimizers())
     expected = {"L_s": l_s, "L_b": l_b, "L_2": np.mean(errors), "L_3": l_3}
     assert losses == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 
 def test_the_weights_are_those_of_the_settings() -> None:
-    terms = {"L_s": torch.tensor(1.0), "L_b": torch.tensor(10.0), "L_2": torch.tensor(100.0), "L_3": torch.tensor(1000.0)}
+    terms = {
+        "L_s": torch.tensor(1.0),
+        "L_b": torch.tensor(10.0),
+        "L_2": torch.tensor(100.0),
+        "L_3": torch.tensor(1000.0),
+    }
     assert model().objective(terms).item() == pytest.approx(1 + 0.1 * 10 + 0.1 * 100 + 0.25 * 1000)
-    assert model(alpha=0.3, lambda_1=0.5, lambda_2=0.7).objective(terms).item() == pytest.approx(1 + 0.3 * 10 + 0.5 * 100 + 0.7 * 1000)
+    assert model(alpha=0.3, lambda_1=0.5, lambda_2=0.7).objective(terms).item() == pytest.approx(
+        1 + 0.3 * 10 + 0.5 * 100 + 0.7 * 1000
+    )
     assert model().objective({"L_r": torch.tensor(3.0)}).item() == 3
 
 
@@ -370,7 +394,9 @@ def test_every_variant_trains_and_encodes_rows_by_themselves(settings: dict[str,
 def test_ablations_leave_out_what_their_name_says() -> None:
     made = {name: model(**settings) for name, settings in JCPMH.ablations.items()}
     assert set(made) == {"JCPMH-A", "JCPMH-B", "no completion", "mean completion"}
-    parts = {name: (m.generators is not None, m.autoencoder is not None, bool(m.classifiers)) for name, m in made.items()}
+    parts = {
+        name: (m.generators is not None, m.autoencoder is not None, bool(m.classifiers)) for name, m in made.items()
+    }
     assert parts["JCPMH-A"] == (True, False, True) and parts["JCPMH-B"] == (True, True, False)
     assert parts["no completion"] == parts["mean completion"] == (False, False, False)
     assert len({m.warmup for m in made.values()}) == 1, "all train their codes equally long"
@@ -391,7 +417,9 @@ def test_mean_completion_hashes_the_mean_features(standardise: bool) -> None:
     mean = data.features["text"][data.present[:, 1]].mean(0).expand(40, 4)
     images, both = torch.tensor([[True, False]]).expand(40, 2), torch.ones(40, 2, dtype=torch.bool)
     found = jcpmh.encode({"image": data.features["image"], "text": torch.zeros(40, 4)}, images)["code"]
-    torch.testing.assert_close(found, jcpmh.encode({"image": data.features["image"], "text": mean}, both)["code"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found, jcpmh.encode({"image": data.features["image"], "text": mean}, both)["code"], atol=1e-5, rtol=0
+    )
 
 
 # ---- what cannot be
@@ -399,7 +427,9 @@ def test_mean_completion_hashes_the_mean_features(standardise: bool) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"classifiers": False}])
 def test_too_few_complete_items_are_named(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"jcpmh needs at least 2 training items that have all of image, text.*there are 0 of 40"):
+    with pytest.raises(
+        InputError, match=r"jcpmh needs at least 2 training items that have all of image, text.*there are 0 of 40"
+    ):
         model(**settings).begin(items(missing=1.0))
     for needless in ({"autoencoder": False}, {"completion": "none"}, {"completion": "mean"}):
         trained(items(missing=1.0), **needless)
@@ -456,7 +486,11 @@ def fashion(folder: Path) -> tuple[TrainData, dict[str, torch.Tensor], np.ndarra
         (scaling.fit_minmax if m == "text" else scaling.fit_standard)(known[present[:, i]])
         features[m], searched[m] = scaling(known, present[:, i]), scaling(new, torch.ones(800, dtype=torch.bool))
     labels = file["L_db"]
-    return TrainData(features, present, torch.from_numpy(labels[fit].astype(np.float32))), searched, labels[held].astype(np.uint8)
+    return (
+        TrainData(features, present, torch.from_numpy(labels[fit].astype(np.float32))),
+        searched,
+        labels[held].astype(np.uint8),
+    )
 
 
 def test_completion_helps_on_fashion(shared_data: Path) -> None:
@@ -464,8 +498,20 @@ def test_completion_helps_on_fashion(shared_data: Path) -> None:
     data, searched, labels = fashion(shared_data)
 
     def mean_ap(**settings: Any) -> dict[str, float]:
-        sizes = {"width": 256, "generator_hidden": 256, "classifier_hidden": (256,), "autoencoder_hidden": 256, "autoencoder_width": 128}
-        schedule = {"epochs": 18, "classifier_epochs": 5, "autoencoder_epochs": 5, "batch_size": 64, "weight_decay": 1e-3}
+        sizes = {
+            "width": 256,
+            "generator_hidden": 256,
+            "classifier_hidden": (256,),
+            "autoencoder_hidden": 256,
+            "autoencoder_width": 128,
+        }
+        schedule = {
+            "epochs": 18,
+            "classifier_epochs": 5,
+            "autoencoder_epochs": 5,
+            "batch_size": 64,
+            "weight_decay": 1e-3,
+        }
         torch.manual_seed(0)
         config = JCPMHConfig(**sizes, **schedule, standardise_words=True, **settings)
         jcpmh = JCPMH(ModelSpec({"image": 1280, "text": 1000}, 43, 32), config)
@@ -490,7 +536,11 @@ def test_completion_helps_on_fashion(shared_data: Path) -> None:
 def test_a_trained_model_becomes_a_bundle_and_guides_stay_behind(tmp_path: Path) -> None:
     """Export compares torch and onnxruntime for every presence pattern, of three views."""
     made = train(
-        make_table(240, dims=VIEWS), "jcpmh", 16, settings={**SMALL, "standardise_words": True}, options=TrainingOptions(validation=0)
+        make_table(240, dims=VIEWS),
+        "jcpmh",
+        16,
+        settings={**SMALL, "standardise_words": True},
+        options=TrainingOptions(validation=0),
     )
     export_bundle(made, tmp_path / "bundle")
     graph = onnx.load(tmp_path / "bundle" / "encoder.onnx").graph
@@ -512,4 +562,8 @@ def test_recipes_fit_the_settings() -> None:
         JCPMHConfig(**recipe.settings)
     # Section 4.2.
     assert [load_recipe(f"jcpmh/{data}").settings["lambda_2"] for data in ("mirflickr25k", "nuswide")] == [0.25, 0.05]
-    assert {load_recipe(f"jcpmh/{data}").settings[name] for data in ("mirflickr25k", "nuswide") for name in ("alpha", "lambda_1")} == {0.1}
+    assert {
+        load_recipe(f"jcpmh/{data}").settings[name]
+        for data in ("mirflickr25k", "nuswide")
+        for name in ("alpha", "lambda_1")
+    } == {0.1}

@@ -18,7 +18,7 @@ from ichash_export.methods._nch_batches import proportional_batches
 from ichash_export.methods._nch_neighbours import NearestAnchors, NeighbourAttention
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.nch import NCH, NCHConfig
-from ichash_export.recipes import load_recipe, recipe_names
+from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
@@ -51,7 +51,9 @@ def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classe
     random = torch.Generator().manual_seed(seed)
     present = torch.ones(n, len(dims), dtype=torch.bool)
     few = torch.randperm(n, generator=random)[: int(n * missing)]
-    gaps = torch.tensor([pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)])
+    gaps = torch.tensor(
+        [pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)]
+    )
     present[few] = gaps[torch.arange(len(few)) % len(gaps)]
     features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
     labels = (torch.rand(n, classes, generator=random) < 0.4).float()
@@ -106,7 +108,9 @@ def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([[2 / (1 + np.exp(-sum(x * y for x, y in zip(i, j, strict=True)))) - 1 for j in b] for i in a])
 
 
-def attention(module: NeighbourAttention, x: np.ndarray, s: np.ndarray, keys: np.ndarray, values: np.ndarray, training: bool) -> np.ndarray:
+def attention(
+    module: NeighbourAttention, x: np.ndarray, s: np.ndarray, keys: np.ndarray, values: np.ndarray, training: bool
+) -> np.ndarray:
     """N_ab item by item and anchor by anchor; dropout must be off."""
     q, k, v = by_numpy(module.project, x), by_numpy(module.project, keys), by_numpy(module.values, values)
     attended = []
@@ -130,7 +134,9 @@ def array(x: torch.Tensor) -> np.ndarray:
     return x.detach().double().numpy()
 
 
-def completed(nch: NCH, data: TrainData, training: bool) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, np.ndarray]]:
+def completed(
+    nch: NCH, data: TrainData, training: bool
+) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, np.ndarray]]:
     """What each generator makes of the items that have its source, and the features with gaps filled by their means."""
     names, present = list(data.features), data.present.numpy()
     made, filled = {}, {m: array(x) for m, x in data.features.items()}
@@ -210,7 +216,12 @@ def test_stage_2_losses_are_l2_l3_l4(dims: dict[str, int]) -> None:
     h = codes(nch, filled, training=True)
     s = similarity(array(data.labels), array(data.labels))
     n = len(data)
-    l2 = np.mean([[(h[i] @ h[j] / np.linalg.norm(h[i]) / np.linalg.norm(h[j]) - s[i, j]) ** 2 for j in range(n)] for i in range(n)])
+    l2 = np.mean(
+        [
+            [(h[i] @ h[j] / np.linalg.norm(h[i]) / np.linalg.norm(h[j]) - s[i, j]) ** 2 for j in range(n)]
+            for i in range(n)
+        ]
+    )
     l3 = np.mean([(v - (1 if v > 0 else -1)) ** 2 for row in h for v in row])
     l4 = 0.0
     toward = similarity(array(data.labels), array(nch.state["anchor_labels"]))
@@ -228,7 +239,11 @@ def test_stage_2_losses_are_l2_l3_l4(dims: dict[str, int]) -> None:
 
 
 def test_the_weights_are_those_of_the_settings() -> None:
-    terms = {"L2 similarity": torch.tensor(1.0), "L3 quantisation": torch.tensor(10.0), "L4 generation": torch.tensor(100.0)}
+    terms = {
+        "L2 similarity": torch.tensor(1.0),
+        "L3 quantisation": torch.tensor(10.0),
+        "L4 generation": torch.tensor(100.0),
+    }
     assert model(quantisation=0.3, generation=0.7).objective(terms).item() == pytest.approx(1 + 0.3 * 10 + 0.7 * 100)
     assert model().objective(terms).item() == pytest.approx(1 + 0.1 * 10 + 0.1 * 100)
 
@@ -250,7 +265,9 @@ def test_codes_are_those_of_the_completed_features(dims: dict[str, int]) -> None
     data = items(dims=dims)
     nch = trained(data, dims).eval()
     _, filled = completed(nch, data, training=False)
-    np.testing.assert_allclose(array(nch.encode(data.features, data.present)["code"]), codes(nch, filled, False), atol=2e-5)
+    np.testing.assert_allclose(
+        array(nch.encode(data.features, data.present)["code"]), codes(nch, filled, False), atol=2e-5
+    )
 
 
 def test_a_modality_that_two_others_can_give_is_the_mean_of_both() -> None:
@@ -294,7 +311,9 @@ def test_mean_completion_encodes_the_mean_features() -> None:
     nch = trained(data, completion="mean").eval()
     only_images = data.features["image"], torch.zeros(40, 4)
     alone = nch.encode(dict(zip(DIMS, only_images, strict=True)), torch.tensor([[True, False]]).expand(40, 2))["code"]
-    torch.testing.assert_close(alone, nch.head(nch.encoders["image"](only_images[0]) + nch.encoders["text"](only_images[1])))
+    torch.testing.assert_close(
+        alone, nch.head(nch.encoders["image"](only_images[0]) + nch.encoders["text"](only_images[1]))
+    )
 
 
 def test_batch_norm_learns_from_observed_rows_only() -> None:
@@ -407,7 +426,9 @@ def test_batches_keep_the_shares_of_the_patterns(n: int, size: int) -> None:
 
 def test_batches_are_shuffled_by_the_generator() -> None:
     present = items(100).present
-    one, same, other = (proportional_batches(present, 32, torch.Generator().manual_seed(seed))[0].tolist() for seed in (1, 1, 2))
+    one, same, other = (
+        proportional_batches(present, 32, torch.Generator().manual_seed(seed))[0].tolist() for seed in (1, 1, 2)
+    )
     assert one == same and one != other and one != sorted(one)
     assert [len(b) for b in proportional_batches(present[:3], 2, torch.Generator())] == [2], "no batch of one"
 
@@ -455,7 +476,14 @@ def test_completion_helps_on_fashion(shared_data: Path) -> None:
     labels = file["L_db"][held].astype(np.uint8)
 
     def mean_ap(**settings: Any) -> dict[str, float]:
-        sizes = {"hidden": (256,), "width": 128, "generator_hidden": 256, "attention_width": 128, "attention_hidden": 128, "anchors": 200}
+        sizes = {
+            "hidden": (256,),
+            "width": 128,
+            "generator_hidden": 256,
+            "attention_width": 128,
+            "attention_hidden": 128,
+            "anchors": 200,
+        }
         schedule = {"epochs": 18, "neighbour_epochs": 8, "batch_size": 64, "weight_decay": 3e-3, "schedule": "cosine"}
         torch.manual_seed(0)
         nch = NCH(ModelSpec({"image": 1280, "text": 1000}, 43, 32), NCHConfig(**sizes, **schedule, **settings))
@@ -482,7 +510,14 @@ def test_completion_helps_on_fashion(shared_data: Path) -> None:
 
 def test_recipes_fit_the_settings() -> None:
     names = recipe_names("nch")
-    assert {name.split("/")[1] for name in names} >= {"mirflickr25k", "nuswide", "mscoco", "fashion", "openclipart", "mfeat"}
+    assert {name.split("/")[1] for name in names} >= {
+        "mirflickr25k",
+        "nuswide",
+        "mscoco",
+        "fashion",
+        "openclipart",
+        "mfeat",
+    }
     for name in names:
         recipe = load_recipe(name)
         assert recipe.method == "nch"

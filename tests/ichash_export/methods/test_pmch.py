@@ -17,7 +17,7 @@ from ichash_export.layers import FeatureScaling
 from ichash_export.methods._pmch_completion import AttentionScores, GraphAutoencoder, NearestPrototypes
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.pmch import PMCH, PMCHConfig, prototype_loss
-from ichash_export.recipes import load_recipe, recipe_names
+from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
@@ -117,7 +117,9 @@ class Derivation:
         self.pmch, self.present, self.labels = pmch, data.present.numpy(), array(data.labels)
         self.n, self.m = self.present.shape
         names = list(data.features)
-        self.v = [[by_numpy(pmch.encoders[name], array(data.features[name][i])) for name in names] for i in range(self.n)]
+        self.v = [
+            [by_numpy(pmch.encoders[name], array(data.features[name][i])) for name in names] for i in range(self.n)
+        ]
         self.p = array(pmch.prototypes)
 
     def recovered(self, i: int, source: int, target: int) -> np.ndarray:
@@ -135,7 +137,10 @@ class Derivation:
         """Eq. 1, 11, 14: what is missing is the mean of what the others recover."""
         there = [s for s in range(self.m) if self.present[i, s]]
         return self.hashed(
-            [self.v[i][m] if self.present[i, m] else np.mean([self.recovered(i, s, m) for s in there], axis=0) for m in range(self.m)]
+            [
+                self.v[i][m] if self.present[i, m] else np.mean([self.recovered(i, s, m) for s in there], axis=0)
+                for m in range(self.m)
+            ]
         )
 
     def terms(self) -> dict[str, float]:
@@ -143,7 +148,9 @@ class Derivation:
         similarity, signs = [], []
         for i in range(self.n):
             for j in range(self.n):
-                s = 2 / (1 + np.exp(-sum(a * b for a, b in zip(self.labels[i], self.labels[j], strict=True)))) - 1  # eq. 8
+                s = (
+                    2 / (1 + np.exp(-sum(a * b for a, b in zip(self.labels[i], self.labels[j], strict=True)))) - 1
+                )  # eq. 8
                 similarity.append((cos(h[i], h[j]) - s) ** 2)  # eq. 7
             signs += [(x - (1 if x > 0 else -1)) ** 2 for x in h[i]]  # eq. 9
         return {
@@ -183,7 +190,9 @@ def test_terms_are_equations_3_6_7_and_9(data: TrainData, settings: dict[str, An
     pmch = trained(data, {m: x.shape[1] for m, x in data.features.items()}, **settings)
     pmch.train()
     found = {name: term.item() for name, term in pmch.losses(data).items()}
-    assert found == {name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in Derivation(pmch, data).terms().items()}
+    assert found == {
+        name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in Derivation(pmch, data).terms().items()
+    }
 
 
 def test_objective_is_equation_10() -> None:
@@ -200,7 +209,9 @@ def test_prototype_loss_by_hand() -> None:
     # Cosines: 1, 0, 0.7071 and 0, -1, 0.7071.
     expected = (0 + 0 + 0.70711) / 3 - (1 + 0.70711 - 1) / 3
     assert prototype_loss(h, prototypes, labels).item() == pytest.approx(expected, abs=1e-5)
-    assert prototype_loss(h, prototypes, torch.ones(2, 3)).item() == pytest.approx(-(1 + 0.70711 - 1 + 0.70711) / 6, abs=1e-5)
+    assert prototype_loss(h, prototypes, torch.ones(2, 3)).item() == pytest.approx(
+        -(1 + 0.70711 - 1 + 0.70711) / 6, abs=1e-5
+    )
     assert prototype_loss(h[:0], prototypes, labels[:0]).item() == 0
 
 
@@ -225,7 +236,12 @@ def test_the_prototypes_have_a_rate_of_their_own() -> None:
     pmch = model(learning_rate=1e-4, prototype_learning_rate=0.5, weight_decay=0.1)
     networks, prototypes = pmch.optimizers()["adam"].param_groups
     assert [p is pmch.prototypes for p in prototypes["params"]] == [True]
-    assert (networks["lr"], prototypes["lr"], networks["weight_decay"], prototypes["weight_decay"]) == (1e-4, 0.5, 0.1, 0)
+    assert (networks["lr"], prototypes["lr"], networks["weight_decay"], prototypes["weight_decay"]) == (
+        1e-4,
+        0.5,
+        0.1,
+        0,
+    )
     assert len(networks["params"]) + 1 == len(list(pmch.parameters()))
 
 
@@ -393,7 +409,9 @@ def test_training_needs_paired_items_where_completion_is_learnt() -> None:
         if variant.get("completion") in ("mean", "none"):
             trained(data, **variant)
         else:
-            with pytest.raises(InputError, match=r"pmch needs at least 1 training item .* two of image, text.*none of the 40"):
+            with pytest.raises(
+                InputError, match=r"pmch needs at least 1 training item .* two of image, text.*none of the 40"
+            ):
                 model(**variant).begin(data)
 
 
@@ -425,7 +443,14 @@ def test_settings_that_cannot_be() -> None:
 
 def test_recipes_fit_the_settings() -> None:
     names = recipe_names("pmch")
-    assert {"pmch/mirflickr25k", "pmch/nuswide", "pmch/mscoco", "pmch/fashion", "pmch/openclipart", "pmch/mfeat"} <= set(names)
+    assert {
+        "pmch/mirflickr25k",
+        "pmch/nuswide",
+        "pmch/mscoco",
+        "pmch/fashion",
+        "pmch/openclipart",
+        "pmch/mfeat",
+    } <= set(names)
     for name in names:
         recipe = load_recipe(name)
         PMCHConfig(**recipe.settings)
@@ -441,7 +466,9 @@ def test_prototypes_complete_real_digits_in_three_views(shared_data: Path) -> No
     prefixes = {"fourier": "I", "karhunen": "T", "pixels": "P"}
     raw = {m: torch.from_numpy(file[f"{p}_tr"].astype(np.float32)) for m, p in prefixes.items()}
     held = {m: torch.from_numpy(file[f"{p}_te"].astype(np.float32)) for m, p in prefixes.items()}
-    labels, held_labels = (np.eye(10, dtype=np.uint8)[file[f"L_{part}"].ravel().astype(int) - 1] for part in ("tr", "te"))
+    labels, held_labels = (
+        np.eye(10, dtype=np.uint8)[file[f"L_{part}"].ravel().astype(int) - 1] for part in ("tr", "te")
+    )
     random = torch.Generator().manual_seed(0)
     present = torch.rand(len(labels), 3, generator=random) < 0.5
     present[torch.arange(len(labels)), torch.randint(3, (len(labels),), generator=random)] = True
@@ -449,7 +476,9 @@ def test_prototypes_complete_real_digits_in_three_views(shared_data: Path) -> No
     for i, (m, x) in enumerate(raw.items()):
         scaling[m].fit_standard(x[present[:, i]])
     data = TrainData(
-        {m: scaling[m](x, present[:, i]) for i, (m, x) in enumerate(raw.items())}, present, torch.from_numpy(labels.astype(np.float32))
+        {m: scaling[m](x, present[:, i]) for i, (m, x) in enumerate(raw.items())},
+        present,
+        torch.from_numpy(labels.astype(np.float32)),
     )
 
     def single_view_scores(**settings: Any) -> np.ndarray:

@@ -17,9 +17,9 @@ from ichash_export.methods._unihash_donors import with_donors
 from ichash_export.methods._unihash_losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.unihash import UniHash, UniHashConfig
-from ichash_export.recipes import load_recipe, recipe_names
-from ichash_export.to_onnx import export_bundle
-from ichash_export.training import train
+from ichash_export.onnx.to_onnx import export_bundle
+from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.train.training import train
 from milvus_ichash.evaluation.metrics import mean_average_precision
 
 DIMS = {"image": 6, "text": 4}
@@ -222,7 +222,8 @@ def test_losses_are_eq_5_to_11(dims: dict[str, int], completion: str) -> None:
 def test_objective_is_the_weighted_sum() -> None:
     unihash = model(rank=13.0, proto=2.0, pair=3.0, consistency=5.0, contrast=7.0, quantisation=11.0, memory=0.0)
     terms = {
-        name: torch.tensor(float(i + 1)) for i, name in enumerate(["L_proto", "L_pair", "L_cons", "L_con", "L_quant", "L_mem", "L_rank"])
+        name: torch.tensor(float(i + 1))
+        for i, name in enumerate(["L_proto", "L_pair", "L_cons", "L_con", "L_quant", "L_mem", "L_rank"])
     }
     assert unihash.objective(terms).item() == 2 + 6 + 15 + 28 + 55 + 91
 
@@ -243,7 +244,9 @@ def test_terms_of_nothing_are_zero() -> None:
         == 0
     )
     assert rank_loss(torch.randn(2, 8), torch.eye(2), torch.tensor([0, 1]), 0.3).item() == 0, "nothing is relevant"
-    assert rank_loss(torch.randn(2, 8), torch.ones(2, 1), torch.tensor([0, 1]), 0.3).item() == 0, "each is alone of its kind"
+    assert rank_loss(torch.randn(2, 8), torch.ones(2, 1), torch.tensor([0, 1]), 0.3).item() == 0, (
+        "each is alone of its kind"
+    )
     assert prototype_loss(torch.randn(3, 8), torch.randn(2, 8), torch.zeros(3, 2), 3.0).item() == 0
 
 
@@ -276,7 +279,11 @@ def test_gaps_are_filled_from_items_with_the_same_labels(seed: int) -> None:
     for m, (name, x) in enumerate(found.features.items()):
         assert torch.equal(data.features[name], before[name]), "the data itself stays"
         for i in range(60):
-            donors = [j for j in range(60) if known[i] and known[j] and data.present[j, m] and torch.equal(data.labels[i], data.labels[j])]
+            donors = [
+                j
+                for j in range(60)
+                if known[i] and known[j] and data.present[j, m] and torch.equal(data.labels[i], data.labels[j])
+            ]
             if data.present[i, m] or not donors:
                 assert torch.equal(x[i], before[name][i]) and found.present[i, m] == data.present[i, m]
             else:
@@ -300,7 +307,9 @@ def test_donors_are_for_training_alone() -> None:
     data = items()
     a, b = trained(data, donors=1.0), model(completion="none")
     b.load_state_dict(a.state_dict())
-    assert torch.equal(a.encode(data.features, data.present)["code"], b.eval().encode(data.features, data.present)["code"])
+    assert torch.equal(
+        a.encode(data.features, data.present)["code"], b.eval().encode(data.features, data.present)["code"]
+    )
 
 
 # ---- subsets, gaps, lengths
@@ -323,7 +332,10 @@ def test_a_subset_is_a_part_neither_empty_nor_whole(seed: int, modalities: int) 
 def test_every_subset_comes_up() -> None:
     torch.manual_seed(0)
     _, shown = model(VIEWS)._subsets(torch.ones(600, 3, dtype=torch.bool))
-    counts = {tuple(row): n for row, n in zip(*map(torch.Tensor.tolist, torch.unique(shown, dim=0, return_counts=True)), strict=True)}
+    counts = {
+        tuple(row): n
+        for row, n in zip(*map(torch.Tensor.tolist, torch.unique(shown, dim=0, return_counts=True)), strict=True)
+    }
     assert len(counts) == 6 and min(counts.values()) > 60
 
 
@@ -331,7 +343,10 @@ def test_every_subset_comes_up() -> None:
 def test_what_a_gap_holds_leaves_no_trace(completion: str) -> None:
     data = items(dims=VIEWS)
     unihash = trained(data, VIEWS, completion=completion)
-    noisy = {m: torch.where(data.present[:, i : i + 1], x, torch.full_like(x, 99.0)) for i, (m, x) in enumerate(data.features.items())}
+    noisy = {
+        m: torch.where(data.present[:, i : i + 1], x, torch.full_like(x, 99.0))
+        for i, (m, x) in enumerate(data.features.items())
+    }
     found, expected = (unihash.encode(features, data.present)["code"] for features in (noisy, data.features))
     assert torch.equal(found, expected)
 
@@ -377,7 +392,13 @@ def test_every_ablation_trains_all_its_weights_and_encodes(name: str, dims: dict
     losses = run(unihash, data, 2)
     assert np.isfinite(list(losses.values())).all()
     idle = {key for key, p in unihash.named_parameters() if torch.equal(p, before[key])}
-    allowed = {"prototypes"} if name == "without prototypes" else {"pair_scale", "pair_bias"} if name == "without pairs" else set()
+    allowed = (
+        {"prototypes"}
+        if name == "without prototypes"
+        else {"pair_scale", "pair_bias"}
+        if name == "without pairs"
+        else set()
+    )
     if len(dims) == 1:
         allowed |= {key for key in before if key.startswith("gates")}
     assert idle <= allowed
@@ -405,7 +426,11 @@ def test_unknown_labels_are_never_looked_at() -> None:
 
 def test_training_without_any_label_in_a_batch_is_possible() -> None:
     data = items()
-    losses = run(model(), TrainData(data.features, data.present, torch.zeros_like(data.labels), torch.zeros(40, dtype=torch.bool)), 2)
+    losses = run(
+        model(),
+        TrainData(data.features, data.present, torch.zeros_like(data.labels), torch.zeros(40, dtype=torch.bool)),
+        2,
+    )
     assert losses["L_proto"] == losses["L_pair"] == losses["L_rank"] == 0 < losses["L_con"]
 
 
@@ -427,7 +452,9 @@ class Digits:
         prefixes = {"fourier": "I", "karhunen": "T", "pixels": "P"}
         raw = {m: torch.from_numpy(file[f"{p}_tr"].astype(np.float32)) for m, p in prefixes.items()}
         held = {m: torch.from_numpy(file[f"{p}_te"].astype(np.float32)) for m, p in prefixes.items()}
-        labels, self.labels = (np.eye(10, dtype=np.uint8)[file[f"L_{part}"].ravel().astype(int) - 1] for part in ("tr", "te"))
+        labels, self.labels = (
+            np.eye(10, dtype=np.uint8)[file[f"L_{part}"].ravel().astype(int) - 1] for part in ("tr", "te")
+        )
         random = torch.Generator().manual_seed(0)
         present = torch.rand(len(labels), 3, generator=random) < 0.5
         present[torch.arange(len(labels)), torch.randint(3, (len(labels),), generator=random)] = True
@@ -441,7 +468,15 @@ class Digits:
     def trained(self, data: TrainData, epochs: int = 8, **settings: Any) -> UniHash:
         torch.manual_seed(0)
         spec = ModelSpec({m: x.shape[1] for m, x in data.features.items()}, 10, 32)
-        config = {"hidden": 256, "width": 128, "batch_size": 128, "epochs": epochs, "dropout": 0.2, "input_dropout": 0.2, **settings}
+        config = {
+            "hidden": 256,
+            "width": 128,
+            "batch_size": 128,
+            "epochs": epochs,
+            "dropout": 0.2,
+            "input_dropout": 0.2,
+            **settings,
+        }
         unihash = UniHash(spec, UniHashConfig(**config))
         run(unihash, data, epochs)
         return unihash
@@ -450,7 +485,9 @@ class Digits:
         """Of the digits held out, from these views."""
         there = torch.tensor([[i in views for i in range(3)]]).expand(len(self.labels), 3)
         with torch.no_grad():
-            u = unihash.encode({m: x * there[:, i : i + 1] for i, (m, x) in enumerate(self.held.items())}, there)["code"]
+            u = unihash.encode({m: x * there[:, i : i + 1] for i, (m, x) in enumerate(self.held.items())}, there)[
+                "code"
+            ]
         return np.packbits(u.numpy()[:, :bits] > 0, axis=1)
 
     def between_views(self, unihash: UniHash, bits: int = 32) -> float:
@@ -476,7 +513,9 @@ def test_subsets_are_what_makes_one_space(digits: Digits) -> None:
     """All training items have all views: without subsets, nothing tells what one view alone should give."""
     data = digits.data.rows(digits.data.complete())
     assert len(data) > 100
-    with_subsets, without = (digits.between_views(digits.trained(data, 30, subsets=subsets)) for subsets in (True, False))
+    with_subsets, without = (
+        digits.between_views(digits.trained(data, 30, subsets=subsets)) for subsets in (True, False)
+    )
     assert with_subsets > without + 0.05, (with_subsets, without)
 
 

@@ -27,7 +27,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _words(data: Path, results: Path, *words: object) -> list[str]:
-    return list(map(str, (data, "--modality", "image=I", "--modality", "text=T", "--bits", 16, "--results", results, *words)))
+    return list(
+        map(str, (data, "--modality", "image=I", "--modality", "text=T", "--bits", 16, "--results", results, *words))
+    )
 
 
 def _run(data: Path, results: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -68,7 +70,12 @@ def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> No
 
     dry = _run(data, results, *words, "--methods", "cosine", "--format", "json", "--dry-run")
     states = [(row["method"], row["state"]) for row in json.loads(dry.stdout)]
-    assert (dry.returncode, states.count(("tiny", "there")), states.count(("cosine", "to run")), len(states)) == (0, 4, 4, 12)
+    assert (dry.returncode, states.count(("tiny", "there")), states.count(("cosine", "to run")), len(states)) == (
+        0,
+        4,
+        4,
+        12,
+    )
     assert results.read_bytes() == content
 
     there = _run(data, results, *words, "--methods", "cosine", "--format", "json", "--no-run")
@@ -99,7 +106,9 @@ def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path)
     lost = trained[1]
     results.write_text("".join(json.dumps(line) + "\n" for line in _lines(results) if line != lost))
     dry = _run(data, results, *words, "--cut", "16,32", "--dry-run", "--format", "json")
-    assert [(row["variant"], row["bits"]) for row in json.loads(dry.stdout) if row["state"] == "to run"] == [("cut from 64", 16)]
+    assert [(row["variant"], row["bits"]) for row in json.loads(dry.stdout) if row["state"] == "to run"] == [
+        ("cut from 64", 16)
+    ]
     assert _run(data, results, *words, "--cut", "16,32", "--jobs", 2).returncode == 0
     assert len(_lines(results)) == 4
     assert figures_of(_lines(results)[-1]) == figures_of(lost)
@@ -117,7 +126,10 @@ def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_pat
     words = ("--methods", "tiny,lsh", "--seeds", "1", "--set", "tiny.width=4")
     refused = _run(data, results, *words)
     assert (refused.returncode, refused.stdout, results.read_bytes()) == (2, "", content)
-    assert "holds tiny, full, 16 bits, seed 1 made with something else: width (was 16, is 4). Take another --results file" in refused.stderr
+    assert (
+        "holds tiny, full, 16 bits, seed 1 made with something else: width (was 16, is 4). Take another --results file"
+        in refused.stderr
+    )
     dry = json.loads(_run(data, results, *words, "--dry-run", "--format", "json").stdout)
     assert [(row["method"], row["state"], row["changed"]) for row in dry] == [
         ("tiny", "changed", "width (was 16, is 4)"),
@@ -126,7 +138,8 @@ def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_pat
 
     other = write_splits(tmp_path / data.name, missing=0.2)
     assert (
-        "seed 1 (and 1 more cells) made with something else: the data (train split); the data (query" in _run(other, results, *words).stderr
+        "seed 1 (and 1 more cells) made with something else: the data (train split); the data (query"
+        in _run(other, results, *words).stderr
     )
     assert results.read_bytes() == content
 
@@ -141,7 +154,9 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_pat
     """With two jobs: a kill -9 ends the workers too, keeps the lines that were written, and what follows is as if nothing had happened."""
     results, whole = tmp_path / "runs.jsonl", tmp_path / "whole.jsonl"
     words = ("--methods", "lsh,pca-itq,tiny", "--seeds", "0", "--set", "tiny.pause=0.1")
-    process = subprocess.Popen([*PROGRAM, *_words(data, results, *words, "--jobs", 2)], env=environment(), start_new_session=True)
+    process = subprocess.Popen(
+        [*PROGRAM, *_words(data, results, *words, "--jobs", 2)], env=environment(), start_new_session=True
+    )
     _wait_for(lambda: results.exists() and results.read_bytes().count(b"\n") >= 1, process)
     process.kill()
     process.wait()
@@ -163,7 +178,12 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_has_ended(data: Path, tmp_path:
     results = tmp_path / "runs.jsonl"
     words = _words(data, results, "--methods", "lsh,tiny", "--seeds", "0,1", "--set", "tiny.pause=20", "--jobs", 2)
     process = subprocess.Popen(
-        [*PROGRAM, *words], env=environment(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *words],
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     _wait_for(lambda: results.exists() and results.read_bytes().count(b"\n") >= 1, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
@@ -194,7 +214,10 @@ def test_runs_that_fail_are_told_at_the_end_and_the_others_are_made(data: Path, 
         (["--methods", "nch:KMN"], "nch has no ablation 'KMN'"),
         (["--methods", ","], "--methods takes values with commas between them, such as pmch,nch:KNN; got ','"),
         (["--methods", "tiny", "--pdr", "0.5,1"], "a PDR of 1.0 is not possible"),
-        (["--methods", "tiny", "--pdr", "half"], "--pdr takes values with commas between them, such as 0.5,0.9; got 'half'"),
+        (
+            ["--methods", "tiny", "--pdr", "half"],
+            "--pdr takes values with commas between them, such as 0.5,0.9; got 'half'",
+        ),
         (["--methods", "tiny", "--query-pdr", "-1"], "a PDR of -1.0 is not possible"),
         (["--methods", "tiny", "--level", "tough"], "there is no level 'tough'"),
         (["--methods", "tiny", "--bits", "12"], "12 bits cannot be stored"),
@@ -208,7 +231,9 @@ def test_runs_that_fail_are_told_at_the_end_and_the_others_are_made(data: Path, 
         (["--methods", "tiny", "--holdout", "10"], "has splits of its own"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is(data: Path, tmp_path: Path, words: list[str], message: str) -> None:
+def test_what_cannot_be_run_is_refused_before_anything_is(
+    data: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
     done = _run(data, tmp_path / "runs.jsonl", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

@@ -20,7 +20,7 @@ from support.labelled_items import items, write_npz
 
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import connect
+from milvus_ichash.index.connection import connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
@@ -60,7 +60,9 @@ class Place:
     def in_a_process(self, *words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "milvus_ichash.cli", *map(str, words)]
         env = self._environment()
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert "Traceback" not in done.stderr
         return done
 
@@ -117,17 +119,53 @@ def test_exit_codes_of_the_program_itself(place: Place) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["ingest", "rows.npz", "-b", "BUNDLE", "-c", "cut", "--bits", 8], 2, "'cut' holds codes of 32 bits, not 8: leave --bits out"),
-        (["ingest", "rows.npz", "-b", "BUNDLE", "-c", "whole", "--bits", 32], 2, "'whole' holds codes of 64 bits, not 32"),
-        (["ingest", "rows.npz", "-b", "BUNDLE", "-c", "new", "--bits", 40], 2, "were trained to be cut to 8, 32 of 64 bits"),
+        (
+            ["ingest", "rows.npz", "-b", "BUNDLE", "-c", "cut", "--bits", 8],
+            2,
+            "'cut' holds codes of 32 bits, not 8: leave --bits out",
+        ),
+        (
+            ["ingest", "rows.npz", "-b", "BUNDLE", "-c", "whole", "--bits", 32],
+            2,
+            "'whole' holds codes of 64 bits, not 32",
+        ),
+        (
+            ["ingest", "rows.npz", "-b", "BUNDLE", "-c", "new", "--bits", 40],
+            2,
+            "were trained to be cut to 8, 32 of 64 bits",
+        ),
         (["ingest", "rows.npz", "-b", "PLAIN", "-c", "new", "--bits", 32], 2, "codes are not nested: only 64 bits"),
-        (["ingest", "rows.npz", "-b", "PLAIN", "--to-parquet", "new", "--bits", 32], 2, "codes are not nested: only 64 bits"),
-        (["ingest", "rows.npz", "-b", "PLAIN", "-c", "cut"], 4, "holds codes cut to 32 bits, and this bundle's manifest says"),
-        (["query", "-b", "PLAIN", "-c", "cut", "--words", "word1"], 4, "holds codes cut to 32 bits, and this bundle's manifest says"),
+        (
+            ["ingest", "rows.npz", "-b", "PLAIN", "--to-parquet", "new", "--bits", 32],
+            2,
+            "codes are not nested: only 64 bits",
+        ),
+        (
+            ["ingest", "rows.npz", "-b", "PLAIN", "-c", "cut"],
+            4,
+            "holds codes cut to 32 bits, and this bundle's manifest says",
+        ),
+        (
+            ["query", "-b", "PLAIN", "-c", "cut", "--words", "word1"],
+            4,
+            "holds codes cut to 32 bits, and this bundle's manifest says",
+        ),
         (["query", "-b", "BUNDLE", "-c", "cut", "--words", "word1", "-r", 33], 2, "Hamming distances of 32-bit codes"),
-        (["evaluate", "queries.npz", "-b", "BUNDLE", "-c", "cut", "--bits", 8], 2, "'cut' holds codes of 32 bits, not 8: leave --bits out"),
-        (["evaluate", "queries.npz", "-b", "BUNDLE", "-c", "cut", "--via", "readback", "--bits", 64], 2, "'cut' holds codes of 32 bits"),
-        (["evaluate", "queries.npz", "-b", "BUNDLE", "--against", "rows.npz", "--bits", 40], 2, "cut to 8, 32 of 64 bits"),
+        (
+            ["evaluate", "queries.npz", "-b", "BUNDLE", "-c", "cut", "--bits", 8],
+            2,
+            "'cut' holds codes of 32 bits, not 8: leave --bits out",
+        ),
+        (
+            ["evaluate", "queries.npz", "-b", "BUNDLE", "-c", "cut", "--via", "readback", "--bits", 64],
+            2,
+            "'cut' holds codes of 32 bits",
+        ),
+        (
+            ["evaluate", "queries.npz", "-b", "BUNDLE", "--against", "rows.npz", "--bits", 40],
+            2,
+            "cut to 8, 32 of 64 bits",
+        ),
         (["inspect", "-c", "cut", "-b", "PLAIN"], 4, "holds codes cut to 32 bits"),
     ],
 )
@@ -201,7 +239,10 @@ def test_collections_of_different_lengths_are_evaluated_together(place: Place) -
     for collection, code, bits in (("images", "image_code", 8), ("texts", "text_code", 32)):
         place.rows("ingest", "rows.npz", "-b", place.cross, "-c", collection, "--codes", code, "--bits", bits)
     usual = ("evaluate", "queries.npz", "-b", place.cross)
-    exact = {bits: {row["task"]: row for row in place.rows(*usual, "--against", "rows.npz", "--bits", bits)} for bits in (8, 32)}
+    exact = {
+        bits: {row["task"]: row for row in place.rows(*usual, "--against", "rows.npz", "--bits", bits)}
+        for bits in (8, 32)
+    }
     for via in ("search", "readback"):
         found = {row["task"]: row for row in place.rows(*usual, "-c", "images", "-c", "texts", "--via", via)}
         assert found["text->image"] == pytest.approx(exact[8]["text->image"], abs=1e-9)

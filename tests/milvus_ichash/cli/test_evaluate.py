@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from support.labelled_items import ingest, items, write_npz
 
-from milvus_ichash.cli import main, retrieving
-from milvus_ichash.index.client import connect
+from milvus_ichash.cli import main, retriever_options
+from milvus_ichash.index.connection import connect
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import load_settings
 
@@ -96,7 +96,9 @@ def test_search_readback_and_exact_print_the_same_figures(place: tuple[Path, Pat
     search = in_a_process(folder, *usual, "-c", "rows", "--json", "result.json", "--figure", "pr.png")
     readback = in_a_process(folder, *usual, "-c", "rows", "--via", "readback")
     exact = in_a_process(folder, *usual, "--against", "rows.npz")
-    assert (search.returncode, readback.returncode, exact.returncode) == (0, 0, 0), search.stderr + readback.stderr + exact.stderr
+    assert (search.returncode, readback.returncode, exact.returncode) == (0, 0, 0), (
+        search.stderr + readback.stderr + exact.stderr
+    )
     found = [json.loads(done.stdout) for done in (search, readback, exact)]
     assert [row["task"] for row in found[0]] == ["image->text", "text->image"]
     for other in found[1:]:
@@ -112,7 +114,20 @@ def test_search_readback_and_exact_print_the_same_figures(place: tuple[Path, Pat
 def test_a_table_for_people_and_remarks_beside_it(run: Run, place: tuple[Path, Path]) -> None:
     folder, bundle = place
     done = run(
-        folder, "queries.npz", "--bundle", bundle, "-c", "rows", "--via", "readback", "--at-k", "5", "--at-k", "10", "--database", "all"
+        folder,
+        "queries.npz",
+        "--bundle",
+        bundle,
+        "-c",
+        "rows",
+        "--via",
+        "readback",
+        "--at-k",
+        "5",
+        "--at-k",
+        "10",
+        "--database",
+        "all",
     )
     assert done.returncode == 0, done.stderr
     for word in ("image->text", "mAP@all", "random", "mAP@5", "NDCG@10", "P@r<=2", "rows (150 rows), via readback"):
@@ -155,7 +170,20 @@ def test_a_file_with_splits_of_its_own(run: Run, place: tuple[Path, Path], tmp_p
         L_te=queries.labels,
     )
     done = run(
-        tmp_path, "splits.npz", "-m", "image=I", "-m", "text=T", "-b", bundle, "--via", "exact", "--format", "json", "--task", "text->text"
+        tmp_path,
+        "splits.npz",
+        "-m",
+        "image=I",
+        "-m",
+        "text=T",
+        "-b",
+        bundle,
+        "--via",
+        "exact",
+        "--format",
+        "json",
+        "--task",
+        "text->text",
     )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
@@ -166,7 +194,9 @@ def test_options_change_what_is_measured(run: Run, place: tuple[Path, Path]) -> 
     folder, bundle = place
 
     def figures(*options: str) -> dict[str, float]:
-        done = run(folder, "queries.npz", "-b", bundle, "-c", "rows", "--task", "image->text", "--format", "json", *options)
+        done = run(
+            folder, "queries.npz", "-b", bundle, "-c", "rows", "--task", "image->text", "--format", "json", *options
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)[0]
 
@@ -188,7 +218,10 @@ def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) 
     for row, same in zip(json.loads(apart.stdout), json.loads(together.stdout), strict=True):
         assert row == pytest.approx(same, abs=1e-9)
     saved = json.loads((folder / "apart.json").read_text("utf-8"))
-    assert {name: cell["searched"] for name, cell in saved["cells"].items()} == {"image->text": "only_text", "text->image": "only_image"}
+    assert {name: cell["searched"] for name, cell in saved["cells"].items()} == {
+        "image->text": "only_text",
+        "text->image": "only_image",
+    }
     assert [place["collection"] for place in saved["measured_on"]["collections"]] == ["only_image", "only_text"]
 
 
@@ -198,24 +231,48 @@ def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) 
         (["none.npz", "-c", "rows"], 2, "no such file: none.npz"),
         (["queries.npz"], 2, "--via search needs a --collection"),
         (["queries.npz", "-c", "rows", "--via", "exact"], 2, "leave --collection out"),
-        (["queries.npz", "-c", "rows", "--via", "readback", "--against", "rows.npz"], 2, "--against goes with --via exact"),
-        (["queries.npz", "--via", "exact"], 2, "cut off N queries with --holdout N, or name the database's file with --against"),
+        (
+            ["queries.npz", "-c", "rows", "--via", "readback", "--against", "rows.npz"],
+            2,
+            "--against goes with --via exact",
+        ),
+        (
+            ["queries.npz", "--via", "exact"],
+            2,
+            "cut off N queries with --holdout N, or name the database's file with --against",
+        ),
         (["queries.npz", "-c", "rows", "--via", "readback", "--top-k", "5"], 2, "--top-k goes with --via search"),
         (["queries.npz", "-c", "rows", "--top-k", "0"], 2, "top-k is 0"),
         (["queries.npz", "-c", "rows", "--top-k", "16385"], 2, "Milvus gives 1 to 16384"),
         (["queries.npz", "-c", "rows", "--nprobe", "8"], 2, "nprobe is 8, and the index is BIN_FLAT"),
-        (["queries.npz", "-c", "rows", "--via", "readback", "--nprobe", "8"], 2, "--via readback compares with every code"),
+        (
+            ["queries.npz", "-c", "rows", "--via", "readback", "--nprobe", "8"],
+            2,
+            "--via readback compares with every code",
+        ),
         (["queries.npz", "--against", "rows.npz", "--nprobe", "8"], 2, "--via exact compares with every code"),
         (["queries.npz", "-c", "rows", "-c", "rows"], 2, "--collection names 'rows' twice"),
         (["queries.npz", "-c", "rows", "-c", "again"], 2, "'image_code' is stored in both rows and again"),
-        (["queries.npz", "-c", "only_image", "--task", "image->text"], 2, "needs 'text_code', and only image_code is stored"),
-        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1,x"], 2, "such as nprobe=1,2,4,8,16,32,64; got 'nprobe=1,x'"),
+        (
+            ["queries.npz", "-c", "only_image", "--task", "image->text"],
+            2,
+            "needs 'text_code', and only image_code is stored",
+        ),
+        (
+            ["queries.npz", "-c", "rows", "--sweep", "nprobe=1,x"],
+            2,
+            "such as nprobe=1,2,4,8,16,32,64; got 'nprobe=1,x'",
+        ),
         (["queries.npz", "-c", "rows", "--sweep", "nlist=1"], 2, "--sweep takes nprobe"),
         (["queries.npz", "-c", "rows", "--sweep", "nprobe="], 2, "--sweep takes nprobe"),
         (["queries.npz", "-c", "rows", "--sweep", "1,2"], 2, "--sweep takes nprobe"),
         (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--nprobe", "2"], 2, "leave --nprobe out"),
         (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--via", "readback"], 2, "leave --via readback out"),
-        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1"], 2, "'rows' has BIN_FLAT, which looks at every code: build one on a Milvus"),
+        (
+            ["queries.npz", "-c", "rows", "--sweep", "nprobe=1"],
+            2,
+            "'rows' has BIN_FLAT, which looks at every code: build one on a Milvus",
+        ),
         (["queries.npz", "--sweep", "nprobe=1"], 2, "needs a --collection"),
         (["queries.npz", "-c", "rows", "--flat", "rows"], 2, "--flat goes with --sweep"),
         (["queries.npz", "-c", "nothing"], 2, "there is no collection 'nothing'"),
@@ -229,7 +286,11 @@ def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) 
         (["queries.npz", "-c", "rows", "--query-pdr", "1.5"], 2, "PDR of 1.5"),
         (["queries.npz", "-c", "rows", "--split", "query"], 2, "without splits"),
         (["queries.npz", "-c", "rows", "-m", "image"], 2, "--modality takes NAME=VALUE"),
-        (["queries.npz", "-c", "rows", "--uri", "http://127.0.0.1:1", "--timeout", "5"], 3, "Milvus is not reached at http://127.0.0.1:1"),
+        (
+            ["queries.npz", "-c", "rows", "--uri", "http://127.0.0.1:1", "--timeout", "5"],
+            3,
+            "Milvus is not reached at http://127.0.0.1:1",
+        ),
     ],
 )
 def test_what_bad_input_gets(run: Run, place: tuple[Path, Path], arguments: list[str], code: int, message: str) -> None:
@@ -262,10 +323,12 @@ def test_queries_without_labels(run: Run, place: tuple[Path, Path], tmp_path: Pa
 
 
 def test_searches_that_take_long_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    retrieving.warn_of_time(2000, 200_000, columnar=True, quiet=False)
+    retriever_options.warn_of_time(2000, 200_000, columnar=True, quiet=False)
     assert "about 2 min for each task; --via readback" in capsys.readouterr().err.replace("\n", " ")
-    retrieving.warn_of_time(2000, 200_000, columnar=False, quiet=False)
-    assert "about 11 min for each task (this pymilvus has no columnar calls" in capsys.readouterr().err.replace("\n", " ")
-    retrieving.warn_of_time(500, 5_000, columnar=False, quiet=False)
-    retrieving.warn_of_time(2000, 200_000, columnar=True, quiet=True)
+    retriever_options.warn_of_time(2000, 200_000, columnar=False, quiet=False)
+    assert "about 11 min for each task (this pymilvus has no columnar calls" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
+    retriever_options.warn_of_time(500, 5_000, columnar=False, quiet=False)
+    retriever_options.warn_of_time(2000, 200_000, columnar=True, quiet=True)
     assert capsys.readouterr().err == ""

@@ -11,8 +11,8 @@ import torch
 from support.command import run_here
 from support.tiny import make_table, plugin
 
-from ichash_export.options import TrainingOptions
-from ichash_export.training import train
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.training import train
 from milvus_ichash.bundle import verify
 
 
@@ -58,7 +58,10 @@ def test_bad_input_is_one_sentence(run: Path, tmp_path: Path) -> None:
         ((tmp_path / "nowhere", "--out", tmp_path / "b"), "there is no checkpoint at"),
         ((run, "--out", taken), "it is not a bundle, so it is left alone"),
         ((broken, "--out", tmp_path / "b"), "is not a whole checkpoint"),
-        ((run, "--out", tmp_path / "b", "--vocabulary", "words=x.json"), "'x.json' is given for 'words', which is no modality"),
+        (
+            (run, "--out", tmp_path / "b", "--vocabulary", "words=x.json"),
+            "'x.json' is given for 'words', which is no modality",
+        ),
     ):
         done = _export(*words)
         assert (done.returncode, done.stdout) == (2, "")

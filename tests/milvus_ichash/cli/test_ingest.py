@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -86,8 +86,8 @@ def test_ingest_and_ingest_again(run: Run, bundle: Path, items: Path, tmp_path: 
             "rows": N,
             "written": N,
             "skipped": 0,
-            "completed image": N // 4,
-            "completed text": N // 4,
+            "missing image": N // 4,
+            "missing text": N // 4,
         }.items() <= row.items()
         assert done.stderr == ""
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
@@ -105,9 +105,27 @@ def test_a_dry_run_leaves_nothing(run: Run, bundle: Path, items: Path, tmp_path:
 @pytest.fixture
 def started(bundle: Path, items: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """An ingest into x.db in the middle of its work."""
-    command = [*PROGRAM, "ingest", str(items), "--bundle", str(bundle), "--uri", "x.db", "--batch-size", "20", "--token", "sesame"]
+    command = [
+        *PROGRAM,
+        "ingest",
+        str(items),
+        "--bundle",
+        str(bundle),
+        "--uri",
+        "x.db",
+        "--batch-size",
+        "20",
+        "--token",
+        "sesame",
+    ]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     database = tmp_path / "x.db"
     deadline = time.monotonic() + 60
@@ -159,7 +177,9 @@ def test_a_bad_row_in_the_middle(run: Run, bundle: Path, tmp_path: Path) -> None
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, bad)
 
 
-def test_bad_input_before_anything_is_written(run: Run, bundle: Path, tmp_path: Path, make_bundle: Callable[..., Path]) -> None:
+def test_bad_input_before_anything_is_written(
+    run: Run, bundle: Path, tmp_path: Path, make_bundle: Callable[..., Path]
+) -> None:
     good = write(tmp_path / "good.parquet", 20)
     assert run("ingest", good, "--bundle", bundle, "--uri", "x.db").returncode == 0
     there = rows_of(tmp_path / "x.db")
@@ -203,7 +223,21 @@ def test_splits_and_columns(run: Run, bundle: Path, tmp_path: Path) -> None:
     table = pq.read_table(write(tmp_path / "items.parquet", 40))
     pq.write_table(table.rename_columns(["key", "picture", "words", "title"]), renamed)
     columns = ["--id-column", "key", "--modality", "image=picture", "--modality", "text=words"]
-    done = run("ingest", renamed, "-b", bundle, "--uri", "x.db", "--holdout", "10", *columns, "--fields", "none", "--format", "json")
+    done = run(
+        "ingest",
+        renamed,
+        "-b",
+        bundle,
+        "--uri",
+        "x.db",
+        "--holdout",
+        "10",
+        *columns,
+        "--fields",
+        "none",
+        "--format",
+        "json",
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["written"] == 30
     with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
@@ -219,7 +253,9 @@ def fields(connection: Connection) -> list[str]:
 
 
 def ids_in(folder: Path) -> list[str]:
-    return [key for part in sorted(folder.glob("part-*.parquet")) for key in pq.read_table(part).column("id").to_pylist()]
+    return [
+        key for part in sorted(folder.glob("part-*.parquet")) for key in pq.read_table(part).column("id").to_pylist()
+    ]
 
 
 def test_into_files_which_needs_no_milvus(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
@@ -227,7 +263,7 @@ def test_into_files_which_needs_no_milvus(run: Run, bundle: Path, items: Path, t
     done = run(*command, MILVUS_URI="http://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
-    assert {"folder": "files", "rows": N, "written": N, "skipped": 0, "completed image": N // 4}.items() <= row.items()
+    assert {"folder": "files", "rows": N, "written": N, "skipped": 0, "missing image": N // 4}.items() <= row.items()
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
     again = run(*command)
@@ -238,7 +274,9 @@ def test_into_files_which_needs_no_milvus(run: Run, bundle: Path, items: Path, t
 
 def test_every_row_once_in_files_after_it_was_killed(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
     command = ["ingest", str(items), "--bundle", str(bundle), "--to-parquet", "files", "--batch-size", "3"]
-    process = subprocess.Popen([*PROGRAM, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [*PROGRAM, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True
+    )
     while not (tmp_path / "files").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)

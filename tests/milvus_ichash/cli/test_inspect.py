@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.bundle import ENCODER, read_manifest
-from milvus_ichash.index.client import connect, import_pymilvus
+from milvus_ichash.index.connection import connect, import_pymilvus
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.settings import MilvusSettings
 
@@ -40,7 +40,13 @@ def inspect(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Inspect:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
         command = [sys.executable, "-m", "milvus_ichash.cli", "inspect", *map(str, arguments)]
         done = subprocess.run(
-            command, cwd=folder, env=kept | {"MILVUS_URI": "x.db"}, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=folder,
+            env=kept | {"MILVUS_URI": "x.db"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert "Traceback" not in done.stderr
         return done
@@ -51,7 +57,14 @@ def inspect(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Inspect:
 def test_list_of_collections(inspect: Inspect, bundle: Path) -> None:
     ours, others = json.loads(inspect("--format", "json").stdout)
     fingerprint = read_manifest(bundle).fingerprint
-    assert ours == {"collection": "items", "rows": 4, "method": "linear", "bits": 16, "codes": ["code"], "fingerprint": fingerprint}
+    assert ours == {
+        "collection": "items",
+        "rows": 4,
+        "method": "linear",
+        "bits": 16,
+        "codes": ["code"],
+        "fingerprint": fingerprint,
+    }
     assert others == {"collection": "others", "method": "(not made by milvus-ichash)"}
 
 

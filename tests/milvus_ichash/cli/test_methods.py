@@ -37,11 +37,16 @@ def test_one_method() -> None:
     assert "Neighbor-Aware" in about["paper"]
     assert "nch/mirflickr25k" in about["recipes"]
     assert {"setting", "default", "type", "what"} == set(about["settings"][0])
-    assert any((f["table"], f["dataset"], f["bits"], f["value"]) == ("PMCH 1", "MIRFlickr-25K", 32, 0.7743) for f in about["figures"])
+    assert any(
+        (f["table"], f["dataset"], f["bits"], f["value"]) == ("PMCH 1", "MIRFlickr-25K", 32, 0.7743)
+        for f in about["figures"]
+    )
     shown = _run("nch").stdout
     assert "Settings (train --set NAME=VALUE)" in shown
     assert "Published figures" in shown
-    assert "0.7743" in shown and "level" not in shown.partition("Published figures")[2], "columns that no figure fills are left out"
+    assert "0.7743" in shown and "level" not in shown.partition("Published figures")[2], (
+        "columns that no figure fills are left out"
+    )
     rows = list(csv.DictReader(io.StringIO(_run("tiny", "-f", "csv").stdout)))
     assert {"name": "family", "value": "fused"} in rows
 
@@ -62,4 +67,7 @@ for words in (["methods"], ["methods", "tiny"]):
     app(words, standalone_mode=False)
 sys.exit("torch" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, check=False).returncode
+        == 0
+    )

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from milvus_ichash.codes import hamming_distance
-from milvus_ichash.index.client import connect
-from milvus_ichash.index.ingest import ingest
+from milvus_ichash.index.connection import connect
+from milvus_ichash.ingestion.into_milvus import ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
@@ -42,7 +42,9 @@ class Place:
         }
         pq.write_table(pa.table(self.items), folder / "items.parquet")
         self.bundles = {
-            name: make_bundle(modalities=DIMS, bits=32, words={"text": WORDS}, pictures={"image": 8}, fused=name == "fused")
+            name: make_bundle(
+                modalities=DIMS, bits=32, words={"text": WORDS}, pictures={"image": 8}, fused=name == "fused"
+            )
             for name in ("fused", "cross")
         }
         self.encoders = {name: HashEncoder.load(path, device="cpu", threads=1) for name, path in self.bundles.items()}
@@ -56,7 +58,9 @@ class Place:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
         command = [sys.executable, "-m", "milvus_ichash.cli", "query", *map(str, arguments)]
         env = {**kept, "MILVUS_URI": uri}
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert "Traceback" not in done.stderr
         return done
 
@@ -81,14 +85,16 @@ def pairs(rows: list[dict[str, Any]]) -> list[tuple[int, str]]:
 
 
 def test_words(place: Place) -> None:
-    rows = place.rows("-b", place.bundles["cross"], "-c", "cross", "-w", "red apple", "-w", "car", "--top-k", N, "--field", "title")
+    rows = place.rows(
+        "-b", place.bundles["cross"], "-c", "cross", "-w", "red apple", "-w", "car", "--top-k", N, "--field", "title"
+    )
     assert [row["query"] for row in rows] == ["red apple"] * N + ["car"] * N
     for part, bag in ((rows[:N], [1, 0, 1, 0]), (rows[N:], [0, 0, 0, 1])):
         code = place.encoders["cross"].encode(text=np.array([bag]))["text_code"][0]
         assert pairs(part) == place.ranked("cross", code, "image_code")
     for row in rows:
         i = int(row["id"][1:])
-        assert row["completed"] == [["image"], ["text"], [], []][i % 4]
+        assert row["missing"] == [["image"], ["text"], [], []][i % 4]
         assert row["title"] == f"title {i}"
 
 
@@ -102,14 +108,31 @@ def test_pictures(place: Place) -> None:
 def test_a_stored_item_within_a_radius(place: Place) -> None:
     """No bundle is needed, and all items within the radius come, not only ten."""
     rows = place.rows("-c", "fused", "--id", "k02", "--radius", 14, "--filter", "has_text == true")
-    expected = [(d, key) for d, key in place.ranked("fused", place.codes["fused"]["code"][2], "code") if d <= 14 and int(key[1:]) % 4 != 1]
+    expected = [
+        (d, key)
+        for d, key in place.ranked("fused", place.codes["fused"]["code"][2], "code")
+        if d <= 14 and int(key[1:]) % 4 != 1
+    ]
     assert len(expected) > 10
     assert pairs(rows) == expected
     assert rows[0]["id"] == "k02"
 
 
 def test_a_feature_file_by_one_modality(place: Place) -> None:
-    done = place.run("-b", place.bundles["cross"], "-c", "cross", "--features", "items.parquet", "--only", "image", "-k", 1, "-f", "csv")
+    done = place.run(
+        "-b",
+        place.bundles["cross"],
+        "-c",
+        "cross",
+        "--features",
+        "items.parquet",
+        "--only",
+        "image",
+        "-k",
+        1,
+        "-f",
+        "csv",
+    )
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     with_image = [i for i in range(N) if i % 4]
     assert [row["query"] for row in rows] == [f"k{i:02d}" for i in with_image]
@@ -137,7 +160,11 @@ def test_people_get_a_table_and_remarks(place: Place) -> None:
         (["-c", "fused", "-b", "BUNDLE", "--words", "zebra"], 2, "none of the words of 'zebra'"),
         (["-c", "cross", "-b", "BUNDLE", "--words", "red"], 4, "holds codes of the bundle"),
         (["-c", "nope", "--id", "k02"], 2, "there is no collection 'nope' at ./x.db; there is cross, fused"),
-        (["-c", "fused", "--id", "k02", "--filter", "colour == 'red'"], 2, "names 'colour', which no item has; there is id, has_image"),
+        (
+            ["-c", "fused", "--id", "k02", "--filter", "colour == 'red'"],
+            2,
+            "names 'colour', which no item has; there is id, has_image",
+        ),
         (["-c", "fused", "--id", "k02", "--filter", "title =="], 2, "the filter `title ==` cannot be used"),
         (["-c", "fused", "--id", "k02", "--top-k", "20000"], 2, "1 to 16384"),
     ],

@@ -19,7 +19,7 @@ import torch
 from support.command import run_here
 from support.tiny import environment, make_table, plugin, write_npz
 
-from ichash_export.checkpoint import load_info
+from ichash_export.train.checkpoint import load_info
 from milvus_ichash.bundle import verify
 from milvus_ichash.cli import backends
 
@@ -40,13 +40,33 @@ def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.json"
     words.write_text(json.dumps(list("abcdefgh")))
     done = _run(
-        *(data, "--out", tmp_path / "run", "--method", "tiny", "--bits", 24, "--epochs", 6, "--set", "width=8", "--pdr", 0.5, "--seed", 3),
+        *(
+            data,
+            "--out",
+            tmp_path / "run",
+            "--method",
+            "tiny",
+            "--bits",
+            24,
+            "--epochs",
+            6,
+            "--set",
+            "width=8",
+            "--pdr",
+            0.5,
+            "--seed",
+            3,
+        ),
         *("--holdout", 40, "--vocabulary", f"text={words}", "--format", "json"),
     )
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = json.loads(done.stdout)
     manifest = verify(tmp_path / "run" / "bundle")
-    assert (row["bundle"], row["fingerprint"], row["bits"]) == (str(tmp_path / "run" / "bundle"), manifest.fingerprint, 24)
+    assert (row["bundle"], row["fingerprint"], row["bits"]) == (
+        str(tmp_path / "run" / "bundle"),
+        manifest.fingerprint,
+        24,
+    )
     assert 0.3 < row["validation mAP"] < 1
     assert (row["epochs"], row["kept epoch"] in (5, 6)) == (6, True)
     assert manifest.training["settings"]["width"] == 8
@@ -54,7 +74,12 @@ def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
     items = manifest.training["items"]
     assert items["training_items"] + items["validation_items"] == 160
     assert manifest.raw["text"].vocabulary == "text_vocabulary.json"
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["bundle", "checkpoint.safetensors", "raw.json", "text_vocabulary.json"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "bundle",
+        "checkpoint.safetensors",
+        "raw.json",
+        "text_vocabulary.json",
+    ]
 
 
 def _read_terminal(master: int) -> str:
@@ -75,10 +100,28 @@ def _read_terminal(master: int) -> str:
 def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> None:
     """On a terminal: a bar with loss and validation; Ctrl-C in the middle; the command in the message then makes the bundle."""
     out = tmp_path / "a run"
-    words = ("train", data, "--out", out, "--method", "tiny", "--bits", 16, "--epochs", 60, "--set", "pause=0.1", "--overwrite")
+    words = (
+        "train",
+        data,
+        "--out",
+        out,
+        "--method",
+        "tiny",
+        "--bits",
+        16,
+        "--epochs",
+        60,
+        "--set",
+        "pause=0.1",
+        "--overwrite",
+    )
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [*PROGRAM, *map(str, words)], env={**environment(), "COLUMNS": "250"}, stdout=subprocess.PIPE, stderr=slave, text=True
+        [*PROGRAM, *map(str, words)],
+        env={**environment(), "COLUMNS": "250"},
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        text=True,
     )
     os.close(slave)
     checkpoint = out / "checkpoint.safetensors"
@@ -148,7 +191,10 @@ def test_cuda_that_is_not_there(data: Path, tmp_path: Path) -> None:
 def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = backends.find_spec
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name in ("torch", "safetensors") else real(name))
-    for words in (("train", data, "--out", tmp_path / "run", "--method", "tiny"), ("export", tmp_path / "run", "--out", tmp_path / "b")):
+    for words in (
+        ("train", data, "--out", tmp_path / "run", "--method", "tiny"),
+        ("export", tmp_path / "run", "--out", tmp_path / "b"),
+    ):
         done = run_here(*words)
         assert (done.returncode, done.stdout) == (6, "")
         assert "ing needs torch, safetensors: pip install 'milvus-ichash[train]'." in done.stderr

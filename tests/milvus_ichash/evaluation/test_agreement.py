@@ -41,7 +41,9 @@ def test_pair_by_pair(make_bundle: Callable[..., Path]) -> None:
 
 def test_modalities_that_say_the_same_agree(make_bundle: Callable[..., Path]) -> None:
     eye = np.eye(16, dtype=np.float32)
-    encoder = HashEncoder.load(make_bundle(modalities={"image": 16, "text": 16}, bits=16, weights={"image": eye, "text": eye}), threads=1)
+    encoder = HashEncoder.load(
+        make_bundle(modalities={"image": 16, "text": 16}, bits=16, weights={"image": eye, "text": eye}), threads=1
+    )
     same = np.random.default_rng(0).permutation(2**16)[:50]
     x = 2.0 * (same[:, None] >> np.arange(16) & 1) - 1
     assert agreement(encoder, FeatureTable.build(np.arange(50), {"image": x, "text": x})) == 1.0

@@ -11,10 +11,10 @@ from support.labelled_items import items, write_npz
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.harness import evaluate
 from milvus_ichash.evaluation.metrics import mean_average_precision
-from milvus_ichash.evaluation.retrievers import ExactRetriever
-from milvus_ichash.evaluation.searching import SearchRetriever
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -45,7 +45,9 @@ def queries() -> FeatureTable:
     return items(15, seed=1, first_id=1000, gaps=0)
 
 
-def by_hand(encoder: HashEncoder, queries: FeatureTable, table: FeatureTable, asked: str, searched: str, bits: int) -> float:
+def by_hand(
+    encoder: HashEncoder, queries: FeatureTable, table: FeatureTable, asked: str, searched: str, bits: int
+) -> float:
     """Tie-aware mAP of the first bytes of whole codes."""
     width = bits // 8
     query_codes, codes = encoder.encode_table(queries)[f"{asked}_code"], encoder.encode_table(table)[f"{searched}_code"]
@@ -53,7 +55,9 @@ def by_hand(encoder: HashEncoder, queries: FeatureTable, table: FeatureTable, as
     return mean_average_precision(query_codes[found, :width], codes[:, :width], queries.labels[found], table.labels)
 
 
-def stored(milvus: Connection, name: str, encoder: HashEncoder, table: FeatureTable, codes: list[str], bits: int) -> HashIndex:
+def stored(
+    milvus: Connection, name: str, encoder: HashEncoder, table: FeatureTable, codes: list[str], bits: int
+) -> HashIndex:
     index = HashIndex.create(milvus, name, encoder.manifest, id_kind="int64", codes=codes, bits=bits)
     labels = [[c for c, there in enumerate(row) if there] for row in table.labels]
     index.upsert(table.ids, encoder.encode_table(table), table.present, labels)
@@ -70,7 +74,7 @@ def test_a_file_is_measured_at_the_encoders_length(
     assert result.measured_on.get("cut_from") == (None if bits == 64 else 64)
     for asked, searched in (("image", "text"), ("text", "image")):
         wanted = by_hand(encoder, queries, table, asked, searched, bits)
-        assert result.cells[f"{asked}->{searched}"].metrics[MAP] == pytest.approx(wanted, abs=1e-9)
+        assert result.tasks[f"{asked}->{searched}"].metrics[MAP] == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("bits", LENGTHS)
@@ -83,9 +87,12 @@ def test_codes_made_from_one_modality_alone_are_cut_too(
     assert {codes.shape for codes in retriever.database.codes.values()} == {(len(table), bits // 8)}
     result = evaluate(encoder, queries, retriever, tasks=["image->text"])
     found, width = queries.labels.any(axis=1), bits // 8
-    query_codes, codes = encoder.encode_table(queries.only("image"))["code"], encoder.encode_table(table.only("text"))["code"]
+    query_codes, codes = (
+        encoder.encode_table(queries.only("image"))["code"],
+        encoder.encode_table(table.only("text"))["code"],
+    )
     wanted = mean_average_precision(query_codes[found, :width], codes[:, :width], queries.labels[found], table.labels)
-    assert result.cells["image->text"].metrics[MAP] == pytest.approx(wanted, abs=1e-9)
+    assert result.tasks["image->text"].metrics[MAP] == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("ways", ["readback", "search"])
@@ -94,16 +101,26 @@ def test_collections_of_different_lengths(
 ) -> None:
     short = stored(milvus, f"short_{ways}", encoder, table, ["image_code"], 8)
     long = stored(milvus, f"long_{ways}", encoder, table, ["text_code"], 16)
-    retrievers = [ExactRetriever.read_back(index) if ways == "readback" else SearchRetriever(index) for index in (short, long)]
+    retrievers = [
+        ExactRetriever.read_back(index) if ways == "readback" else SearchRetriever(index) for index in (short, long)
+    ]
     result = evaluate(encoder, queries, retrievers)
-    assert result.cells["text->image"].metrics[MAP] == pytest.approx(by_hand(encoder, queries, table, "text", "image", 8), abs=1e-9)
-    assert result.cells["image->text"].metrics[MAP] == pytest.approx(by_hand(encoder, queries, table, "image", "text", 16), abs=1e-9)
+    assert result.tasks["text->image"].metrics[MAP] == pytest.approx(
+        by_hand(encoder, queries, table, "text", "image", 8), abs=1e-9
+    )
+    assert result.tasks["image->text"].metrics[MAP] == pytest.approx(
+        by_hand(encoder, queries, table, "image", "text", 16), abs=1e-9
+    )
     said = result.measured_on
     assert (said["bits"], said["cut_from"], [place["bits"] for place in said["collections"]]) == ([8, 16], 64, [8, 16])
 
 
 def test_a_length_that_the_encoder_does_not_have(
-    milvus: Connection, encoder: HashEncoder, table: FeatureTable, queries: FeatureTable, make_bundle: Callable[..., Path]
+    milvus: Connection,
+    encoder: HashEncoder,
+    table: FeatureTable,
+    queries: FeatureTable,
+    make_bundle: Callable[..., Path],
 ) -> None:
     index = stored(milvus, "unknown_length", encoder, table, ["image_code", "text_code"], 16)
     plain = HashEncoder.load(make_bundle(bits=64, fused=False), threads=1)

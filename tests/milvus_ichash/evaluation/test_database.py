@@ -16,7 +16,9 @@ from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
 
-def database(labels: Sequence[Sequence[int]], names: tuple[str, ...] | None = None, *, all_classes: bool = True) -> Database:
+def database(
+    labels: Sequence[Sequence[int]], names: tuple[str, ...] | None = None, *, all_classes: bool = True
+) -> Database:
     multi_hot = np.array(labels, np.uint8)
     n = len(multi_hot)
     return Database(np.arange(n), multi_hot, names, np.ones((n, 1), bool), ("image",), {}, all_classes)
@@ -32,9 +34,13 @@ def test_lists_of_class_indices_become_vectors() -> None:
 
 
 def test_classes_are_matched_by_name() -> None:
-    aligned, unknown = align_labels(np.array([[1, 0, 1]], np.uint8), ("c", "b", "a"), database([[1, 0, 0]], ("a", "b", "c")))
+    aligned, unknown = align_labels(
+        np.array([[1, 0, 1]], np.uint8), ("c", "b", "a"), database([[1, 0, 0]], ("a", "b", "c"))
+    )
     assert aligned.tolist() == [[1, 0, 1]] and unknown == []
-    aligned, unknown = align_labels(np.array([[1, 1, 0]], np.uint8), ("x", "b", "y"), database([[1, 0, 0]], ("a", "b", "c")))
+    aligned, unknown = align_labels(
+        np.array([[1, 1, 0]], np.uint8), ("x", "b", "y"), database([[1, 0, 0]], ("a", "b", "c"))
+    )
     assert aligned.tolist() == [[0, 1, 0]] and unknown == ["x"], "a class that no query has ('y') is of no interest"
     with pytest.raises(InputError, match="no class in common: the queries have x, the database a, b, c"):
         align_labels(np.array([[1, 0, 0]], np.uint8), ("x", "b", "y"), database([[1, 0, 0]], ("a", "b", "c")))
@@ -84,13 +90,15 @@ def test_fused_codes_of_one_modality_alone(make_bundle: Callable[..., Path], tmp
     there = table.present[:, 1]
     assert 0 < there.sum() < 30
     expected = np.zeros((30, 2), np.uint8)
-    expected[there] = encoder.encode(present=np.array([[False, True]] * int(there.sum())), **{m: x[there] for m, x in features.items()})[
-        "code"
-    ]
+    expected[there] = encoder.encode(
+        present=np.array([[False, True]] * int(there.sum())), **{m: x[there] for m, x in features.items()}
+    )["code"]
     assert np.array_equal(found.codes[alone_code("code", "text")], expected[order])
     assert np.array_equal(found.codes["code"], encode_database(encoder, source).codes["code"])
     cross = HashEncoder.load(make_bundle(fused=False))
-    assert list(encode_database(cross, source, ["text"]).codes) == ["image_code", "text_code"], "those are of one modality as they are"
+    assert list(encode_database(cross, source, ["text"]).codes) == ["image_code", "text_code"], (
+        "those are of one modality as they are"
+    )
 
 
 def test_a_cut_database_has_the_first_bits_of_its_codes(make_bundle: Callable[..., Path], tmp_path: Path) -> None:

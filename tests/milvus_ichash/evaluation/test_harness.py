@@ -15,8 +15,8 @@ from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import Settings, evaluate
-from milvus_ichash.evaluation.retrievers import ExactRetriever
+from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
+from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io import open_source
@@ -28,27 +28,35 @@ MakeBundle = Callable[..., Path]
 def retriever_of(encoder: HashEncoder, table: FeatureTable, names: tuple[str, ...] | None = None) -> ExactRetriever:
     table = table.take(np.argsort(table.ids))
     codes = encoder.encode_table(table)
-    return ExactRetriever(Database(table.ids, table.labels, names, table.present, table.modalities, codes), encoder.manifest.fingerprint)
+    return ExactRetriever(
+        Database(table.ids, table.labels, names, table.present, table.modalities, codes), encoder.manifest.fingerprint
+    )
 
 
 @pytest.mark.parametrize("part", ["observed", "all", "complete"])
 def test_cross_modal_figures_pair_by_pair(make_bundle: MakeBundle, part: str) -> None:
     encoder = HashEncoder.load(make_bundle(fused=False))
     table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
-    result = evaluate(encoder, queries, retriever_of(encoder, table), settings=Settings(part=part))
+    result = evaluate(encoder, queries, retriever_of(encoder, table), settings=EvaluationSettings(part=part))
     stored = encoder.encode_table(table)
     for source, target in (("image", "text"), ("text", "image")):
         asked = queries.only(source)
-        takes_part = {"observed": table.present[:, int(target == "text")], "all": np.ones(60, bool), "complete": table.present.all(axis=1)}[
-            part
-        ]
+        takes_part = {
+            "observed": table.present[:, int(target == "text")],
+            "all": np.ones(60, bool),
+            "complete": table.present.all(axis=1),
+        }[part]
         codes = encoder.encode_table(asked)[f"{source}_code"]
         values = []
         for code, labels in zip(codes, asked.labels, strict=True):
             relevant = (table.labels[takes_part] @ labels > 0).tolist()
             if any(relevant):
-                values.append(oracle.expected_ap([oracle.hamming(code, c) for c in stored[f"{target}_code"][takes_part]], relevant))
-        cell = result.cells[f"{source}->{target}"]
+                values.append(
+                    oracle.expected_ap(
+                        [oracle.hamming(code, c) for c in stored[f"{target}_code"][takes_part]], relevant
+                    )
+                )
+        cell = result.tasks[f"{source}->{target}"]
         assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
         assert (cell.queries, cell.rows) == (len(values), takes_part.sum())
         assert cell.without_modality == 15 - len(asked) > 0
@@ -61,8 +69,8 @@ def test_one_space_figures_pair_by_pair(make_bundle: MakeBundle, tmp_path: Path,
     encoder = HashEncoder.load(make_bundle())
     table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
     retriever = ExactRetriever.encode(encoder, open_source(write_npz(tmp_path / "items.npz", table)), ["text", "image"])
-    result = evaluate(encoder, queries, retriever, settings=Settings(part=part))
-    assert list(result.cells) == ["both", "image", "text", "image->text", "text->image"]
+    result = evaluate(encoder, queries, retriever, settings=EvaluationSettings(part=part))
+    assert list(result.tasks) == ["both", "image", "text", "image->text", "text->image"]
     for source, target in (("image", "text"), ("text", "image")):
         rows = table.take(table.present.all(axis=1)) if part == "complete" else table.only(target)
         stored, asked = encoder.encode_table(rows.only(target))["code"], queries.only(source)
@@ -71,24 +79,33 @@ def test_one_space_figures_pair_by_pair(make_bundle: MakeBundle, tmp_path: Path,
             relevant = (rows.labels @ labels > 0).tolist()
             if any(relevant):
                 values.append(oracle.expected_ap([oracle.hamming(code, c) for c in stored], relevant))
-        cell = result.cells[f"{source}->{target}"]
+        cell = result.tasks[f"{source}->{target}"]
         assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
         assert (cell.queries, cell.rows) == (len(values), len(rows))
-    usual = evaluate(encoder, queries, ExactRetriever.encode(encoder, open_source(tmp_path / "items.npz")), settings=Settings(part=part))
-    assert {name: usual.cells[name] for name in usual.cells} == {name: result.cells[name] for name in ("both", "image", "text")}
+    usual = evaluate(
+        encoder,
+        queries,
+        ExactRetriever.encode(encoder, open_source(tmp_path / "items.npz")),
+        settings=EvaluationSettings(part=part),
+    )
+    assert {name: usual.tasks[name] for name in usual.tasks} == {
+        name: result.tasks[name] for name in ("both", "image", "text")
+    }
 
 
 def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
     """Every metric of stable ties, from lists sorted by (distance, id)."""
     encoder = HashEncoder.load(make_bundle(bits=8))
     table, queries = items(80, gaps=0.3), items(12, seed=1, gaps=0)
-    settings = Settings(ties="stable", at_k=(5,))
-    cell = evaluate(encoder, queries, retriever_of(encoder, table), tasks=["text"], settings=settings).cells["text"]
+    settings = EvaluationSettings(ties="stable", at_k=(5,))
+    cell = evaluate(encoder, queries, retriever_of(encoder, table), tasks=["text"], settings=settings).tasks["text"]
     stored, asked = encoder.encode_table(table)["code"], queries.only("text")
     values: dict[str, list[float]] = {name: [] for name in cell.metrics}
     near_nothing = 0
     for code, labels in zip(encoder.encode_table(asked)["code"], asked.labels, strict=True):
-        ranked = sorted((oracle.hamming(code, c), table.ids[i], int(table.labels[i] @ labels)) for i, c in enumerate(stored))
+        ranked = sorted(
+            (oracle.hamming(code, c), table.ids[i], int(table.labels[i] @ labels)) for i, c in enumerate(stored)
+        )
         shared = [s for _, _, s in ranked]
         relevant, near = [s > 0 for s in shared], [s > 0 for d, _, s in ranked if d <= 2]
         if any(relevant):
@@ -108,10 +125,14 @@ def test_labels_that_are_not_known(make_bundle: MakeBundle) -> None:
     table, queries = items(50), items(10, seed=1, gaps=0)
     queries.labels[:, 0] = 1
     labelled = np.arange(10) >= 3
-    result = evaluate(encoder, replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled), retriever_of(encoder, table))
-    cell = result.cells["both"]
+    result = evaluate(
+        encoder,
+        replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled),
+        retriever_of(encoder, table),
+    )
+    cell = result.tasks["both"]
     assert (cell.queries, cell.unlabelled, cell.without_relevant) == (7, 3, 0)
-    known = evaluate(encoder, queries.take(labelled), retriever_of(encoder, table)).cells["both"]
+    known = evaluate(encoder, queries.take(labelled), retriever_of(encoder, table)).tasks["both"]
     assert cell.metrics == known.metrics
     assert any("both: 7 queries, left out: 3 that have no labels" in note for note in result.notes)
 
@@ -128,15 +149,18 @@ def test_rows_without_labels_are_relevant_to_nothing(make_bundle: MakeBundle) ->
 def test_modalities_hidden_from_the_queries(make_bundle: MakeBundle) -> None:
     encoder = HashEncoder.load(make_bundle())
     retriever, queries = retriever_of(encoder, items(60)), items(20, seed=1, gaps=0)
-    settings = Settings(query_pdr=0.5, seed=4)
+    settings = EvaluationSettings(query_pdr=0.5, seed=4)
     result = evaluate(encoder, queries, retriever, settings=settings)
-    assert list(result.cells) == ["observed"]
+    assert list(result.tasks) == ["observed"]
     hidden = queries.hide(pdr_mask(queries.present, 0.5, 4))
     assert (~hidden.present.all(axis=1)).sum() == 10
-    by_hand = evaluate(encoder, hidden, retriever, tasks=["observed"]).cells["observed"]
-    assert result.cells["observed"] == by_hand
-    assert result.cells["observed"].metrics != evaluate(encoder, queries, retriever, tasks=["observed"]).cells["observed"].metrics
-    image = evaluate(encoder, queries, retriever, tasks=["image"], settings=settings).cells["image"]
+    by_hand = evaluate(encoder, hidden, retriever, tasks=["observed"]).tasks["observed"]
+    assert result.tasks["observed"] == by_hand
+    assert (
+        result.tasks["observed"].metrics
+        != evaluate(encoder, queries, retriever, tasks=["observed"]).tasks["observed"].metrics
+    )
+    image = evaluate(encoder, queries, retriever, tasks=["image"], settings=settings).tasks["image"]
     assert image.without_modality == 5
 
 
@@ -146,7 +170,7 @@ def test_classes_by_name_whatever_their_order(make_bundle: MakeBundle) -> None:
     plain = evaluate(encoder, queries, retriever_of(encoder, table))
     turned = replace(queries, labels=queries.labels[:, ::-1], label_names=("d", "c", "b", "a"))
     named = evaluate(encoder, turned, retriever_of(encoder, table, ("a", "b", "c", "d")))
-    assert named.cells == plain.cells
+    assert named.tasks == plain.tasks
     stranger = replace(turned, label_names=("d", "c", "b", "zebra"))
     assert any(
         "does not know, and that match nothing: zebra" in n
@@ -172,19 +196,26 @@ def test_what_cannot_be_measured(make_bundle: MakeBundle) -> None:
     with pytest.raises(InputError, match="no task 'image->sound'"):
         evaluate(encoder, queries, retriever, tasks=["image->sound"])
     with pytest.raises(InputError, match="ranks count from 1"):
-        Settings(at_k=(10, 0))
+        EvaluationSettings(at_k=(10, 0))
     with pytest.raises(InputError, match="PDR of 1"):
-        evaluate(encoder, queries, retriever, settings=Settings(query_pdr=1.0))
+        evaluate(encoder, queries, retriever, settings=EvaluationSettings(query_pdr=1.0))
     lonely = replace(queries, labels=np.zeros_like(queries.labels))
-    with pytest.raises(InputError, match=r"no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find"):
+    with pytest.raises(
+        InputError,
+        match=r"no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find",
+    ):
         evaluate(encoder, lonely, retriever)
 
 
 def test_a_task_without_queries_stays_empty_beside_others(make_bundle: MakeBundle) -> None:
     encoder = HashEncoder.load(make_bundle())
     result = evaluate(encoder, items(10, seed=1, dims={"image": 12}), retriever_of(encoder, items(60)))
-    assert result.cells["image"].queries > 0
-    assert result.cells["text"].queries == 0 and result.cells["text"].metrics == {} and result.cells["text"].without_modality == 10
+    assert result.tasks["image"].queries > 0
+    assert (
+        result.tasks["text"].queries == 0
+        and result.tasks["text"].metrics == {}
+        and result.tasks["text"].without_modality == 10
+    )
 
 
 def test_progress_is_told_of_every_query(make_bundle: MakeBundle) -> None:
@@ -201,7 +232,7 @@ def test_progress_is_told_of_every_query(make_bundle: MakeBundle) -> None:
         yield advance
 
     result = evaluate(encoder, items(700, seed=1), retriever_of(encoder, items(60)), progress=progress)
-    assert told == {name: [cell.queries, cell.queries] for name, cell in result.cells.items()}
+    assert told == {name: [cell.queries, cell.queries] for name, cell in result.tasks.items()}
 
 
 def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
@@ -210,8 +241,8 @@ def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
     result.save(tmp_path / "result.json")
     read = json.loads((tmp_path / "result.json").read_text("utf-8"))
     assert read["measured_on"]["bundle"] == encoder.manifest.fingerprint
-    assert read["cells"]["both"]["metrics"] == result.cells["both"].metrics
-    assert read["cells"]["both"]["precision_at_recall"]["100"] == result.cells["both"].precision_at_recall[100]
+    assert read["cells"]["both"]["metrics"] == result.tasks["both"].metrics
+    assert read["cells"]["both"]["precision_at_recall"]["100"] == result.tasks["both"].precision_at_recall[100]
     assert read["notes"] == list(result.notes)
     with pytest.raises(InputError, match="cannot be written"):
         result.save(tmp_path / "nowhere" / "result.json")
@@ -228,7 +259,9 @@ def split_by_code(encoder: HashEncoder, table: FeatureTable) -> list[ExactRetrie
     whole = retriever_of(encoder, table)
     return [
         ExactRetriever(
-            replace(whole.database, codes={name: codes}), whole.fingerprint, about={"collection": f"items_{name.removesuffix('_code')}"}
+            replace(whole.database, codes={name: codes}),
+            whole.fingerprint,
+            about={"collection": f"items_{name.removesuffix('_code')}"},
         )
         for name, codes in whole.database.codes.items()
     ]
@@ -239,10 +272,10 @@ def test_each_task_is_measured_where_its_code_is(make_bundle: MakeBundle) -> Non
     table, queries = items(60), items(12, seed=1, first_id=1000)
     together = evaluate(encoder, queries, retriever_of(encoder, table))
     apart = evaluate(encoder, queries, split_by_code(encoder, table))
-    assert apart.cells.keys() == {"image->text", "text->image"}
-    for name, cell in apart.cells.items():
-        assert replace(cell, searched=None) == together.cells[name]
-    assert [cell.searched for cell in apart.cells.values()] == ["items_text", "items_image"]
+    assert apart.tasks.keys() == {"image->text", "text->image"}
+    for name, cell in apart.tasks.items():
+        assert replace(cell, searched=None) == together.tasks[name]
+    assert [cell.searched for cell in apart.tasks.values()] == ["items_text", "items_image"]
     said = {place["collection"]: place for place in apart.measured_on["collections"]}
     assert said["items_text"]["codes"] == ["text_code"] and said["items_text"]["tasks"] == ["image->text"]
     assert said["items_image"]["rows"] == 60 and said["items_image"]["via"] == apart.measured_on["via"] == "exact"
@@ -256,4 +289,4 @@ def test_a_code_that_is_stored_twice_or_nowhere(make_bundle: MakeBundle) -> None
         evaluate(encoder, queries, [image, image, text])
     with pytest.raises(InputError, match="task 'image->text' needs 'text_code', and only image_code is stored"):
         evaluate(encoder, queries, [image], tasks=["image->text"])
-    assert list(evaluate(encoder, queries, [text]).cells) == ["image->text"]
+    assert list(evaluate(encoder, queries, [text]).tasks) == ["image->text"]

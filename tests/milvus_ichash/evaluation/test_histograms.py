@@ -60,7 +60,9 @@ def test_arrays_in_any_memory_order_and_label_type() -> None:
     q, b = rng.integers(0, 256, (4, 4), dtype=np.uint8), rng.integers(0, 256, (9, 4), dtype=np.uint8)
     lq, lb = ((rng.random((n, 6)) < 0.5).astype(np.uint8) for n in (4, 9))
     expected = joint_histograms(q, b, lq, lb)
-    assert np.array_equal(joint_histograms(np.asfortranarray(q), np.asfortranarray(b), lq.astype(bool), lb.astype(np.float32)), expected)
+    assert np.array_equal(
+        joint_histograms(np.asfortranarray(q), np.asfortranarray(b), lq.astype(bool), lb.astype(np.float32)), expected
+    )
 
 
 def test_shared_labels_of_one_query() -> None:

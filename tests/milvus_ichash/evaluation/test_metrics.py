@@ -44,11 +44,15 @@ def unzip(pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
 
 @quick
 @given(rankings, st.none() | st.integers(1, 9), st.integers(0, 3))
-def test_average_precision_is_the_mean_over_every_order(pairs: list[tuple[int, int]], k: int | None, unseen: int) -> None:
+def test_average_precision_is_the_mean_over_every_order(
+    pairs: list[tuple[int, int]], k: int | None, unseen: int
+) -> None:
     # `unseen` relevant rows were not returned at all.
     total = int(relevant_of(pairs)[0]) + unseen
     exact = oracle.expected(lambda order: oracle.ap([s > 0 for s in order], total, k), *unzip(pairs))
-    assert metrics.average_precision(groups_of(pairs), np.array([total]), k)[0] == pytest.approx(float(exact), abs=1e-13)
+    assert metrics.average_precision(groups_of(pairs), np.array([total]), k)[0] == pytest.approx(
+        float(exact), abs=1e-13
+    )
 
 
 @quick
@@ -90,12 +94,18 @@ def test_without_ties_it_is_the_ordinary_metric(pairs: list[tuple[int, int]]) ->
     relevant = [s > 0 for s in shared]
     groups = Groups.from_order(shared[None, :])
     total = np.array([sum(relevant)])
-    assert metrics.average_precision(groups, total)[0] == pytest.approx(float(oracle.ap(relevant, int(total[0]))), abs=1e-12)
-    assert metrics.average_precision(groups, total, 10)[0] == pytest.approx(float(oracle.ap(relevant, int(total[0]), 10)), abs=1e-12)
+    assert metrics.average_precision(groups, total)[0] == pytest.approx(
+        float(oracle.ap(relevant, int(total[0]))), abs=1e-12
+    )
+    assert metrics.average_precision(groups, total, 10)[0] == pytest.approx(
+        float(oracle.ap(relevant, int(total[0]), 10)), abs=1e-12
+    )
     by_hits = metrics.average_precision(groups, total, 10, "hits")[0]
     assert by_hits == pytest.approx(float(oracle.ap(relevant, 0, 10, by_hits=True)), abs=1e-12)
     everything = np.bincount(shared, minlength=LEVELS)[None, :]
-    assert metrics.ndcg_at(groups, everything, 10)[0] == pytest.approx(oracle.ndcg(shared.tolist(), shared.tolist(), 10), abs=1e-12)
+    assert metrics.ndcg_at(groups, everything, 10)[0] == pytest.approx(
+        oracle.ndcg(shared.tolist(), shared.tolist(), 10), abs=1e-12
+    )
 
 
 @quick
@@ -154,7 +164,9 @@ def test_harmonic_differences_keep_their_digits(a: int, more: int) -> None:
         # Telescoped from pieces that are checked exactly by the other branch.
         middle = a + more // 2
         parts = metrics.harmonic_difference(np.array([a, middle]), np.array([middle, a + more]))
-        assert metrics.harmonic_difference(np.array([a]), np.array([a + more]))[0] == pytest.approx(parts.sum(), rel=1e-13)
+        assert metrics.harmonic_difference(np.array([a]), np.array([a + more]))[0] == pytest.approx(
+            parts.sum(), rel=1e-13
+        )
         return
     assert metrics.harmonic_difference(np.array([a]), np.array([a + more]))[0] == pytest.approx(float(exact), rel=1e-13)
 

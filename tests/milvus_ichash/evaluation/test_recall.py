@@ -10,7 +10,7 @@ from support import ranking_oracle as oracle
 
 from milvus_ichash.evaluation.histograms import LabelSets
 from milvus_ichash.evaluation.recall import kth_distance, recall_at
-from milvus_ichash.evaluation.retrievers import counted
+from milvus_ichash.evaluation.retriever import counted
 from milvus_ichash.evaluation.scores import score
 
 DISTANCES = st.lists(st.integers(0, 8), min_size=1, max_size=12)
@@ -43,7 +43,9 @@ def test_recall_counts_rows_that_are_as_near_as_the_kth(data: st.DataObject, eve
 def test_ties_at_the_last_distance_are_no_misses() -> None:
     everything = [1, 3, 3, 3, 3]
     assert recall_at(2, [np.array([1, 3])], reach_of(everything, 2), 5)[0] == 1
-    assert recall_at(2, [np.array([3, 3])], reach_of(everything, 2), 5)[0] == 1, "as near as the second, and two of them"
+    assert recall_at(2, [np.array([3, 3])], reach_of(everything, 2), 5)[0] == 1, (
+        "as near as the second, and two of them"
+    )
     assert recall_at(2, [np.array([1])], reach_of(everything, 2), 5)[0] == 0.5
 
 

@@ -11,18 +11,27 @@ import pytest
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation import report
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
-from milvus_ichash.evaluation.result import Cell, EvaluationResult
+from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
 
 
-def cell(task: str, queries: int = 3) -> Cell:
+def cell(task: str, queries: int = 3) -> TaskResult:
     curve = {level: 1 - level / 200 for level in RECALL_LEVELS} if queries else {}
     figures = {"mAP@all": 0.75, "random": 0.25} if queries else {}
-    return Cell(task, ("image",), "code", 10, queries, 1, 0, 2, figures, curve, 0.25 if queries else None, 0.0, 0.0, 0)
+    return TaskResult(
+        task, ("image",), "code", 10, queries, 1, 0, 2, figures, curve, 0.25 if queries else None, 0.0, 0.0, 0
+    )
 
 
 @pytest.fixture
 def result() -> EvaluationResult:
-    measured_on = {"method": "linear", "bits": 16, "collection": "items", "rows": 10, "via": "search", "ties": "expected"}
+    measured_on = {
+        "method": "linear",
+        "bits": 16,
+        "collection": "items",
+        "rows": 10,
+        "via": "search",
+        "ties": "expected",
+    }
     cells = {name: cell(name) for name in ("image->text", "text->image")}
     return EvaluationResult({**cells, "empty": cell("empty", 0)}, measured_on, ())
 

@@ -13,13 +13,13 @@ from support.ranking_oracle import hamming
 
 from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import Settings, evaluate
+from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
 from milvus_ichash.evaluation.metrics import mean_average_precision
+from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retrievers import ExactRetriever, Retriever
-from milvus_ichash.evaluation.searching import SearchRetriever
+from milvus_ichash.evaluation.retriever import ExactRetriever, Retriever
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import load_settings
 
@@ -36,30 +36,41 @@ def in_memory(encoder: HashEncoder, table: FeatureTable) -> ExactRetriever:
     order = np.argsort(table.ids)
     table = table.take(order)
     codes = encoder.encode_table(table)
-    return ExactRetriever(Database(table.ids, table.labels, None, table.present, table.modalities, codes), encoder.manifest.fingerprint)
+    return ExactRetriever(
+        Database(table.ids, table.labels, None, table.present, table.modalities, codes), encoder.manifest.fingerprint
+    )
 
 
 def same(a: EvaluationResult, b: EvaluationResult) -> None:
     """Every figure of every task, to 1e-9."""
-    assert a.cells.keys() == b.cells.keys()
-    for one, other in zip(a.cells.values(), b.cells.values(), strict=True):
+    assert a.tasks.keys() == b.tasks.keys()
+    for one, other in zip(a.tasks.values(), b.tasks.values(), strict=True):
         assert one.metrics == pytest.approx(other.metrics, abs=1e-9)
         assert one.precision_at_recall == pytest.approx(other.precision_at_recall, abs=1e-9)
-        bare = [replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None) for cell in (one, other)]
+        bare = [
+            replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None)
+            for cell in (one, other)
+        ]
         assert bare[0] == bare[1]
 
 
 @pytest.mark.parametrize(("fused", "words"), [(True, True), (False, False)])
-def test_memory_readback_and_search_agree(make_bundle: MakeBundle, milvus: Connection, fused: bool, words: bool) -> None:
+def test_memory_readback_and_search_agree(
+    make_bundle: MakeBundle, milvus: Connection, fused: bool, words: bool
+) -> None:
     encoder = HashEncoder.load(make_bundle(fused=fused, bits=24))
     table, queries = items(300, words=words), items(12, seed=1, first_id=1000, words=words)
     index = ingest(milvus, f"agree_{fused}_{words}", encoder, table)
     retrievers: list[Retriever] = [in_memory(encoder, table), ExactRetriever.read_back(index), SearchRetriever(index)]
-    for settings in (Settings(), Settings(ties="stable", part="all"), Settings(part="complete", at_k=(1, 7, 1000), normalisation="hits")):
+    for settings in (
+        EvaluationSettings(),
+        EvaluationSettings(ties="stable", part="all"),
+        EvaluationSettings(part="complete", at_k=(1, 7, 1000), normalisation="hits"),
+    ):
         exact, readback, search = (evaluate(encoder, queries, retriever, settings=settings) for retriever in retrievers)
         same(exact, readback)
         same(exact, search)
-        assert not any(cell.rows_missing for cell in search.cells.values())
+        assert not any(cell.rows_missing for cell in search.tasks.values())
     assert [retriever.via for retriever in retrievers] == ["exact", "readback", "search"]
 
 
@@ -71,7 +82,9 @@ def test_rankings_are_by_distance_then_id(make_bundle: MakeBundle, milvus: Conne
     stored = encoder.encode_table(table)["text_code"]
     for retriever in (in_memory(encoder, table), SearchRetriever(index)):
         for code, (rows, distances) in zip(asked, retriever.rankings("text_code", asked, ("text",)), strict=True):
-            expected = sorted((hamming(code, stored[i]), table.ids[i]) for i in range(len(table)) if table.present[i, 1])
+            expected = sorted(
+                (hamming(code, stored[i]), table.ids[i]) for i in range(len(table)) if table.present[i, 1]
+            )
             assert list(zip(distances.tolist(), retriever.database.ids[rows], strict=True)) == expected
 
 
@@ -80,7 +93,7 @@ def test_collections_beyond_the_limit_of_one_search(make_bundle: MakeBundle, mil
     table, queries = items(16_500, gaps=0), items(2, seed=1, first_id=-3)
     index = ingest(milvus, "large", encoder, table)
     exact = evaluate(encoder, queries, in_memory(encoder, table), tasks=["image"])
-    assert exact.cells["image"].rows == 16_500
+    assert exact.tasks["image"].rows == 16_500
     same(exact, evaluate(encoder, queries, SearchRetriever(index), tasks=["image"]))
     same(exact, evaluate(encoder, queries, ExactRetriever.read_back(index), tasks=["image"]))
 
@@ -89,9 +102,13 @@ def test_rows_that_one_search_does_not_return_count_as_misses(make_bundle: MakeB
     encoder = HashEncoder.load(make_bundle())
     table, queries = items(300, gaps=0), items(20, seed=1, gaps=0, first_id=1000)
     index = ingest(milvus, "cut", encoder, table)
-    whole = evaluate(encoder, queries, SearchRetriever(index), tasks=["both"], settings=Settings(at_k=(10,))).cells["both"]
-    cut = evaluate(encoder, queries, SearchRetriever(index, top_k=40), tasks=["both"], settings=Settings(at_k=(10,)))
-    cell = cut.cells["both"]
+    whole = evaluate(
+        encoder, queries, SearchRetriever(index), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+    ).tasks["both"]
+    cut = evaluate(
+        encoder, queries, SearchRetriever(index, top_k=40), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+    )
+    cell = cut.tasks["both"]
     assert cell.rows == 300 and cell.rows_missing == 260 and 0 < cell.relevant_missing < 260
     assert cell.metrics["mAP@all"] < whole.metrics["mAP@all"]
     assert cell.precision_at_recall[100] == 0 < whole.precision_at_recall[100]
@@ -106,7 +123,10 @@ def test_one_search_for_more_rows_than_there_are_is_complete(make_bundle: MakeBu
     encoder = HashEncoder.load(make_bundle(fused=False))
     table, queries = items(100, gaps=0.5), items(8, seed=1, first_id=1000)
     index = ingest(milvus, "short", encoder, table)
-    same(evaluate(encoder, queries, in_memory(encoder, table)), evaluate(encoder, queries, SearchRetriever(index, top_k=500)))
+    same(
+        evaluate(encoder, queries, in_memory(encoder, table)),
+        evaluate(encoder, queries, SearchRetriever(index, top_k=500)),
+    )
 
 
 def test_the_result_says_what_it_was_measured_on(make_bundle: MakeBundle, milvus: Connection) -> None:
@@ -147,11 +167,14 @@ def test_exact_figures_are_those_of_the_metric(make_bundle: MakeBundle) -> None:
     """The harness adds nothing of its own: both tasks against the function that training uses."""
     encoder = HashEncoder.load(make_bundle(fused=False))
     table, queries = items(150), items(40, seed=1)
-    found = evaluate(encoder, queries, in_memory(encoder, table)).cells
+    found = evaluate(encoder, queries, in_memory(encoder, table)).tasks
     stored = encoder.encode_table(table)
     for source, target, column in (("image", "text", 1), ("text", "image", 0)):
         asked, there = queries.only(source), table.present[:, column]
         value = mean_average_precision(
-            encoder.encode_table(asked)[f"{source}_code"], stored[f"{target}_code"][there], asked.labels, table.labels[there]
+            encoder.encode_table(asked)[f"{source}_code"],
+            stored[f"{target}_code"][there],
+            asked.labels,
+            table.labels[there],
         )
         assert found[f"{source}->{target}"].metrics["mAP@all"] == pytest.approx(value, abs=1e-12)

@@ -25,13 +25,26 @@ def result() -> SweepResult:
         point("BIN_IVF_FLAT", 1, 0.4, 0.5),
         point("BIN_IVF_FLAT", 8, 0.9, 0.7),
     )
-    on = {"method": "linear", "bits": 64, "collection": "items", "rows": 1000, "index_kind": "BIN_IVF_FLAT", "nlist": 32, "top_k": 100}
+    on = {
+        "method": "linear",
+        "bits": 64,
+        "collection": "items",
+        "rows": 1000,
+        "index_kind": "BIN_IVF_FLAT",
+        "nlist": 32,
+        "top_k": 100,
+    }
     return SweepResult(points, {**on, "nprobes": [1, 8]}, ())
 
 
 def test_the_table_has_a_row_per_way_to_search(result: SweepResult) -> None:
     rows = sweep_report.table(result)
-    assert [(row["search"], row["nprobe"]) for row in rows] == [(EXACT, None), (FLAT, None), ("BIN_IVF_FLAT", 1), ("BIN_IVF_FLAT", 8)]
+    assert [(row["search"], row["nprobe"]) for row in rows] == [
+        (EXACT, None),
+        (FLAT, None),
+        ("BIN_IVF_FLAT", 1),
+        ("BIN_IVF_FLAT", 8),
+    ]
     assert rows[2] == {
         "task": "image->text",
         "search": "BIN_IVF_FLAT",

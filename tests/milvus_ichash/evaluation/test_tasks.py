@@ -42,12 +42,19 @@ def test_cross_modal_codes_are_asked_from_one_to_the_other(make_bundle: MakeBund
     assert names(manifest, ["text_code"]) == ["image->text"], "a collection may hold some of the codes"
     assert names(manifest, ["image_code", "text_code"], ["text->text"]) == ["text->text"]
     task = available_tasks(manifest)["image->text"]
-    assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), "image_code", "text_code", "text")
+    assert (task.asked, task.query_code, task.stored_code, task.target) == (
+        ("image",),
+        "image_code",
+        "text_code",
+        "text",
+    )
 
 
 def test_tasks_that_cannot_be(make_bundle: MakeBundle) -> None:
     manifest = read_manifest(make_bundle(fused=False))
-    with pytest.raises(InputError, match="no task 'both' for this bundle; there are: image->text, text->image, image->image"):
+    with pytest.raises(
+        InputError, match="no task 'both' for this bundle; there are: image->text, text->image, image->image"
+    ):
         names(manifest, ["image_code", "text_code"], ["both"])
     with pytest.raises(InputError, match="needs 'text_code', and only image_code is stored"):
         names(manifest, ["image_code"], ["image->text"])
@@ -63,7 +70,9 @@ def test_queries_keep_only_what_is_asked_with(make_bundle: MakeBundle) -> None:
     only = tasks["image"].queries(table)
     assert np.array_equal(only.ids, table.ids[image]) and only.present.tolist() == [[True, False]] * int(image.sum())
     assert tasks["observed"].queries(table) is table
-    assert len(tasks["text"].queries(items(5, dims={"image": 12}))) == 0, "a file without the modality has no such queries"
+    assert len(tasks["text"].queries(items(5, dims={"image": 12}))) == 0, (
+        "a file without the modality has no such queries"
+    )
 
 
 def test_rows_that_take_part(make_bundle: MakeBundle) -> None:
@@ -85,8 +94,15 @@ def test_a_fused_code_may_be_searched_for_what_one_modality_alone_makes(make_bun
     assert names(manifest, stored, masked=True) == ["observed"]
     task = available_tasks(manifest)["image->text"]
     assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), "code", stored[1], "text")
-    assert [task.rows(part, ("image", "text")) for part in ("observed", "all", "complete")] == [("text",), ("text",), ("image", "text")]
-    with pytest.raises(InputError, match=r"'text->image' searches codes made from image alone, which no collection holds: .*--via exact"):
+    assert [task.rows(part, ("image", "text")) for part in ("observed", "all", "complete")] == [
+        ("text",),
+        ("text",),
+        ("image", "text"),
+    ]
+    with pytest.raises(
+        InputError,
+        match=r"'text->image' searches codes made from image alone, which no collection holds: .*--via exact",
+    ):
         names(manifest, stored, ["text->image"])
 
 

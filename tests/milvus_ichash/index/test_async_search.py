@@ -8,9 +8,9 @@ import pytest
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.ranking import Hits
+from milvus_ichash.index.rankings import Hits
 
 
 def test_searches_under_way_at_once_find_what_one_after_the_other_finds(
@@ -19,12 +19,17 @@ def test_searches_under_way_at_once_find_what_one_after_the_other_finds(
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (300, 2), np.uint8)
     index = HashIndex.create(connection, name(), fused)
-    index.upsert([f"i{n}" for n in range(300)], {"code": codes}, np.ones((300, 2), bool), payload={"n": list(range(300))})
+    index.upsert(
+        [f"i{n}" for n in range(300)], {"code": codes}, np.ones((300, 2), bool), payload={"n": list(range(300))}
+    )
 
     async def all_of_them() -> list[Hits]:
         try:
             return await asyncio.gather(
-                *(index.search_async(codes[q : q + 2], top_k=20, radius=5, output_fields=["n"]) for q in range(0, 20, 2))
+                *(
+                    index.search_async(codes[q : q + 2], top_k=20, radius=5, output_fields=["n"])
+                    for q in range(0, 20, 2)
+                )
             )
         finally:
             await connection.close_async()

@@ -15,15 +15,15 @@ import pytest
 from support.broken_source import BreaksOff
 
 from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
-from milvus_ichash.index import bulk_files
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.ingest import IngestOptions, IngestReport, ingest
-from milvus_ichash.index.schema import Description
-from milvus_ichash.index.search import feature_queries, find
-from milvus_ichash.index.to_parquet import to_parquet
+from milvus_ichash.ingestion import bulk_files
+from milvus_ichash.ingestion.into_files import to_parquet
+from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, ingest
 from milvus_ichash.io import open_source
-from milvus_ichash.io.source import FeatureSource
+from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.queries import feature_queries, find
 from milvus_ichash.runtime.encoder import HashEncoder
 
 N = 100
@@ -33,7 +33,9 @@ BY_TEN = IngestOptions(batch_size=10)
 
 @pytest.fixture(scope="module")
 def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
-    return HashEncoder.load(make_bundle(modalities={"image": 6, "text": 4}, bits=64, nested=LENGTHS), device="cpu", threads=1)
+    return HashEncoder.load(
+        make_bundle(modalities={"image": 6, "text": 4}, bits=64, nested=LENGTHS), device="cpu", threads=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,12 @@ def test_the_description_says_what_is_cut(encoder: HashEncoder) -> None:
 
 @pytest.mark.parametrize("bits", LENGTHS)
 def test_a_cut_collection_ranks_by_the_cut_codes(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, bits: int, name: Callable[[], str]
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    whole_codes: np.ndarray,
+    bits: int,
+    name: Callable[[], str],
 ) -> None:
     collection = name()
     ingest(source, encoder, connection, collection, replace(BY_TEN, bits=bits))
@@ -102,7 +109,9 @@ def test_a_cut_collection_ranks_by_the_cut_codes(
     wanted = [ranked(query, whole_codes, bits) for query in whole_codes[:5]]
     for queries in (whole_codes[:5], whole_codes[:5, : bits // 8]):
         hits = index.search(queries, top_k=N)
-        assert [list(zip(d, i, strict=True)) for d, i in zip(hits.distances.tolist(), hits.ids.tolist(), strict=True)] == wanted
+        assert [
+            list(zip(d, i, strict=True)) for d, i in zip(hits.distances.tolist(), hits.ids.tolist(), strict=True)
+        ] == wanted
         for ranking in (index.rank_all(queries), index.rank_first(queries, top_k=N)):
             assert [list(zip(d.tolist(), i.tolist(), strict=True)) for i, d in ranking] == wanted
         asynchronous = asyncio.run(search_async(index, queries))
@@ -129,14 +138,21 @@ def test_python_makes_one_and_fills_it(
     index.upsert(ids[:50], {"code": whole_codes[:50]}, present[:50])
     index.upsert(ids[50:], {"code": whole_codes[50:, :4]}, present[50:])
     assert stored(index) == first(whole_codes, 32)
-    for wrong in (whole_codes[:1, :1], np.zeros((1, 9), np.uint8), np.zeros((1, 8), np.float32), np.zeros((1, 64), np.uint8)):
+    for wrong in (
+        whole_codes[:1, :1],
+        np.zeros((1, 9), np.uint8),
+        np.zeros((1, 8), np.float32),
+        np.zeros((1, 64), np.uint8),
+    ):
         with pytest.raises(InputError, match=r"takes packed bits, uint8 \(n, 4\)"):
             index.upsert(["x"], {"code": wrong}, present[:1])
         with pytest.raises(InputError, match=r"takes packed bits, uint8 \(n, 4\)"):
             index.search(wrong)
     with pytest.raises(InputError, match="cut to 8, 32 of 64 bits"):
         HashIndex.create(connection, name(), encoder.manifest, bits=48)
-    with pytest.raises(MismatchError, match=r"codes cut to 32 bits, and this bundle's manifest says that they can have 64"):
+    with pytest.raises(
+        MismatchError, match=r"codes cut to 32 bits, and this bundle's manifest says that they can have 64"
+    ):
         index.check(plain.manifest)
     whole = HashIndex.create(connection, name(), encoder.manifest)
     whole.check(plain.manifest)
@@ -145,7 +161,11 @@ def test_python_makes_one_and_fills_it(
 
 
 def test_a_collection_that_is_there_keeps_its_length(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, name: Callable[[], str]
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    whole_codes: np.ndarray,
+    name: Callable[[], str],
 ) -> None:
     collection = name()
     ingest(source, encoder.cut(32), connection, collection)
@@ -177,11 +197,23 @@ def test_codes_that_are_not_nested_are_not_cut(
 
 @pytest.mark.parametrize("again", [None, 32])
 def test_an_ingest_that_broke_off_goes_on_at_its_length(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, whole_codes: np.ndarray, again: int | None, name: Callable[[], str]
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    whole_codes: np.ndarray,
+    again: int | None,
+    name: Callable[[], str],
 ) -> None:
     collection, report = name(), IngestReport()
     with pytest.raises(PartialIngestError):
-        ingest(BreaksOff(source, 40, InputError("torn")), encoder, connection, collection, replace(BY_TEN, bits=32), report=report)
+        ingest(
+            BreaksOff(source, 40, InputError("torn")),
+            encoder,
+            connection,
+            collection,
+            replace(BY_TEN, bits=32),
+            report=report,
+        )
     assert report.written == 40
     resumed = ingest(source, encoder, connection, collection, replace(BY_TEN, bits=again, resume=True))
     assert (resumed.skipped, resumed.written) == (40, N - 40)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.index import filters
-from milvus_ichash.index.client import Connection
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
 
 
@@ -40,7 +40,11 @@ def test_names_in_a_filter(expression: str, names: list[str]) -> None:
 
 
 # Every string that may be an id in Milvus Lite: see test_rows.
-IDS = st.text(st.characters(min_codepoint=32, exclude_characters="'\x7f", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
+IDS = st.text(
+    st.characters(min_codepoint=32, exclude_characters="'\x7f", exclude_categories=("Cs", "Cc")),
+    min_size=1,
+    max_size=20,
+)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ import pytest
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError, MismatchError
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.settings import MilvusSettings
 
@@ -69,7 +69,9 @@ def test_search_is_sorted_by_distance_then_id(index: HashIndex, items: Items) ->
     assert hits.ids.shape == hits.distances.shape == (20, N)
     assert hits.distances.dtype == np.int32
     for q in range(20):
-        assert list(zip(hits.distances[q].tolist(), hits.ids[q].tolist(), strict=True)) == nearest(items, items.codes[q], ALL)
+        assert list(zip(hits.distances[q].tolist(), hits.ids[q].tolist(), strict=True)) == nearest(
+            items, items.codes[q], ALL
+        )
 
 
 def test_top_k_has_the_smallest_distances(index: HashIndex, items: Items) -> None:
@@ -104,9 +106,13 @@ def test_filter(index: HashIndex, items: Items) -> None:
     hits = index.search(items.codes[:3], top_k=N, filter="has_text == false")
     for q in range(3):
         n = hits.counts[q]
-        assert list(zip(hits.distances[q, :n].tolist(), hits.ids[q, :n].tolist(), strict=True)) == nearest(items, items.codes[q], rows)
+        assert list(zip(hits.distances[q, :n].tolist(), hits.ids[q, :n].tolist(), strict=True)) == nearest(
+            items, items.codes[q], rows
+        )
     assert index.count("has_text == false") == len(rows)
-    assert index.count("array_contains(labels, 3)") == sum(labels is not None and 3 in labels for labels in items.labels)
+    assert index.count("array_contains(labels, 3)") == sum(
+        labels is not None and 3 in labels for labels in items.labels
+    )
 
 
 def test_output_fields(index: HashIndex, items: Items) -> None:
@@ -115,14 +121,20 @@ def test_output_fields(index: HashIndex, items: Items) -> None:
     for q in range(2):
         for key, row in zip(hits.ids[q], hits.fields[q], strict=True):
             i = place[key]
-            expected = {"title": items.payload["title"][i], "odd name": items.payload["odd name"][i], "has_text": items.present[i, 1]}
+            expected = {
+                "title": items.payload["title"][i],
+                "odd name": items.payload["odd name"][i],
+                "has_text": items.present[i, 1],
+            }
             assert row == (expected if items.labels[i] is None else {**expected, "labels": items.labels[i]})
     everything = index.search(items.codes[:1], top_k=1, output_fields=["*"]).fields[0][0]
     assert set(everything) - {"labels"} == {"title", "odd name"}
     assert index.search(items.codes[:1], top_k=2).fields == [[{}, {}]]
 
 
-def test_no_query_and_no_row(index: HashIndex, connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_no_query_and_no_row(
+    index: HashIndex, connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
     assert index.search(np.zeros((0, 2), np.uint8)).ids.shape == (0, 10)
     assert list(index.rank_all(np.zeros((0, 2), np.uint8))) == []
     empty = HashIndex.create(connection, name(), fused)
@@ -177,7 +189,11 @@ def test_upsert_replaces_by_id(connection: Connection, fused: Manifest, name: Ca
 def test_refused_batches_write_nothing(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
     index, items = HashIndex.create(connection, name(), fused), Items(5)
     twice = np.array([*items.ids[:4], items.ids[0]], object)
-    for ids, codes in ((twice, items.codes), (items.ids, items.codes[:, :1]), (items.ids, items.codes.astype(np.float32))):
+    for ids, codes in (
+        (twice, items.codes),
+        (items.ids, items.codes[:, :1]),
+        (items.ids, items.codes.astype(np.float32)),
+    ):
         with pytest.raises(InputError):
             index.upsert(ids, {"code": codes}, items.present)
     assert index.count() == 0
@@ -203,7 +219,9 @@ def test_the_bundle_that_made_it(index: HashIndex, fused: Manifest, cross: Manif
     )  # fmt: skip
 
 
-def test_a_name_that_is_taken(connection: Connection, fused: Manifest, cross: Manifest, name: Callable[[], str]) -> None:
+def test_a_name_that_is_taken(
+    connection: Connection, fused: Manifest, cross: Manifest, name: Callable[[], str]
+) -> None:
     collection = name()
     Items(5).into(HashIndex.create(connection, collection, fused))
     with pytest.raises(InputError, match="is there already"):
@@ -236,12 +254,18 @@ def test_description(index: HashIndex, items: Items, fused: Manifest) -> None:
 
 
 def test_rows_outlive_the_connection(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
-    settings, manifest, items = MilvusSettings(uri=str(tmp_path / "x.db")), read_manifest(make_bundle(bits=16)), Items(40)
+    settings, manifest, items = (
+        MilvusSettings(uri=str(tmp_path / "x.db")),
+        read_manifest(make_bundle(bits=16)),
+        Items(40),
+    )
     with connect(settings) as connection:
         items.into(HashIndex.create(connection, "kept", manifest))
     with connect(settings) as connection:
         index = HashIndex.open(connection, "kept")
         assert index.count() == 40
         hits = index.search(items.codes[:1], top_k=40, output_fields=["title"])
-        assert list(zip(hits.distances[0].tolist(), hits.ids[0].tolist(), strict=True)) == nearest(items, items.codes[0], np.arange(40))
+        assert list(zip(hits.distances[0].tolist(), hits.ids[0].tolist(), strict=True)) == nearest(
+            items, items.codes[0], np.arange(40)
+        )
         assert all(row["title"].startswith("title") for row in hits.fields[0])

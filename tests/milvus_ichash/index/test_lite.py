@@ -16,12 +16,12 @@ import pytest
 
 from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
 from milvus_ichash.index import lite
-from milvus_ichash.index.client import Connection, connect
+from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.settings import MilvusSettings
 
 HOLD = """
 import sys, time
-from milvus_ichash.index.client import connect
+from milvus_ichash.index.connection import connect
 from milvus_ichash.settings import MilvusSettings
 connection = connect(MilvusSettings(uri=sys.argv[1]))
 print("open", flush=True)
@@ -32,7 +32,11 @@ time.sleep(60)
 def processes(path: Path) -> list[psutil.Process]:
     """Milvus Lite processes that have this database open."""
     everything = psutil.process_iter(["name", "cmdline"])
-    return [process for process in everything if process.info["name"] == "milvus" and str(path) in (process.info["cmdline"] or ())]
+    return [
+        process
+        for process in everything
+        if process.info["name"] == "milvus" and str(path) in (process.info["cmdline"] or ())
+    ]
 
 
 def gone(path: Path) -> bool:
@@ -44,7 +48,9 @@ def gone(path: Path) -> bool:
 
 
 def hold(path: Path) -> subprocess.Popen[str]:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
     return holder
@@ -200,7 +206,7 @@ def test_a_database_open_through_a_client_of_its_own_is_told(tmp_path: Path) -> 
     """Locks do not hold within one process, where pymilvus may have started a Milvus Lite by itself."""
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "from milvus_ichash.index.client import connect, import_pymilvus\n"
+        "from milvus_ichash.index.connection import connect, import_pymilvus\n"
         "from milvus_ichash.settings import MilvusSettings\n"
         "from milvus_ichash.errors import MilvusError\n"
         "client = import_pymilvus().MilvusClient('./x.db')\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 
 h5py = pytest.importorskip("h5py")
 
@@ -27,7 +27,14 @@ IMAGE, TEXT, LABELS = RNG.random((9, 4)), RNG.random((9, 6)).astype(np.float32),
 
 @pytest.mark.parametrize("ending", ["h5", "hdf5", "H5"])
 def test_a_table_in_batches(tmp_path, ending):
-    file = save(tmp_path / f"a.{ending}", image=IMAGE, text=TEXT, labels=LABELS, id=[f"é{k}" for k in range(9)], title=[b"t"] * 9)
+    file = save(
+        tmp_path / f"a.{ending}",
+        image=IMAGE,
+        text=TEXT,
+        labels=LABELS,
+        id=[f"é{k}" for k in range(9)],
+        title=[b"t"] * 9,
+    )
     source = open_source(file)
     assert (source.info.rows, source.info.dims, source.info.id_kind) == (9, {"image": 4, "text": 6}, "str")
     assert source.info.payload == ("title",)
@@ -61,7 +68,7 @@ def test_what_is_no_array_of_numbers_or_strings_is_left_out(tmp_path):
     assert open_source(file).info.dims == {"x": 4}
     assert open_source(file).info.payload == ()
     with pytest.raises(InputError, match="labels are of a kind that cannot be read"):
-        open_source(file, columns=Columns(labels="ragged"))
+        open_source(file, columns=ColumnNames(labels="ragged"))
 
 
 def test_a_file_that_is_none(tmp_path):

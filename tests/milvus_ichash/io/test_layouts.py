@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns, Holdout, open_source
+from milvus_ichash.io import ColumnNames, Holdout, open_source
 
 h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
@@ -46,7 +46,11 @@ DIMS = {"image": 5, "text": 7}
 def parts(seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     return {
-        split: {"image": rng.random((n, 5)), "text": rng.random((n, 7)), "labels": rng.integers(0, 2, (n, 3)).astype(np.uint8)}
+        split: {
+            "image": rng.random((n, 5)),
+            "text": rng.random((n, 7)),
+            "labels": rng.integers(0, 2, (n, 3)).astype(np.uint8),
+        }
         for split, n in ROWS.items()
     }
 
@@ -75,7 +79,10 @@ def check(source, data: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("style", ["nch", "egich"])
 def test_three_splits(tmp_path, save, style):
     data = parts()
-    file = save(tmp_path / "set", nch(data, {"train": "tr", "retrieval": "db", "query": "te"}) if style == "nch" else egich(data))
+    file = save(
+        tmp_path / "set",
+        nch(data, {"train": "tr", "retrieval": "db", "query": "te"}) if style == "nch" else egich(data),
+    )
     for split, n in ROWS.items():
         source = open_source(file, split=split)
         assert source.info.rows == n
@@ -115,7 +122,9 @@ def test_wikipedia_style_trains_on_the_retrieval_set(tmp_path, save, one_column)
         source = open_source(file, split=split)
         assert (source.info.classes, source.info.label_names) == (4, ("1", "2", "3", "4") if one_column else None)
         check(source, data[same_as] | {"labels": np.eye(4)[classes[same_as] - 1]})
-    assert open_source(file, split="train").read().ids.tolist() == open_source(file, split="retrieval").read().ids.tolist()
+    assert (
+        open_source(file, split="train").read().ids.tolist() == open_source(file, split="retrieval").read().ids.tolist()
+    )
     assert open_source(file, split="query").read().ids.tolist() == [6, 7, 8, 9]
 
 
@@ -142,7 +151,8 @@ def test_train_as_row_numbers_of_the_retrieval_set_and_other_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("train", "message"), [([0, 9], "row number 9; the retrieval split has rows 0 to 8"), ([-1], "row number -1"), ([], "shape")]
+    ("train", "message"),
+    [([0, 9], "row number 9; the retrieval split has rows 0 to 8"), ([-1], "row number -1"), ([], "shape")],
 )
 def test_training_rows_that_are_not_there(tmp_path, train, message):
     arrays = nch(parts(), {"retrieval": "db", "query": "te"}) | {"train": np.array(train)}
@@ -172,10 +182,10 @@ def test_a_third_modality_is_called_by_its_letter_or_as_the_caller_says(tmp_path
     arrays = nch(parts(), {"retrieval": "db", "query": "te"}) | {"P_db": np.ones((9, 2)), "P_te": np.ones((4, 2))}
     file = save_npz(tmp_path / "set", arrays)
     assert open_source(file).info.dims == {"image": 5, "text": 7, "p": 2}
-    named = open_source(file, split="query", columns=Columns(modalities={"pixels": "P", "words": "T"}))
+    named = open_source(file, split="query", columns=ColumnNames(modalities={"pixels": "P", "words": "T"}))
     assert named.info.dims == {"pixels": 2, "words": 7}
     with pytest.raises(InputError, match="no column 'Q' for the modality 'x'; columns: I, T, L, P"):
-        open_source(file, columns=Columns(modalities={"x": "Q"}))
+        open_source(file, columns=ColumnNames(modalities={"x": "Q"}))
 
 
 def test_a_split_that_lacks_a_modality_or_labels_has_gaps_there(tmp_path):
@@ -229,7 +239,10 @@ def test_dcmh_style_in_one_file(tmp_path):
     data = parts()["retrieval"]
     pictures = np.zeros((9, 3, 8, 8), np.uint8)
     for save in (save_v5, save_v73):
-        file = save(tmp_path / save.__name__, {"IAll": pictures, "FAll": data["image"], "YAll": data["text"], "LAll": data["labels"]})
+        file = save(
+            tmp_path / save.__name__,
+            {"IAll": pictures, "FAll": data["image"], "YAll": data["text"], "LAll": data["labels"]},
+        )
         check(open_source(file), data)
 
 
@@ -245,9 +258,11 @@ def test_dcmh_style_raw_pictures_are_refused_but_not_needed(tmp_path):
     data = parts()["retrieval"]
     files = dcmh(tmp_path, IAll=np.zeros((9, 3, 8, 8)), YAll=data["text"], LAll=data["labels"])
     for path in (*files.values(), tmp_path):
-        with pytest.raises(InputError, match=r"'IAll' has shape \(9, 3, 8, 8\), which looks like raw pictures; features are wanted"):
+        with pytest.raises(
+            InputError, match=r"'IAll' has shape \(9, 3, 8, 8\), which looks like raw pictures; features are wanted"
+        ):
             open_source(path)
-    assert open_source(tmp_path, columns=Columns(modalities={"text": "YAll"})).info.dims == {"text": 7}
+    assert open_source(tmp_path, columns=ColumnNames(modalities={"text": "YAll"})).info.dims == {"text": 7}
     dcmh(tmp_path, FAll=data["image"])
     check(open_source(tmp_path), data)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 
 h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
@@ -34,7 +34,11 @@ def save_v73(path: Path, **arrays) -> Path:
                 columns = values.tocsc()
                 group = file.create_group(name)
                 group.attrs["MATLAB_sparse"] = np.uint64(columns.shape[0])
-                group["data"], group["ir"], group["jc"] = columns.data, columns.indices.astype(np.uint64), columns.indptr.astype(np.uint64)
+                group["data"], group["ir"], group["jc"] = (
+                    columns.data,
+                    columns.indices.astype(np.uint64),
+                    columns.indptr.astype(np.uint64),
+                )
             elif isinstance(values, str):
                 file[name] = np.array([[ord(c)] for c in values], np.uint16)
                 file[name].attrs["MATLAB_class"] = np.bytes_("char")
@@ -52,7 +56,12 @@ SAVE = pytest.mark.parametrize("save", [save_v5, save_v73])
 @SAVE
 def test_a_table(tmp_path, save):
     file = save(
-        tmp_path / "a.mat", image=IMAGE, words=WORDS, labels=LABELS, id=np.arange(10.0, 18.0)[:, None], year=np.arange(8.0)[:, None]
+        tmp_path / "a.mat",
+        image=IMAGE,
+        words=WORDS,
+        labels=LABELS,
+        id=np.arange(10.0, 18.0)[:, None],
+        year=np.arange(8.0)[:, None],
     )
     source = open_source(file)
     assert (source.info.rows, source.info.dims, source.info.classes) == (8, {"image": 4, "words": 6}, 3)
@@ -67,7 +76,12 @@ def test_a_table(tmp_path, save):
 
 @SAVE
 def test_sparse_matrices_are_written_out(tmp_path, save):
-    file = save(tmp_path / "a.mat", image=IMAGE, words=scipy_sparse.csc_matrix(WORDS), labels=scipy_sparse.csc_matrix(LABELS.astype(float)))
+    file = save(
+        tmp_path / "a.mat",
+        image=IMAGE,
+        words=scipy_sparse.csc_matrix(WORDS),
+        labels=scipy_sparse.csc_matrix(LABELS.astype(float)),
+    )
     source = open_source(file)
     assert source.info.dims == {"image": 4, "words": 6}
     rows = np.concatenate([batch.features["words"] for batch in source.batches(3)])
@@ -114,7 +128,10 @@ def test_strings_and_cells_of_v5(tmp_path):
 
 def test_one_label_per_item_as_matlab_stores_it(tmp_path):
     labels = np.array([[1, 2, 3, 1, 2, 3, 1, 10]], float)
-    for file in (save_v5(tmp_path / "row.mat", image=IMAGE, labels=labels), save_v5(tmp_path / "col.mat", image=IMAGE, labels=labels.T)):
+    for file in (
+        save_v5(tmp_path / "row.mat", image=IMAGE, labels=labels),
+        save_v5(tmp_path / "col.mat", image=IMAGE, labels=labels.T),
+    ):
         table = open_source(file).read()
         assert table.labels.shape == (8, 10)
         assert table.labels.argmax(axis=1).tolist() == [0, 1, 2, 0, 1, 2, 0, 9]
@@ -150,4 +167,4 @@ def test_nan_names_the_row(tmp_path):
     x = IMAGE.copy()
     x[5, 1] = np.nan
     with pytest.raises(InputError, match=r"row 5 \(id 5\) has NaN"):
-        open_source(save_v5(tmp_path / "a.mat", x=x), columns=Columns()).read()
+        open_source(save_v5(tmp_path / "a.mat", x=x), columns=ColumnNames()).read()

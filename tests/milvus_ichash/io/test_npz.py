@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 from milvus_ichash.io.npz import open_npz
 
 
@@ -49,7 +49,13 @@ def test_a_table_by_names_and_shapes(file, save_as):
     save_as(file, **data, **extra)
     source = open_source(file)
     info = source.info
-    assert (info.rows, info.dims, info.id_kind, info.classes, info.splits) == (7, {"image": 4, "words": 5}, "str", 3, ())
+    assert (info.rows, info.dims, info.id_kind, info.classes, info.splits) == (
+        7,
+        {"image": 4, "words": 5},
+        "str",
+        3,
+        (),
+    )
     assert (info.label_names, info.payload) == (("a", "b", "c"), ("title", "price"))
     table = source.read()
     assert table.ids.tolist() == data["id"].tolist()
@@ -88,7 +94,7 @@ def test_present_and_nan_rows_mark_gaps(file):
     present = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], np.uint8)
     save(file, **data, present=present)
     assert open_source(file).read().present.tolist() == [[True, True], [False, True], [True, False], [False, True]]
-    words = open_source(file, columns=Columns(modalities={"w": "words", "i": "image"})).read()
+    words = open_source(file, columns=ColumnNames(modalities={"w": "words", "i": "image"})).read()
     assert words.present.tolist() == [[True, True], [True, False], [False, True], [True, False]]
 
 
@@ -183,14 +189,14 @@ def test_rows_that_disagree_in_number(file):
     save(file, id=np.arange(4), image=np.ones((4, 2)), text=np.ones((3, 2)))
     with pytest.raises(InputError, match=r"disagree in their number of rows: image \(4, 2\), text \(3, 2\)"):
         open_source(file)
-    assert open_source(file, columns=Columns(modalities={"image": "image"})).read().ids.tolist() == [0, 1, 2, 3]
+    assert open_source(file, columns=ColumnNames(modalities={"image": "image"})).read().ids.tolist() == [0, 1, 2, 3]
 
 
 def test_pictures_are_refused(file):
     save(file, id=np.arange(2), image=np.zeros((2, 8, 8, 3), np.uint8), text=np.ones((2, 3)))
     with pytest.raises(InputError, match=r"'image' has shape \(2, 8, 8, 3\), which looks like raw pictures"):
         open_source(file)
-    assert open_source(file, columns=Columns(modalities={"text": "text"})).info.dims == {"text": 3}
+    assert open_source(file, columns=ColumnNames(modalities={"text": "text"})).info.dims == {"text": 3}
 
 
 def test_nan_in_a_present_row_names_file_and_row(file):
@@ -218,7 +224,12 @@ def test_bad_files(file):
     with pytest.raises(InputError, match="no column of feature vectors"):
         open_source(file)
     np.lib.format.write_array(header := io.BytesIO(), np.ones((4, 2)), version=(2, 0))
-    for content, start in ((b"\x93NUMPY\x01\x00", 0), (header.getvalue()[:-8], 0), (header.getvalue()[:-60], 3), (b"no header", 0)):
+    for content, start in (
+        (b"\x93NUMPY\x01\x00", 0),
+        (header.getvalue()[:-8], 0),
+        (header.getvalue()[:-60], 3),
+        (b"no header", 0),
+    ):
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("README", "not an array")
             archive.writestr("x.npy", content)

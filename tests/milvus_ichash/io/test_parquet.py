@@ -12,9 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns, open_source
+from milvus_ichash.io import ColumnNames, open_source
 
-TYPES = [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64(), pa.bool_()]
+TYPES = [
+    pa.float16(),
+    pa.float32(),
+    pa.float64(),
+    pa.int8(),
+    pa.uint8(),
+    pa.int16(),
+    pa.int32(),
+    pa.int64(),
+    pa.uint64(),
+    pa.bool_(),
+]
 LISTS = [pa.list_, pa.large_list, lambda value: pa.list_(value, 3)]
 BITS = [[1, 0, 1], None, [0, 0, 1], [1, 1, 1]]
 
@@ -68,7 +79,14 @@ def test_columns_are_found_by_name_and_type(file):
     )
     source = open_source(file)
     info = source.info
-    assert (info.path, info.rows, info.dims, info.id_kind, info.classes, info.splits) == (file, 2, {"image": 3}, "str", None, ())
+    assert (info.path, info.rows, info.dims, info.id_kind, info.classes, info.splits) == (
+        file,
+        2,
+        {"image": 3},
+        "str",
+        None,
+        (),
+    )
     assert info.payload == ("tags", "title", "year", "price", "sold", "kind")
     table = source.read()
     assert table.ids.tolist() == ["a", "b"]
@@ -109,8 +127,11 @@ def test_without_ids_the_row_number_is_the_id(file):
 
 
 def test_a_mapping_names_the_columns(file):
-    write(file, {"sku": [5, 6], "img_emb": vectors(2), "txt_emb": vectors(2, 2), "other": vectors(2), "cats": [["a"], ["b"]]})
-    columns = Columns(modalities={"text": "txt_emb", "image": "img_emb"}, id="sku", labels="cats")
+    write(
+        file,
+        {"sku": [5, 6], "img_emb": vectors(2), "txt_emb": vectors(2, 2), "other": vectors(2), "cats": [["a"], ["b"]]},
+    )
+    columns = ColumnNames(modalities={"text": "txt_emb", "image": "img_emb"}, id="sku", labels="cats")
     source = open_source(file, columns=columns)
     assert source.info.dims == {"text": 2, "image": 3}
     assert source.info.label_names == ("a", "b")
@@ -120,10 +141,13 @@ def test_a_mapping_names_the_columns(file):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (Columns(modalities={"image": "img"}), "no column 'img' for the modality 'image'; columns: id, x, t"),
-        (Columns(modalities={"image": "t"}), "'t', meant for the modality 'image', holds no feature vectors; those that do: x"),
-        (Columns(id="key"), "no column 'key' for the ids"),
-        (Columns(labels="cats"), "no column 'cats' for the labels"),
+        (ColumnNames(modalities={"image": "img"}), "no column 'img' for the modality 'image'; columns: id, x, t"),
+        (
+            ColumnNames(modalities={"image": "t"}),
+            "'t', meant for the modality 'image', holds no feature vectors; those that do: x",
+        ),
+        (ColumnNames(id="key"), "no column 'key' for the ids"),
+        (ColumnNames(labels="cats"), "no column 'cats' for the labels"),
     ],
 )
 def test_columns_that_are_not_there(file, columns, message):
@@ -189,13 +213,25 @@ def test_labels_that_are_none(file, column, message):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.integers(1, 40), group=st.integers(1, 40), size=st.integers(1, 50), start=st.integers(0, 45), seed=st.integers(0, 3))
+@given(
+    rows=st.integers(1, 40),
+    group=st.integers(1, 40),
+    size=st.integers(1, 50),
+    start=st.integers(0, 45),
+    seed=st.integers(0, 3),
+)
 def test_batches_are_the_rows_whatever_the_row_groups(tmp_path, rows, group, size, start, seed):
     rng = np.random.default_rng(seed)
     x = [None if row and rng.random() < 0.3 else v for row, v in enumerate(vectors(rows, 4, seed))]
     file = write(
         tmp_path / "stream.parquet",
-        {"id": [f"i{k}" for k in range(rows)], "x": x, "y": vectors(rows, 2), "labels": [[k % 3] for k in range(rows)], "n": range(rows)},
+        {
+            "id": [f"i{k}" for k in range(rows)],
+            "x": x,
+            "y": vectors(rows, 2),
+            "labels": [[k % 3] for k in range(rows)],
+            "n": range(rows),
+        },
         row_group_size=group,
     )
     source = open_source(file)
@@ -223,7 +259,7 @@ def test_a_modality_that_is_null_at_first_and_one_that_is_null_throughout(file):
     assert source.info.dims == {"x": 3, "late": 2}
     assert source.read().present.sum(axis=0).tolist() == [rows, 1]
     with pytest.raises(InputError, match="no row has a vector in never"):
-        open_source(file, columns=Columns(modalities={"a": "never"}))
+        open_source(file, columns=ColumnNames(modalities={"a": "never"}))
 
 
 @pytest.mark.parametrize("make_list", LISTS[:2], ids=["list", "large_list"])
@@ -283,10 +319,12 @@ def test_bad_files(file, tmp_path):
 
 def test_names_with_dots_and_names_that_come_twice(file):
     write(file, {"img.emb": vectors(2), "img": vectors(2, 2), "a.id": [3, 4]})
-    table = open_source(file, columns=Columns(id="a.id")).read()
+    table = open_source(file, columns=ColumnNames(id="a.id")).read()
     assert table.dims == {"img.emb": 3, "img": 2}
     assert table.ids.tolist() == [3, 4]
-    pq.write_table(pa.Table.from_arrays([pa.array(vectors(2)), pa.array([1, 2]), pa.array([1, 2])], ["x", "n", "n"]), file)
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(vectors(2)), pa.array([1, 2]), pa.array([1, 2])], ["x", "n", "n"]), file
+    )
     with pytest.raises(InputError, match="several columns have the same name"):
         open_source(file)
 

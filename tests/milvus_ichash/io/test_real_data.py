@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import Columns, Holdout, find_duplicate_ids, open_source
+from milvus_ichash.io import ColumnNames, Holdout, find_duplicate_ids, open_source
 
 
-@pytest.mark.parametrize(("split", "rows", "labels"), [("query", 2_000, 3_871), ("train", 5_000, 9_652), ("retrieval", 17_857, 34_494)])
+@pytest.mark.parametrize(
+    ("split", "rows", "labels"), [("query", 2_000, 3_871), ("train", 5_000, 9_652), ("retrieval", 17_857, 34_494)]
+)
 def test_fashion(shared_data, split, rows, labels):
     source = open_source(shared_data / "fashion" / "fashion.npz", split=split)
     info = source.info
@@ -45,7 +47,7 @@ def test_mfeat(shared_data):
         assert (len(table), table.dims) == (rows, {"image": 76, "text": 64, "p": 240})
         assert table.label_names == tuple(str(k) for k in range(1, 11))
         assert (table.labels.sum(axis=1) == 1).all()
-    named = Columns(modalities={"fourier": "I", "karhunen": "T", "pixels": "P"})
+    named = ColumnNames(modalities={"fourier": "I", "karhunen": "T", "pixels": "P"})
     assert open_source(file, columns=named).info.dims == {"fourier": 76, "karhunen": 64, "pixels": 240}
 
 
@@ -99,11 +101,16 @@ def test_openclipart_labels_and_words_as_parquet(shared_data, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    items = pq.ParquetFile(shared_data / "openclipart" / "openclipart.parquet").read(columns=["id", "title", "tags", "labels"])
+    items = pq.ParquetFile(shared_data / "openclipart" / "openclipart.parquet").read(
+        columns=["id", "title", "tags", "labels"]
+    )
     with np.load(shared_data / "openclipart" / "features.npz") as data:
         words, labels, names = data["words"], data["labels"], data["label_names"].tolist()
     column = pa.array([row if row.any() else None for row in words], pa.list_(pa.uint8()))
-    pq.write_table(items.append_column("words", column).append_column("n", pa.array([[1.0]] * len(items))), tmp_path / "items.parquet")
+    pq.write_table(
+        items.append_column("words", column).append_column("n", pa.array([[1.0]] * len(items))),
+        tmp_path / "items.parquet",
+    )
     table = open_source(tmp_path / "items.parquet").read()
     assert (~table.present[:, 0]).sum() == 1_468
     assert np.array_equal(table.features["words"][table.present[:, 0]], words[words.any(axis=1)])

@@ -37,7 +37,10 @@ WEIGHTS = {m: rng.standard_normal((dim, BITS)).astype(np.float32) for m, dim in 
 @pytest.fixture(scope="module")
 def encoders(make_bundle: MakeBundle) -> dict[bool, HashEncoder]:
     """By `fused`: the two kinds of bundle over three modalities."""
-    return {f: HashEncoder.load(make_bundle(modalities=DIMS, bits=BITS, fused=f, weights=WEIGHTS), threads=1) for f in (True, False)}
+    return {
+        f: HashEncoder.load(make_bundle(modalities=DIMS, bits=BITS, fused=f, weights=WEIGHTS), threads=1)
+        for f in (True, False)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,9 @@ def expected(features: Arrays, present: np.ndarray, *, fused: bool) -> dict[str,
     names = ["code"] if fused else [f"{m}_code" for m in DIMS]
     result = {name: np.zeros((len(present), BITS)) for name in names}
     for row in range(len(present)):
-        z = {m: features[m][row].astype(float) @ WEIGHTS[m].astype(float) for i, m in enumerate(DIMS) if present[row, i]}
+        z = {
+            m: features[m][row].astype(float) @ WEIGHTS[m].astype(float) for i, m in enumerate(DIMS) if present[row, i]
+        }
         if fused:
             result["code"][row] = sum(z.values())
         else:
@@ -109,7 +114,9 @@ def test_large_inputs_are_cut_without_a_trace(make_bundle: MakeBundle, batch_siz
 
 
 @given(
-    present=hnp.arrays(bool, st.tuples(st.integers(1, 9), st.just(len(DIMS)))).filter(lambda mask: bool(mask.any(axis=1).all())),
+    present=hnp.arrays(bool, st.tuples(st.integers(1, 9), st.just(len(DIMS)))).filter(
+        lambda mask: bool(mask.any(axis=1).all())
+    ),
     garbage=st.sampled_from([np.nan, np.inf, -np.inf, 3e38, 0.0, 1.0]),
     seed=st.integers(0, 99),
     fused=st.booleans(),
@@ -120,7 +127,9 @@ def test_what_is_missing_leaves_no_trace(
     """Whatever a missing row holds, and however it is said to be missing, the codes are the same, bit by bit."""
     encoder, features = encoders[fused], items(len(present), seed)
     by_nan = encoder.encode(**with_nan(features, present))
-    full_of_garbage = {m: np.where(present[:, [i]], x, np.float32(garbage)) for i, (m, x) in enumerate(features.items())}
+    full_of_garbage = {
+        m: np.where(present[:, [i]], x, np.float32(garbage)) for i, (m, x) in enumerate(features.items())
+    }
     by_mask = encoder.encode(**full_of_garbage, present=present)
     both = encoder.encode(**with_nan(features, present), present=np.ones_like(present))
     for name in by_nan:
@@ -201,7 +210,9 @@ def test_nothing_in_nothing_out(encoders: dict[bool, HashEncoder]) -> None:
     for fused, names in ((True, ["code"]), (False, ["image_code", "text_code", "sound_code"])):
         for empty in (np.zeros((0, 12)), []):
             codes = encoders[fused].encode(image=empty)
-            assert {name: (x.shape, x.dtype) for name, x in codes.items()} == dict.fromkeys(names, ((0, 3), np.dtype(np.uint8)))
+            assert {name: (x.shape, x.dtype) for name, x in codes.items()} == dict.fromkeys(
+                names, ((0, 3), np.dtype(np.uint8))
+            )
         assert encoders[fused].relaxed(image=[])[names[0]].shape == (0, BITS)
 
 
@@ -237,7 +248,10 @@ def broken(part: str, row: int, value: float, column: int = 3) -> Arrays:
         ({"image": np.full((2, 12), np.inf)}, "row 0 has NaN or infinity in 'image'"),
         ({"image": np.full((2, 12), np.nan)}, "row 0 has no modality at all"),
         (items(4) | {"present": np.eye(4, 3, dtype=bool)}, "row 3 has no modality at all"),
-        (items(4) | {"present": np.ones((4, 2), bool)}, r"'present' has shape \(4, 2\): expected \(4, 3\).*image, text, sound"),
+        (
+            items(4) | {"present": np.ones((4, 2), bool)},
+            r"'present' has shape \(4, 2\): expected \(4, 3\).*image, text, sound",
+        ),
         (items(4) | {"present": np.ones((4, 3))}, "'present' holds float64"),
     ],
 )
@@ -276,7 +290,9 @@ def test_a_table_may_lack_modalities_but_have_none_that_is_unknown(encoder: Hash
     features = items(4)
     only = table({"sound": features["sound"]})
     np.testing.assert_array_equal(encoder.encode_table(only)["code"], encoder.encode(sound=features["sound"])["code"])
-    with pytest.raises(InputError, match=r"modality 'img' that this bundle does not know; it takes image, text, sound.*--modality"):
+    with pytest.raises(
+        InputError, match=r"modality 'img' that this bundle does not know; it takes image, text, sound.*--modality"
+    ):
         encoder.encode_table(table({"img": features["image"], "text": features["text"]}))
 
 
@@ -301,13 +317,21 @@ def test_a_copy_by_pickle_encodes_alike(encoder: HashEncoder) -> None:
     assert (copy.batch_size, copy.raw.threads, copy.manifest) == (encoder.batch_size, 1, encoder.manifest)
 
 
-def test_a_pickle_works_in_another_folder(make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_works_in_another_folder(
+    make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_bundle()
     monkeypatch.chdir(folder.parent)
     (tmp_path / "encoder.pkl").write_bytes(pickle.dumps(HashEncoder.load(folder.name, batch_size=3)))
-    code = "import pickle; print(pickle.load(open('encoder.pkl', 'rb')).encode(image=[[1.0] * 12] * 4)['code'].tolist())"
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ)
-    assert result.stdout.strip() == str(HashEncoder.load(folder).encode(image=[[1.0] * 12] * 4)["code"].tolist()), result.stderr
+    code = (
+        "import pickle; print(pickle.load(open('encoder.pkl', 'rb')).encode(image=[[1.0] * 12] * 4)['code'].tolist())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ
+    )
+    assert result.stdout.strip() == str(HashEncoder.load(folder).encode(image=[[1.0] * 12] * 4)["code"].tolist()), (
+        result.stderr
+    )
 
 
 def test_a_pickle_does_not_take_another_bundle_for_its_own(make_bundle: MakeBundle) -> None:
@@ -324,7 +348,9 @@ def test_threads_may_share_an_encoder(make_bundle: MakeBundle) -> None:
     one_by_one = [encoder.encode(image=x["image"])["code"] for x in inputs]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            for a, b in zip(pool.map(lambda x: encoder.encode(image=x["image"])["code"], inputs), one_by_one, strict=True):
+            for a, b in zip(
+                pool.map(lambda x: encoder.encode(image=x["image"])["code"], inputs), one_by_one, strict=True
+            ):
                 np.testing.assert_array_equal(a, b)
 
 
@@ -400,7 +426,11 @@ def only_fives(model: onnx.ModelProto) -> None:
             {"modalities": (Modality(name="image", dim=13), Modality(name="text", dim=8))},
             r"'image' is tensor\(float\).*\(batch, 13\)",
         ),
-        (None, {"codes": (CodeOutput(name="image_code", modality="image"),)}, "the manifest says image, text, present and image_code"),
+        (
+            None,
+            {"codes": (CodeOutput(name="image_code", modality="image"),)},
+            "the manifest says image, text, present and image_code",
+        ),
         (None, {"bits": 32}, r"'code' is tensor\(uint8\).*\(batch, 4\)"),
         (fix_batch, {}, r"'image' is tensor\(float\) \[1, 12\]"),
         (least_significant_bit_first, {}, "another size or bit rule"),

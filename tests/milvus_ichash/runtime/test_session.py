@@ -73,7 +73,9 @@ def test_cpu_is_cpu_and_auto_is_what_there_is(graph: Path) -> None:
 
 @without_cuda
 def test_cuda_without_cuda_says_what_there_is(graph: Path) -> None:
-    with pytest.raises(BackendMissingError, match=rf"CUDA cannot be used.*There is: .*{CPU}.*milvus-ichash\[gpu\]") as caught:
+    with pytest.raises(
+        BackendMissingError, match=rf"CUDA cannot be used.*There is: .*{CPU}.*milvus-ichash\[gpu\]"
+    ) as caught:
         open_session(graph, device="cuda")
     assert caught.value.exit_code == 6
 
@@ -97,7 +99,9 @@ def test_auto_with_the_gpu_wheel_but_without_cuda_warns_once(
         assert "driver too old" in caplog.text
 
 
-def test_a_silent_fallback_is_an_error_where_cuda_was_asked_for(graph: Path, gpu_wheel: Callable[..., GpuWheel]) -> None:
+def test_a_silent_fallback_is_an_error_where_cuda_was_asked_for(
+    graph: Path, gpu_wheel: Callable[..., GpuWheel]
+) -> None:
     gpu_wheel()
     with pytest.raises(BackendMissingError, match=r"nvidia-smi.*--device cpu"):
         open_session(graph, device="cuda")
@@ -120,7 +124,12 @@ def test_a_damaged_file_is_no_reason_to_blame_cuda(tmp_path: Path, gpu_wheel: Ca
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "flipped"])
 def test_a_damaged_file(graph: Path, tmp_path: Path, damage: str) -> None:
     whole = graph.read_bytes()
-    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello", "flipped": whole[:9] + b"\xff" * 9 + whole[18:]}
+    content = {
+        "truncated": whole[: len(whole) // 2],
+        "empty": b"",
+        "text": b"hello",
+        "flipped": whole[:9] + b"\xff" * 9 + whole[18:],
+    }
     (tmp_path / "x.onnx").write_bytes(content[damage])
     with pytest.raises(InputError, match=r"x\.onnx' is damaged or no ONNX graph") as caught:
         open_session(tmp_path / "x.onnx")
@@ -141,7 +150,11 @@ def test_threads_reach_onnxruntime(graph: Path) -> None:
 
 
 def test_a_run_that_fails_is_one_sentence(graph: Path) -> None:
-    feeds = {"image": np.zeros((2, 12), np.float32), "text": np.zeros((3, 8), np.float32), "present": np.ones((2, 2), bool)}
+    feeds = {
+        "image": np.zeros((2, 12), np.float32),
+        "text": np.zeros((3, 8), np.float32),
+        "present": np.ones((2, 2), bool),
+    }
     with pytest.raises(InputError, match="batch of 2 rows") as caught:
         run(open_session(graph), ["code"], feeds)
     assert "\n" not in str(caught.value)
@@ -151,7 +164,8 @@ def test_two_distributions_are_refused_with_the_cure() -> None:
     check_distributions(["onnxruntime-gpu"])
     check_distributions([])
     with pytest.raises(
-        BackendMissingError, match=r"onnxruntime and onnxruntime-gpu.*pip uninstall -y onnxruntime onnxruntime-gpu.*\[cpu\]"
+        BackendMissingError,
+        match=r"onnxruntime and onnxruntime-gpu.*pip uninstall -y onnxruntime onnxruntime-gpu.*\[cpu\]",
     ):
         check_distributions(["onnxruntime", "onnxruntime-gpu"])
 
@@ -159,7 +173,9 @@ def test_two_distributions_are_refused_with_the_cure() -> None:
 def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(under_test, "installed_distributions", dict)
-    with pytest.raises(BackendMissingError, match=r"not installed: pip install 'milvus-ichash\[cpu\]', or 'milvus-ichash\[gpu\]'"):
+    with pytest.raises(
+        BackendMissingError, match=r"not installed: pip install 'milvus-ichash\[cpu\]', or 'milvus-ichash\[gpu\]'"
+    ):
         load_onnxruntime()
 
 
@@ -176,7 +192,9 @@ def test_two_distributions_that_are_really_there(tmp_path: Path) -> None:
     assert "onnxruntime and onnxruntime-gpu are both installed" in result.stderr
 
 
-@pytest.mark.parametrize(("content", "problem"), [("", "is damaged"), ("raise ImportError('libfoo.so')", "cannot be imported (libfoo.so)")])
+@pytest.mark.parametrize(
+    ("content", "problem"), [("", "is damaged"), ("raise ImportError('libfoo.so')", "cannot be imported (libfoo.so)")]
+)
 def test_a_module_that_is_not_whole(tmp_path: Path, content: str, problem: str) -> None:
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").write_text(content)

@@ -66,7 +66,9 @@ class Tiny(Method):
         weight = present.unsqueeze(2).to(encoded.dtype)
         return (encoded * weight).sum(1) / weight.sum(1).clamp_min(1)
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         if self.config.pause:
             import time
 

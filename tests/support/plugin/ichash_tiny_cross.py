@@ -36,7 +36,9 @@ class TinyCross(Method):
     def optimizers(self) -> dict[str, Optimizer]:
         return {"all": Adam(self.parameters(), lr=self.config.rates[0])}
 
-    def train_epoch(self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator) -> dict[str, float]:
+    def train_epoch(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> dict[str, float]:
         self.seen = int(data.labelled.sum()) if data.labelled is not None else len(data)
         totals = dict.fromkeys(data.features, 0.0)
         parts = batches(len(data), self.config.batch_size, generator, data.device)

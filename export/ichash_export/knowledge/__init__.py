@@ -1,0 +1,1 @@
+"""External knowledge for methods that take it: words and class names as vectors."""

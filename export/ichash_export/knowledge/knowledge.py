@@ -1,0 +1,284 @@
+"""External knowledge: words and their embeddings by a sentence encoder, kept in one file that methods (EGICH) read.
+
+`knowledge.npz` holds, besides the words, the names of the classes that are to be compared with them, embedded alike:
+
+    names, embeddings              str (n,), float32 (n, d): the words
+    class_names, class_embeddings  str (c,), float32 (c, d): the classes' names as the data has them; c may be 0
+    record                         str (): JSON with the encoder's name, the prompts, and where the words come from
+
+Every row of the embeddings has length 1. No pickle: any program can write such a file, with the embeddings of CLIP, say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+
+PROMPTS = (
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "a drawing of a {}.",
+    "a close-up of a {}.",
+    "many photos of a {}.",
+    "something that has to do with a {}.",
+    "{}",
+)
+"""Seven sentences around a word, as many as the public code of EGICH averages; any others can be given."""
+MOST_WORDS = 8000
+_SENTENCES = 512
+"""Embedded between two reports of progress."""
+_UNIT = 1e-3
+
+Embeddings = npt.NDArray[np.float32]
+
+
+class SentenceEncoder(Protocol):
+    """What turns sentences into vectors: a name for the record, and a call."""
+
+    name: str
+
+    def __call__(self, sentences: Sequence[str]) -> npt.NDArray[Any]:
+        """Vectors, float (sentences, d), of any length."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Words and classes with their embeddings, as the file has them.
+
+    Attributes:
+        names: the words.
+        embeddings: float32 (n, d), rows of length 1.
+        class_names: names of classes as the data has them.
+        class_embeddings: float32 (c, d), rows of length 1.
+        record: where it comes from.
+    """
+
+    names: tuple[str, ...]
+    embeddings: Embeddings
+    class_names: tuple[str, ...] = ()
+    class_embeddings: Embeddings = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """d."""
+        return self.embeddings.shape[1]
+
+
+def readable(name: str) -> str:
+    """The words of a class's name: "subCategory=Flip_Flops" is "flip flops" (what is behind the last of = : /)."""
+    words = re.split(r"[=:/]", name.rstrip("=:/ "))[-1]
+    return " ".join(re.sub(r"[_\-+]", " ", words).lower().split())
+
+
+def build_knowledge(
+    words: Sequence[str],
+    classes: Sequence[str],
+    encoder: SentenceEncoder,
+    prompts: Sequence[str] = PROMPTS,
+    *,
+    advance: Callable[[int], None] = lambda words: None,
+) -> Knowledge:
+    """Embed words and the readable names of classes: the mean over the prompts, each of length 1, at length 1.
+
+    Args:
+        words: without repetitions.
+        classes: names as the data has them.
+        encoder: makes vectors of sentences.
+        prompts: sentences with {} in the word's place.
+        advance: called with how many words and classes are done.
+
+    Raises:
+        InputError: no words, or a prompt without {}.
+    """
+    for prompt in prompts:
+        if prompt.count("{}") != 1:
+            raise InputError(
+                f"a prompt needs {{}} once, in the word's place, such as 'a photo of a {{}}.'; got '{prompt}'."
+            )
+    if not words or not prompts:
+        raise InputError("knowledge needs at least one word and one prompt.")
+    texts = [*words, *(readable(name) or name for name in classes)]
+    step = max(1, _SENTENCES // len(prompts))
+    found = []
+    for start in range(0, len(texts), step):
+        chunk = texts[start : start + step]
+        vectors = _unit(encoder([prompt.replace("{}", word) for word in chunk for prompt in prompts]))
+        found.append(_unit(vectors.reshape(len(chunk), len(prompts), -1).mean(axis=1)))
+        advance(len(chunk))
+    embeddings = np.concatenate(found).astype(np.float32)
+    record = {"encoder": encoder.name, "prompts": list(prompts), "words": len(words)}
+    return Knowledge(tuple(words), embeddings[: len(words)], tuple(classes), embeddings[len(words) :], record)
+
+
+def save_knowledge(path: Path, knowledge: Knowledge) -> None:
+    """Write the file; what was there stays whole until the new one is.
+
+    Raises:
+        InputError: where it cannot be written.
+    """
+    partial = path.with_name(path.name + ".part")
+    arrays = {
+        "names": np.array(knowledge.names, str),
+        "embeddings": knowledge.embeddings,
+        "class_names": np.array(knowledge.class_names, str),
+        "class_embeddings": knowledge.class_embeddings,
+        "record": np.array(json.dumps(knowledge.record)),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            np.savez(stream, **arrays)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise InputError(f"the knowledge file '{path}' cannot be written: {error.strerror or error}.") from error
+
+
+def load_knowledge(path: Path) -> Knowledge:
+    """Read and check a file.
+
+    Raises:
+        InputError: where it is not there, or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no knowledge file '{path}': make it with `milvus-ichash knowledge build --words WORDS --classes DATA --out {path}`."
+        ) from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"'{path}' is not a whole knowledge file: expected .npz with names and embeddings, nothing pickled."
+        ) from error
+    missing = [name for name in ("names", "embeddings") if name not in arrays]
+    if missing:
+        raise InputError(
+            f"the knowledge file '{path}' lacks {' and '.join(missing)}; it has {', '.join(arrays) or 'nothing'}."
+        )
+    names, embeddings = _named(path, arrays, "names", "embeddings")
+    if not len(names):
+        raise InputError(f"the knowledge file '{path}' holds no word.")
+    classes, of_classes = (), np.zeros((0, embeddings.shape[1]), np.float32)
+    if len(arrays.get("class_names", ())):
+        classes, of_classes = _named(path, arrays, "class_names", "class_embeddings")
+        if of_classes.shape[1] != embeddings.shape[1]:
+            raise InputError(
+                f"'{path}': class_embeddings have size {of_classes.shape[1]}, embeddings {embeddings.shape[1]}."
+            )
+    return Knowledge(names, embeddings, classes, of_classes, _record(arrays))
+
+
+def read_words(path: Path, limit: int = MOST_WORDS) -> list[str]:
+    """Words of WordNet's index.noun or data.noun, or of a list with one a line; none twice, at most `limit`.
+
+    Of WordNet, single words of three letters or more: from the index those first that have most senses in WordNet's
+        tagged texts,
+    then most senses (the more common a word, the more of both it has); of data.noun in its order. A list is taken as it
+    is.
+
+    Raises:
+        InputError: where it cannot be read as text, or holds no word.
+    """
+    lines = _lines(path)
+    entries = [line for line in lines if not line.startswith("  ")]  # WordNet's licence is indented
+    first = entries[0] if entries else ""
+    if re.match(r"\S+ n \d+ \d+ ", first):
+        found = _by_senses(entries)
+    elif re.match(r"\d{8} \d\d n [0-9a-f]{2} ", first):
+        found = _of_synsets(entries)
+    else:
+        found = (line.strip() for line in lines)
+    words = list(dict.fromkeys(filter(None, found)))[:limit]
+    if not words:
+        raise InputError(f"'{path}' holds no word: expected WordNet's index.noun or data.noun, or one word a line.")
+    return words
+
+
+def read_lines(path: Path) -> list[str]:
+    """Names, one a line, none twice.
+
+    Raises:
+        InputError: where it cannot be read as text, or is empty.
+    """
+    names = list(dict.fromkeys(filter(None, (line.strip() for line in _lines(path)))))
+    if not names:
+        raise InputError(f"'{path}' holds no name of a class: expected one a line.")
+    return names
+
+
+def _by_senses(entries: Sequence[str]) -> list[str]:
+    """Words of index.noun: lemma, pos, synsets, p, p pointers, senses, tagged senses, offsets."""
+    keyed = []
+    for entry in entries:
+        parts = entry.split()
+        if len(parts) > 3 and _single(parts[0]):
+            senses, pointers = int(parts[2]), int(parts[3])
+            keyed.append((-int(parts[5 + pointers]), -senses, parts[0]))
+    return [word for _, _, word in sorted(keyed)]
+
+
+def _of_synsets(entries: Sequence[str]) -> Iterator[str]:
+    """Words of data.noun: offset, file, pos, how many (hexadecimal), then word and id by turns."""
+    for entry in entries:
+        parts = entry.split("|")[0].split()
+        yield from (word for word in parts[4 : 4 + 2 * int(parts[3], 16) : 2] if _single(word))
+
+
+def _single(word: str) -> bool:
+    return len(word) > 2 and word.isalpha()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' is not a text file in UTF-8 (byte {error.start}).") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+
+
+def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)
+
+
+def _named(
+    path: Path, arrays: dict[str, npt.NDArray[Any]], names: str, embeddings: str
+) -> tuple[tuple[str, ...], Embeddings]:
+    """Names and their rows, checked."""
+    given, rows = arrays[names], arrays.get(embeddings, np.zeros(0))
+    if given.ndim != 1 or given.dtype.kind != "U":
+        raise InputError(f"'{path}': {names} must be an array of strings, not {given.dtype} {given.shape}.")
+    if rows.ndim != 2 or len(rows) != len(given) or rows.dtype.kind != "f" or not rows.shape[1]:
+        raise InputError(
+            f"'{path}': {embeddings} are {rows.dtype} {rows.shape}; expected float32 ({len(given)}, size), one row a name."
+        )
+    wrong = np.flatnonzero(~(np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) < _UNIT))
+    if len(wrong):
+        raise InputError(
+            f"'{path}': row {wrong[0]} of {embeddings} ('{given[wrong[0]]}') does not have length 1: normalise the rows."
+        )
+    return tuple(map(str, given)), rows.astype(np.float32)
+
+
+def _record(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Files of others may lack it, or say something else."""
+    try:
+        found = json.loads(str(arrays["record"]))
+    except (KeyError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {"record": found}

@@ -1,0 +1,133 @@
+"""The gate before a bundle is written: torch and onnxruntime must make the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ichash_export.train.model import Model
+from milvus_ichash.bundle import PRESENT
+from milvus_ichash.errors import IchashError
+
+TOLERANCE = 1e-4
+"""Bits of relaxed values nearer to zero than this may differ: there, the order of a sum decides."""
+BATCHES = (1, 2, 7, 64)
+ROWS = 64
+_ALL_PATTERNS_UP_TO = 4
+
+Outputs = dict[str, npt.NDArray[Any]]
+
+
+class ParityError(IchashError):
+    """The exported graph does not make torch's codes."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Rows to compare on.
+
+    Attributes:
+        clean: float32 (n, D_m) by modality; zeros where it is missing.
+        dirty: the same, with NaN, infinities and large numbers where it is missing.
+        present: bool (n, M), every pattern of presence (for many modalities: each alone, all, and random ones).
+    """
+
+    clean: dict[str, npt.NDArray[np.float32]]
+    dirty: dict[str, npt.NDArray[np.float32]]
+    present: npt.NDArray[np.bool_]
+
+
+def check_parity(model: Model, content: bytes, *, dims: Mapping[str, int]) -> dict[str, Any]:
+    """Compare the exported graph with the model, for several batch sizes and all patterns of presence.
+
+    Args:
+        model: the model, on the CPU and in evaluation mode.
+        content: the ONNX file.
+        dims: feature size of each modality.
+
+    Returns:
+        What was compared, for the manifest.
+
+    Raises:
+        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code is not its relaxed one; says how many and
+            where.
+    """
+    import onnxruntime
+
+    probe = make_probe(model, dims)
+    expected = _torch(model, probe)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for size in BATCHES:
+        found = _onnx(session, probe, size)
+        for code, relaxed in expected.items():
+            _compare(code, relaxed, found, probe.present, size)
+            largest = max(largest, float(np.abs(found[f"{code}_relaxed"] - relaxed).max()))
+    return {"rows": len(probe.present), "batch_sizes": list(BATCHES), "largest_difference": largest}
+
+
+def make_probe(model: Model, dims: Mapping[str, int], seed: int = 0) -> Probe:
+    """Random rows in the range of the training features."""
+    rng = np.random.default_rng(seed)
+    present = _patterns(len(dims), rng)
+    clean, dirty = {}, {}
+    for i, (name, dim) in enumerate(dims.items()):
+        shift, scale = (getattr(model.scaling[i], part).cpu().numpy() for part in ("shift", "scale"))
+        x = (rng.standard_normal((len(present), dim)) / scale + shift).astype(np.float32)
+        there = present[:, i : i + 1]
+        junk = rng.choice(np.array([np.nan, np.inf, -np.inf, 1e30, 7.0], np.float32), x.shape)
+        junk[::2] = np.nan  # the usual way to write a missing row
+        clean[name], dirty[name] = np.where(there, x, np.float32(0)), np.where(there, x, junk)
+    return Probe(clean, dirty, present)
+
+
+def _patterns(modalities: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """bool (n, M) with n >= ROWS: the patterns in turn, so that every batch mixes them."""
+    if modalities <= _ALL_PATTERNS_UP_TO:
+        patterns = np.array([p for p in product([True, False], repeat=modalities) if any(p)])
+        return np.resize(patterns, (ROWS, modalities))
+    random = rng.random((ROWS, modalities)) < 0.5
+    random[~random.any(axis=1), 0] = True
+    return np.concatenate([np.ones((1, modalities), bool), np.eye(modalities, dtype=bool), random])
+
+
+@torch.no_grad()
+def _torch(model: Model, probe: Probe) -> Outputs:
+    features = {name: torch.from_numpy(x) for name, x in probe.clean.items()}
+    return {code: u.numpy() for code, u in model(features, torch.from_numpy(probe.present)).items()}
+
+
+def _onnx(session: Any, probe: Probe, size: int) -> Outputs:
+    names = [output.name for output in session.get_outputs()]
+    parts = []
+    for start in range(0, len(probe.present), size):
+        rows = slice(start, start + size)
+        parts.append(session.run(names, {**{m: x[rows] for m, x in probe.dirty.items()}, PRESENT: probe.present[rows]}))
+    return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _compare(
+    code: str, expected: npt.NDArray[np.float32], found: Outputs, present: npt.NDArray[np.bool_], size: int
+) -> None:
+    relaxed, packed = found[f"{code}_relaxed"], found[code]
+    bits = np.unpackbits(packed, axis=1)
+    for wrong, what in (
+        (~np.isfinite(relaxed) | ~np.isfinite(expected), "relaxed values are not finite"),
+        (bits != (relaxed > 0), "packed bits are not those of the relaxed code"),
+        ((bits != (expected > 0)) & (np.abs(expected) > TOLERANCE), "bits differ from torch's"),
+    ):
+        if wrong.any():
+            row, bit = np.argwhere(wrong)[0]
+            raise ParityError(
+                f"the exported graph is not the trained model, so no bundle was written: {int(wrong.sum())} of {wrong.size} {what} in "
+                f"'{code}' at batch size {size}, first at row {row}, bit {bit}, present {present[row].tolist()} "
+                f"(torch {expected[row, bit]:.6g}, onnxruntime {relaxed[row, bit]:.6g})."
+            )

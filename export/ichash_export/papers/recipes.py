@@ -1,0 +1,78 @@
+"""Recipes: the settings of a paper, or ours, for a method on a data set. What the papers publish is in `published`.
+
+method = "pmch"
+bits = 32
+note = "where the settings come from"
+
+[settings]            # of the method (its Config)
+epochs = 50
+
+[training]            # of the run (`TrainingOptions`)
+pdr = 0.5
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ichash_export.train.options import TrainingOptions, validated
+from milvus_ichash.codes import check_bits
+from milvus_ichash.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Recipe(BaseModel):
+    """A recipe file. `settings` are held against the method's Config when they are used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    bits: int = 32
+    note: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    """The members of TrainingOptions that are not at their defaults."""
+
+
+def recipes_folder() -> Path:
+    """Folder of the recipes: in the package where it was installed from a wheel, beside it in a clone."""
+    here = Path(__file__).parents[1]
+    return here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
+
+
+def recipe_names(method: str | None = None) -> list[str]:
+    """Names, `<method>/<data set>`, of all recipes, or of one method's."""
+    return sorted(str(path.relative_to(recipes_folder()).with_suffix("").as_posix()) for path in _files(method))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Read a recipe by its name (`pmch/fashion`) or from a file (`./mine.toml`).
+
+    Raises:
+        InputError: no such recipe, not TOML, or unknown names and values in it.
+    """
+    path = Path(name) if str(name).endswith(".toml") else recipes_folder() / f"{name}.toml"
+    if not path.is_file():
+        there = ", ".join(recipe_names()) or "none"
+        raise InputError(f"there is no recipe '{name}'; there are: {there}; or give a path that ends in .toml.")
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe '{path}' is not TOML: {error}.") from error
+    recipe = validated(Recipe, content, f"recipe '{path}'")
+    validated(TrainingOptions, recipe.training, f"recipe '{path}', section [training]")
+    check_bits(recipe.bits)
+    return recipe
+
+
+def _files(method: str | None) -> Iterator[Path]:
+    return recipes_folder().glob(f"{method or '*'}/*.toml")

@@ -1,0 +1,154 @@
+"""Published tables, run: which runs of ours a cell needs, and the figure that they make together."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ichash_export.compare.case import COMPLETE, FULL, Case, Line, Protocol, key
+from ichash_export.compare.grid import Contender, contenders
+from ichash_export.methods import registry
+from ichash_export.papers.published import Figure
+from milvus_ichash.codes import check_bits
+
+Key = tuple[Any, ...]
+"""Of a run: `case.key`."""
+WAYS = ("image->text", "text->image")
+MODALITIES = ("image", "text")
+"""Of all the papers' tables."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one run gives to a cell: `weight` times the mAP of a task."""
+
+    weight: float
+    case: Case
+    task: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published cell, and ours.
+
+    Attributes:
+        figure: what is published.
+        seeds: for each seed, the parts whose sum is our figure; none where the cell is not run.
+        remark: why it is not, though the method is ours, or what has to be known of the runs.
+    """
+
+    figure: Figure
+    seeds: tuple[tuple[Part, ...], ...] = ()
+    remark: str = ""
+
+
+def cells(
+    figures: Sequence[Figure], data: Collection[str], seeds: Sequence[int], settings: Sequence[str]
+) -> list[Cell]:
+    """The cells of a table with the runs that they need.
+
+    A run takes its settings from the method's recipe for the data set, then from `settings`, then from the ablation.
+
+    Args:
+        figures: of the table.
+        data: names of the data sets that are there.
+        seeds: one run each.
+        settings: `NAME=VALUE` or `METHOD.NAME=VALUE`.
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+    known = {
+        (dataset, contender.method, contender.variant): contender
+        for dataset in dict.fromkeys(figure.dataset for figure in figures)
+        for contender in contenders(_names(figures, dataset), recipe_set=slug(dataset), settings=settings)
+    }
+    return [
+        _cell(figure, data, seeds, known.get((figure.dataset, figure.method.lower(), figure.variant or FULL)))
+        for figure in figures
+    ]
+
+
+def slug(dataset: str) -> str:
+    """A data set's name as the recipes' files have it: "MS COCO" is mscoco."""
+    return "".join(character for character in dataset.lower() if character.isalnum())
+
+
+def cases(table: Sequence[Cell], dataset: str) -> list[Case]:
+    """The runs that the cells of a data set need, each once, seed by seed, so that every cell has a figure early."""
+    needed = [part.case for cell in table if cell.figure.dataset == dataset for parts in cell.seeds for part in parts]
+    return sorted({key(case.identity(dataset, {})): case for case in needed}.values(), key=lambda case: case.seed)
+
+
+def row(cell: Cell, name: str, lines: Mapping[Key, Line], failures: Mapping[Key, str]) -> dict[str, Any]:
+    """A cell as a row of the printed table: what is published, ours (mean over the seeds), and what is to be said.
+
+    Args:
+        cell: with its runs made.
+        name: what the runs call the cell's data.
+        lines: what the runs gave, by `case.key`.
+        failures: why others gave nothing, likewise.
+    """
+    found, remarks = [], [cell.remark] * bool(cell.remark)
+    for parts in cell.seeds:
+        keys = [key(part.case.identity(name, {})) for part in parts]
+        failed = [failures[each] for each in keys if each in failures]
+        values = [lines[each]["map"].get(part.task) for each, part in zip(keys, parts, strict=True) if not failed]
+        if failed or None in values:
+            remarks += failed[:1] or ["no query could be asked this way"]
+        else:
+            found.append(sum(part.weight * value for part, value in zip(parts, values, strict=True)))
+    mean = statistics.mean(found) if found else None
+    figure = cell.figure
+    return {
+        **figure.model_dump(exclude={"table", "page", "value"}),
+        "published": figure.value,
+        "ours": mean,
+        "std": statistics.pstdev(found) if len(found) > 1 else None,
+        "difference": None if mean is None else mean - figure.value,
+        "remark": "; ".join(dict.fromkeys(remarks)),
+    }
+
+
+def _names(figures: Sequence[Figure], dataset: str) -> list[str]:
+    """`method:variant` of ours on a data set."""
+    names = {
+        (f.method.lower(), f.variant or FULL): f
+        for f in figures
+        if f.dataset == dataset and f.method.lower() in registry.method_names()
+    }
+    return [
+        f"{method}:{variant}"
+        for method, variant in names
+        if variant == FULL or variant in registry.load(method).ablations
+    ]
+
+
+def _cell(figure: Figure, data: Collection[str], seeds: Sequence[int], contender: Contender | None) -> Cell:
+    method = figure.method.lower()
+    if method not in registry.method_names():
+        return Cell(figure)
+    if contender is None:
+        return Cell(figure, remark=f"{method} has no ablation '{figure.variant}'")
+    if figure.dataset not in data:
+        return Cell(figure, remark=f'no data: give --data "{figure.dataset}=FILE"')
+    remarks = ["training PDR not stated, taken for 0"] * (
+        figure.train_pdr is None and figure.level is None and figure.use is None
+    )
+    remarks += ["no recipe, default settings"] * (contender.recipe is None)
+    parts = tuple(tuple(_parts(figure, contender, seed)) for seed in dict.fromkeys(seeds))
+    return Cell(figure, seeds=parts, remark="; ".join(remarks))
+
+
+def _parts(figure: Figure, who: Contender, seed: int) -> Iterator[Part]:
+    """A mean is half of each direction, a drop is easy minus hard."""
+    levels = [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]
+    ways = WAYS if figure.task == "mean" else (figure.task,)
+    for sign, level in levels:
+        hidden = Protocol(figure.train_pdr or 0.0, level, figure.query_pdr or 0.0, figure.use or COMPLETE)
+        case = Case(
+            who.method, who.variant, check_bits(figure.bits), seed, hidden, who.settings, who.training, who.recipe
+        )
+        yield from (Part(sign / len(ways), case, way) for way in ways)

@@ -1,0 +1,91 @@
+"""A method with its feature scaling in front: raw features in, relaxed codes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ichash_export.layers import FeatureScaling
+from ichash_export.methods.base import Method, ModelSpec, TrainData
+from ichash_export.methods.registry import load
+from ichash_export.train.options import validated
+from milvus_ichash.errors import BackendMissingError, InputError
+
+
+class Model(nn.Module):
+    """What is trained, kept in checkpoints and exported.
+
+    Attributes:
+        spec: the sizes.
+        method: the method.
+        scaling: one FeatureScaling per modality, in the order of `spec.modalities`.
+    """
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.spec: ModelSpec = method.spec
+        self.method = method
+        self.scaling = nn.ModuleList(FeatureScaling(dim) for dim in method.spec.dims.values())
+
+    @torch.no_grad()
+    def fit_scaling(self, raw: TrainData) -> None:
+        """Learn each modality's scaling from its observed rows."""
+        for i, (scaling, (name, x)) in enumerate(zip(self.scaling, raw.features.items(), strict=True)):
+            observed = x[raw.present[:, i]]
+            if self.method.scaling(name) == "minmax":
+                scaling.fit_minmax(observed)
+            else:
+                scaling.fit_standard(observed)
+
+    @torch.no_grad()
+    def scaled(self, raw: TrainData) -> TrainData:
+        """Items as the method sees them."""
+        return replace(raw, features=self._scale(raw.features, raw.present))
+
+    def forward(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Relaxed codes, float32 (B, bits) by name, of raw features, float32 (B, D_m), with present, bool (B, M)."""
+        return self.method.encode(self._scale(features, present), present)
+
+    def _scale(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        rows = zip(self.scaling, features.items(), strict=True)
+        return {name: scaling(x, present[:, i]) for i, (scaling, (name, x)) in enumerate(rows)}
+
+
+def spec_of(info: Mapping[str, Any]) -> ModelSpec:
+    """The sizes and names that a checkpoint's info states."""
+    return ModelSpec(**info["sizes"], label_names=tuple(info["label_names"] or ()))
+
+
+def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) -> Model:
+    """A fresh model; its weights come from torch's global generator.
+
+    Raises:
+        InputError: no such method, settings that it does not take, or a modality whose name torch needs for itself.
+    """
+    chosen = load(method)
+    for name in spec.modalities:
+        if hasattr(nn.ModuleDict, name):
+            raise InputError(
+                f"a modality cannot be called '{name}', which is a word of torch's: rename it with --modality NAME=COLUMN."
+            )
+    return Model(chosen(spec, validated(chosen.Config, settings, f"method '{method}'")))
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" (CUDA where there is one), "cpu" or "cuda" as a torch device.
+
+    Raises:
+        BackendMissingError: where CUDA is asked for and not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        built = "has CUDA, but finds no device" if torch.version.cuda else "is a CPU-only build"
+        raise BackendMissingError(
+            f"--device cuda: this torch ({torch.__version__}) {built}; use --device cpu, or mend the installation."
+        )
+    return torch.device(device)

@@ -1,0 +1,67 @@
+"""Whether a run may start in a folder, or go on there: only as the run that it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ichash_export.train.checkpoint import CHECKPOINT, load_info
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable
+
+
+def info_of_start(run: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """`Checkpoint.info` of the run to go on with, without its tensors; None for a fresh start.
+
+    Raises:
+        InputError: a run is there that may neither be replaced nor go on; or nothing is there to go on with.
+    """
+    path = run / CHECKPOINT
+    if resume:
+        return load_info(path)
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"'{run}' holds a run already: --resume goes on with it, --overwrite starts anew in its place."
+        )
+    return None
+
+
+def digest(table: FeatureTable) -> dict[str, Any]:
+    """What identifies a table: its sizes, and a digest of each of its parts, so that a difference can be named."""
+    arrays = {f"features of {name}": x for name, x in table.features.items()}
+    arrays |= {"present": table.present, "labels": table.labels, "labelled": table.labelled}
+    parts: dict[str, Any] = {"number of items": len(table), "modalities": table.dims}
+    for name, array in arrays.items():
+        parts[name] = (
+            None if array is None else hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
+        )
+    return parts
+
+
+def refuse_changes(saved: Mapping[str, Any], given: Mapping[str, Any], run: Path) -> None:
+    """Hold what a run was made with against what it shall go on with.
+
+    Raises:
+        InputError: names what differs.
+    """
+    named = [f"{name} (was {was}, is {now})" for name, was, now in _differences(_flat(saved), _flat(given))]
+    data = [name for name, _, _ in _differences(saved["data"], given["data"])]
+    if data:
+        named.append(f"the data ({', '.join(data)})")
+    if named:
+        raise InputError(
+            f"the run in '{run}' was made with something else and cannot go on as the same run: {'; '.join(named)}. "
+            "Give it what it had, or start anew with --overwrite."
+        )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {"method": identity["method"], "bits": identity["bits"], **identity["settings"], **identity["options"]}

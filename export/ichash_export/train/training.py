@@ -1,0 +1,220 @@
+"""The training frame: what every method shares between a feature table and trained weights.
+
+Everything random comes from torch's global generator and one CPU generator, both seeded from (seed, epoch) before every epoch.
+So a run that was stopped and goes on from its checkpoint makes the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ichash_export.methods import registry
+from ichash_export.methods.base import TrainData
+from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, load, save
+from ichash_export.train.model import build_model, resolve_device, spec_of
+from ichash_export.train.options import TrainingOptions, validated
+from ichash_export.train.preparation import Note, Parts, counts, prepare, tensors
+from ichash_export.train.randomness import reproducible, seed_everything
+from ichash_export.train.resuming import digest, info_of_start, refuse_changes
+from ichash_export.train.runlog import Log, Report
+from ichash_export.train.trained import TrainedModel, trained_from
+from ichash_export.train.validation import validate
+from milvus_ichash.bundle import modalities_of
+from milvus_ichash.codes import check_bits
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable
+
+CHECKPOINT_SHARE = 0.1
+"""Checkpoints take at most this share of the time; where they are cheap, every epoch has one."""
+
+
+def train(
+    table: FeatureTable,
+    method: str,
+    bits: int,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    options: TrainingOptions | None = None,
+    device: str = "auto",
+    run: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Report], None] = lambda report: None,
+    note: Note = lambda message: None,
+) -> TrainedModel:
+    """Train a method on a feature table.
+
+    Args:
+        table: the training items, with labels.
+        method: its name (`registry.method_names`).
+        bits: code length.
+        settings: the method's settings that differ from their defaults.
+        options: seed, hidden modalities, validation.
+        device: "auto", "cpu" or "cuda".
+        run: folder for the checkpoint; None: nothing is written.
+        resume: go on from the folder's checkpoint.
+        overwrite: replace a run that is there already.
+        progress: called after each epoch.
+        note: called with remarks for people.
+
+    Returns:
+        The model with the weights of the best validation, or of the last epoch where there was none.
+
+    Raises:
+        InputError: data or settings that cannot be used; a run that is there already, or that was made with other
+            settings or data than the one that shall go on; a loss that is no longer a number.
+        BackendMissingError: CUDA was asked for and is not there.
+    """
+    options = options or TrainingOptions()
+    place = resolve_device(device)
+    chosen = registry.load(method)
+    config = validated(chosen.Config, settings or {}, f"method '{method}'")
+    check_bits(bits)
+    modalities_of(table.dims)
+    going_on = run is not None and info_of_start(run, resume=resume, overwrite=overwrite)
+    identity = {
+        "method": method,
+        "bits": bits,
+        "settings": config.model_dump(mode="json"),
+        "options": options.model_dump(mode="json"),
+        "data": {} if run is None else digest(table),
+    }
+    checkpoint, recorded = None, None
+    if run is not None and going_on:
+        refuse_changes(going_on["identity"], identity, run)
+        recorded = going_on["sizes"].get("inputs", {})
+    inputs = chosen.input_sizes(config, recorded)
+    if run is not None and going_on:
+        checkpoint = load(run / CHECKPOINT)
+        if going_on["log"]["finished"]:
+            return trained_from(checkpoint)
+    parts = prepare(table, options, needs_labels=chosen.needs_labels, note=note)
+    info = {
+        "identity": identity,
+        "sizes": {"dims": table.dims, "classes": table.labels.shape[1], "bits": bits, "inputs": inputs},
+        "label_names": table.label_names,
+        "counts": counts(parts),
+        "versions": {"torch": torch.__version__, "device": place.type},
+    }
+    with reproducible(place):
+        return _Run(info, parts, options, place, run).go(checkpoint, progress)
+
+
+class _Run:
+    """One run: the model, the data and the optimisers on the device."""
+
+    training: TrainData
+    optimizers: dict[str, Optimizer]
+
+    def __init__(
+        self, info: dict[str, Any], parts: Parts, options: TrainingOptions, place: torch.device, folder: Path | None
+    ) -> None:
+        seed_everything(options.seed, -1)
+        self.info, self.parts, self.options, self.place, self.folder = info, parts, options, place, folder
+        self.model = build_model(info["identity"]["method"], spec_of(info), info["identity"]["settings"]).to(place)
+        self.method = self.model.method
+        self.log = Log(epochs=self.method.config.epochs)
+        self.best: dict[str, Tensor] = {}
+        self.seconds_saving = 0.0
+
+    def go(self, checkpoint: Checkpoint | None, progress: Callable[[Report], None]) -> TrainedModel:
+        """Train from the beginning, or from a checkpoint, to the end."""
+        if checkpoint is None:
+            self._begin()
+        else:
+            self._restore(checkpoint)
+        self.held_out = self.model.scaled(tensors(self.parts.held_out, self.place))
+        began, before = time.monotonic(), self.log.seconds
+        while self.log.epoch < self.log.epochs and not self.log.out_of_patience(self.options.patience):
+            self._epoch()
+            self.log.seconds = before + time.monotonic() - began
+            if self.seconds_saving <= CHECKPOINT_SHARE * (time.monotonic() - began):
+                self._save()
+            progress(self.log.report())
+        return self._finish()
+
+    def _begin(self) -> None:
+        raw = tensors(self.parts.training, self.place)
+        self.model.fit_scaling(raw)
+        self.training = self.model.scaled(raw)
+        self.method.begin(self.training)
+        self.optimizers = self.method.optimizers()
+        self._save()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.log = Log(**checkpoint.info["log"])
+        self.model.load_state_dict(checkpoint.weights)
+        self.training = self.model.scaled(tensors(self.parts.training, self.place))
+        if self.log.best:
+            self.best = {name: x.to(self.place) for name, x in (checkpoint.best or checkpoint.weights).items()}
+        self.method.state = {name: x.to(self.place) for name, x in checkpoint.state.items()}
+        self.optimizers = self.method.optimizers()
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(checkpoint.optimizers[name])
+
+    def _epoch(self) -> None:
+        generator = seed_everything(self.options.seed, self.log.epoch)
+        self.model.train()
+        losses = self.method.train_epoch(self.training, self.log.epoch, self.optimizers, generator)
+        self._check(losses)
+        validation = None
+        if self._due():
+            self._fix()
+            validation = validate(self.method, self.held_out, self.training)
+        if self.log.add(losses, validation):
+            self.best = {name: x.detach().clone() for name, x in self.model.state_dict().items()}
+
+    def _due(self) -> bool:
+        done = self.log.epoch + 1
+        if not len(self.held_out) or done <= self.method.warmup:
+            return False
+        return done % self.options.validate_every == 0 or done == self.log.epochs
+
+    def _fix(self) -> None:
+        self.model.eval()
+        with torch.no_grad():
+            self.method.finish(self.training)
+
+    def _finish(self) -> TrainedModel:
+        if self.best:
+            self.model.load_state_dict(self.best)
+        else:
+            self._fix()
+        self.log.finished = True
+        done = Checkpoint({**self.info, "log": asdict(self.log)}, self.model.state_dict())
+        if self.folder is not None:
+            save(self.folder / CHECKPOINT, done)
+        return trained_from(done)
+
+    def _check(self, losses: dict[str, float]) -> None:
+        wrong = [f"the loss '{name}'" for name, value in losses.items() if not np.isfinite(value)]
+        wrong += [f"the weight '{name}'" for name, x in self.method.named_parameters() if not torch.isfinite(x).all()]
+        if wrong:
+            before = f" The checkpoint in '{self.folder}' is from before." if self.folder else ""
+            raise InputError(
+                f"{wrong[0]} is no longer a finite number in epoch {self.log.epoch + 1}: the training diverged. Try a smaller learning "
+                f"rate or smaller loss weights (--set NAME=VALUE), or look for extreme values in the features.{before}"
+            )
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        began = time.monotonic()
+        checkpoint = Checkpoint(
+            info={**self.info, "log": asdict(self.log)},
+            weights=self.model.state_dict(),
+            best={} if self.log.best_is_current else self.best,
+            state=self.method.state,
+            optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        )
+        save(self.folder / CHECKPOINT, checkpoint)
+        self.seconds_saving += time.monotonic() - began

@@ -1,0 +1,199 @@
+"""`milvus-ichash doctor`: what is installed, what is reached, and what to do about the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milvus_ichash.cli.options import DbOption, Format, FormatOption, TimeoutOption, TokenOption, UriOption
+from milvus_ichash.errors import BackendMissingError, IchashError, InputError
+
+if TYPE_CHECKING:
+    from milvus_ichash.settings import MilvusSettings
+
+_OPTIONAL = {
+    "torch": "train",
+    "safetensors": "train",
+    "pillow": "pictures",
+    "h5py": "files",
+    "scipy": "files",
+    "matplotlib": "plot",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. An `exit_code` other than 0 fails the command."""
+
+    name: str
+    found: str
+    cure: str = ""
+    exit_code: int = 0
+
+    @property
+    def status(self) -> str:
+        """Ok, warning (there is something to do, nothing has to be done) or failed."""
+        if self.exit_code:
+            return "failed"
+        return "warning" if self.cure else "ok"
+
+
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Also open this bundle, and check its files.")
+    ] = None,
+    uri: UriOption = None,
+    token: TokenOption = None,
+    db_name: DbOption = None,
+    timeout: TimeoutOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Check the installation, the settings, and whether Milvus is reached.
+
+    No database file is made. Exit code 6: a backend is missing; 3: Milvus was not reached;
+    2: a setting or the bundle cannot be used.
+
+    Example: `milvus-ichash doctor --uri http://localhost:19530 --bundle ./bundle`
+    """
+    from milvus_ichash.cli.output import emit
+
+    checks = [_versions(), _pymilvus(), *_onnxruntime(), _optional()]
+    try:
+        settings = _settings(uri, token, db_name, timeout)
+    except IchashError as error:
+        checks.append(Check("settings", "cannot be used", str(error), error.exit_code))
+    else:
+        checks += [Check(f"setting {name}", value) for name, value in settings.shown().items()]
+        checks.append(lite := _lite(settings.is_lite))
+        if not lite.exit_code:
+            checks.append(_milvus(settings))
+    if bundle is not None:
+        checks.append(_bundle(bundle))
+    emit([{"check": c.name, "status": c.status, "found": c.found, "what to do": c.cure} for c in checks], output)
+    worst = max(c.exit_code for c in checks)
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _settings(uri: str | None, token: str | None, db_name: str | None, timeout: float | None) -> MilvusSettings:
+    from milvus_ichash.settings import load_settings
+
+    return load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+
+
+def _versions() -> Check:
+    import platform
+
+    from milvus_ichash import __version__
+
+    return Check(
+        "milvus-ichash", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
+
+
+def _pymilvus() -> Check:
+    from milvus_ichash.runtime.session import version_of
+
+    version = version_of("pymilvus")
+    if version is None:
+        return Check("pymilvus", "not installed", "pip install 'pymilvus>=2.6,<4'", BackendMissingError.exit_code)
+    if not (2, 6) <= _numbers(version) < (4,):
+        return Check("pymilvus", version, "this program is made for 2.6 to 3.x: pip install 'pymilvus>=2.6,<4'")
+    return Check("pymilvus", version)
+
+
+def _onnxruntime() -> list[Check]:
+    from milvus_ichash.runtime.session import cuda_problem, installed_distributions, load_onnxruntime
+
+    installed = ", ".join(f"{name} {version}" for name, version in installed_distributions().items())
+    try:
+        available = load_onnxruntime().get_available_providers()
+        problem = cuda_problem()
+    except BackendMissingError as error:
+        return [Check("onnxruntime", installed or "not installed", str(error), error.exit_code)]
+    # Without the GPU wheel there is no CUDA, and nothing wrong with that.
+    wanted = "CUDAExecutionProvider" in available
+    cure = (
+        "pip install 'onnxruntime-gpu[cuda,cudnn]', check nvidia-smi; or choose --device cpu"
+        if wanted and problem
+        else ""
+    )
+    return [
+        Check("onnxruntime", f"{installed or 'of unknown origin'} ({', '.join(available)})"),
+        Check("CUDA", "usable" if problem is None else f"not usable: {problem}", cure),
+    ]
+
+
+def _optional() -> Check:
+    from milvus_ichash.runtime.session import version_of
+
+    found = {name: version_of(name) for name in _OPTIONAL}
+    shown = [
+        f"{name} {version}" if version else f"{name} - (extra {_OPTIONAL[name]})" for name, version in found.items()
+    ]
+    return Check("optional packages", ", ".join(shown))
+
+
+def _lite(needed: bool) -> Check:
+    from milvus_ichash.runtime.session import version_of
+
+    found = version_of("milvus-lite") or "not installed"
+    if not needed:
+        return Check("milvus-lite", f"{found} (not needed for a server)")
+    try:
+        from milvus_ichash.index.lite import lite_version
+
+        lite_version()
+    except ImportError as error:  # also where the platform has no file locks
+        return Check("milvus-lite", found, str(error), BackendMissingError.exit_code)
+    return Check("milvus-lite", found)
+
+
+def _milvus(settings: MilvusSettings) -> Check:
+    from tempfile import TemporaryDirectory
+
+    database = Path(settings.uri).expanduser()
+    if not settings.is_lite or database.exists() or not database.parent.is_dir():
+        return _connection(settings)
+    # Connecting would make the file: one of the same name elsewhere, for a moment, shows as well that Lite works.
+    with TemporaryDirectory() as folder:
+        check = _connection(settings.model_copy(update={"uri": str(Path(folder) / database.name)}))
+    if check.exit_code:
+        return check
+    return Check("Milvus", f"{check.found}; '{settings.uri}' is not there yet, the first ingest makes it")
+
+
+def _connection(settings: MilvusSettings) -> Check:
+    from milvus_ichash.index.connection import connect
+
+    try:
+        with connect(settings) as connection:
+            return Check("Milvus", f"reached, {'Lite' if connection.is_lite else 'server'} {connection.server_version}")
+    except IchashError as error:
+        return Check("Milvus", "not reached", str(error), error.exit_code)
+
+
+def _bundle(folder: Path) -> Check:
+    from milvus_ichash.bundle import verify
+    from milvus_ichash.runtime.encoder import HashEncoder
+
+    try:
+        manifest = verify(folder)
+        found = f"{manifest.method}, {manifest.bits} bits, fingerprint {manifest.fingerprint}, takes {', '.join(manifest.dims)}"
+        encoder = HashEncoder.load(folder)
+    except InputError as error:
+        return Check("bundle", "cannot be used", str(error), error.exit_code)
+    except BackendMissingError:
+        # Reported above already, with its cure.
+        return Check("bundle", f"{found}; files are whole, not opened")
+    return Check("bundle", f"{found}; opens on {encoder.device}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2, 5, 1) of "2.5.1rc1": enough to compare releases."""
+    import re
+
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

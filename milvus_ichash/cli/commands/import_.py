@@ -1,0 +1,92 @@
+"""`milvus-ichash import`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from milvus_ichash.cli.commands.ingest import command_again, listening
+from milvus_ichash.cli.options import (
+    CollectionOption,
+    DbOption,
+    Format,
+    FormatOption,
+    IndexOption,
+    NlistOption,
+    PatienceOption,
+    QuietOption,
+    TimeoutOption,
+    TokenOption,
+    UriOption,
+    WaitOption,
+)
+from milvus_ichash.cli.output import complain, emit
+from milvus_ichash.errors import InputError
+from milvus_ichash.index.retries import PATIENCE
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Files that `ingest --to-parquet` wrote.", metavar="DIR")],
+    collection: CollectionOption = "ichash",
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            help="Where the server finds the files: a folder on its machine (local storage), or a path in its bucket (object storage).",
+            show_default="the path of DIR here",
+        ),
+    ] = None,
+    index: IndexOption = None,
+    nlist: NlistOption = None,
+    wait: WaitOption = True,
+    uri: UriOption = None,
+    token: TokenOption = None,
+    db_name: DbOption = None,
+    timeout: TimeoutOption = None,
+    patience: PatienceOption = PATIENCE,
+    style: FormatOption = Format.table,
+    quiet: QuietOption = False,
+) -> None:
+    """Have a Milvus server import files into a collection, which is made where it is not there.
+
+    The server reads the files itself, from where it keeps its data: copy them there first, and say where with --path.
+        DIR is read
+    here too, to make the collection and to check the files. After an interruption, the same command goes on.
+
+    Examples:
+
+        milvus-ichash import items_for_import --collection items --uri http://localhost:19530
+
+        milvus-ichash import items_for_import -c items --path imports/items --index BIN_IVF_FLAT --nlist 1024
+    """
+    from milvus_ichash.index.connection import connect
+    from milvus_ichash.ingestion.bulk_import import NOT_LITE, ImportOptions, ImportReport, import_files
+    from milvus_ichash.settings import load_settings
+
+    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    if settings.is_lite:
+        raise InputError(NOT_LITE)
+    again = command_again(sys.argv)
+    options = ImportOptions(
+        path=path, index=index and index.value, nlist=nlist, wait=wait, patience=patience, resume_hint=again
+    )
+    report = ImportReport()
+    try:
+        with connect(settings) as connection, listening(f"into {collection}", None, quiet=quiet) as listeners:
+            import_files(folder, connection, collection, options, report=report, listeners=listeners)
+    except KeyboardInterrupt:
+        complain(f"interrupted: {report.told()}; files that were handed over go on being imported. Go on with: {again}")
+        raise typer.Exit(130) from None
+    row = {
+        "collection": collection,
+        "files": report.files,
+        "rows": report.rows,
+        "imported": report.imported,
+        "skipped": report.skipped,
+        "seconds": round(report.seconds, 3),
+        "rows/s": round(report.imported / report.seconds) if report.seconds else None,
+    }
+    emit([row], style)

@@ -1,0 +1,268 @@
+"""From arrays to what Milvus stores, checked first: Milvus Lite stores wrong values without a word, or dies of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
+
+from milvus_ichash.codes import Codes
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Ids, Mask
+from milvus_ichash.index.collection_schema import ID, ID_BYTES, LABELS, Description, IdKind, has
+from milvus_ichash.index.columnar import META, Columns
+
+Row = dict[str, Any]
+Labels = Sequence[Sequence[int] | None]
+Payload = Mapping[str, Sequence[Any]]
+
+# Filters cannot name control characters: such an item could neither be read nor replaced.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n items with all fields of a collection, checked: made by `build_batch`, written by `index.writing`.
+
+    Attributes:
+        ids: n of them.
+        codes: uint8 (n, bits / 8) by name.
+        present: n booleans by field (`has_image`, ...).
+        dynamic: labels and payload, n values by name; labels are None where they are unknown.
+    """
+
+    ids: list[Any]
+    codes: Mapping[str, Codes]
+    present: Mapping[str, list[bool]]
+    dynamic: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self) -> list[Row]:
+        """One dict per item, as `MilvusClient` takes them; unknown labels are left out."""
+        packed = {name: _as_bytes(codes) for name, codes in self.codes.items()}
+        columns: dict[str, Sequence[Any]] = {ID: self.ids, **packed, **self.present, **self.dynamic}
+        names = tuple(columns)
+        rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
+        if None in self.dynamic.get(LABELS, ()):
+            for row in rows:
+                if row[LABELS] is None:
+                    del row[LABELS]
+        return rows
+
+    def columns(self) -> Columns:
+        """By field, as `Columnar` takes them. Where there is nothing dynamic, Milvus writes that itself, faster than it reads it."""
+        return {ID: self.ids, **self.codes, **self.present, **({META: self.meta} if self.dynamic else {})}
+
+    @cached_property
+    def meta(self) -> list[bytes]:
+        """Labels and payload of each item as JSON, in UTF-8."""
+        names = tuple(self.dynamic)
+        if names in ((), (LABELS,)):
+            return _labels_as_json(self.dynamic.get(LABELS) or [None] * len(self))
+        rows = (dict(zip(names, values)) for values in zip(*self.dynamic.values()))  # noqa: B905 (as above)
+        known = ({k: v for k, v in row.items() if k != LABELS or v is not None} for row in rows)
+        return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in known]
+
+    def parts(self, rows: int, size: int) -> Iterator[Batch]:
+        """The batch in parts of at most so many rows, and about so many bytes at the most."""
+        sizes = self._sizes() if set(self.dynamic) - {LABELS} else None
+        start = 0
+        while start < len(self):
+            end = min(start + rows, len(self))
+            if sizes is not None:
+                fitting = sum(1 for total in accumulate(sizes[start:end]) if total <= size)
+                end = start + max(1, fitting)
+            yield self if (start, end) == (0, len(self)) else self._part(slice(start, end))
+            start = end
+
+    def _sizes(self) -> list[int]:
+        fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
+        return [fixed + len(text) for text in self.meta]
+
+    def _part(self, rows: slice) -> Batch:
+        return Batch(
+            self.ids[rows],
+            {name: codes[rows] for name, codes in self.codes.items()},
+            {name: values[rows] for name, values in self.present.items()},
+            {name: values[rows] for name, values in self.dynamic.items()},
+        )
+
+
+def build_batch(
+    description: Description,
+    ids: Sequence[Any],
+    codes: Mapping[str, Codes],
+    present: Mask,
+    labels: Labels | None,
+    payload: Payload | None,
+) -> Batch:
+    """Items with all fields of the collection.
+
+    Args:
+        description: of the collection.
+        ids: n ids, checked by `check_ids`.
+        codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are
+            passed over.
+        present: bool (n, M), in the order of the collection's modalities.
+        labels: a list of class indices for each item; None for an item, or altogether, where they are unknown.
+        payload: further columns of n values that JSON knows.
+
+    Raises:
+        InputError: names the code, field or row that cannot be stored.
+    """
+    n = len(ids)
+    has_fields = [has(modality) for modality in description.modalities]
+    if present.shape != (n, len(has_fields)) or present.dtype != np.bool_:
+        raise InputError(f"'present' is {present.dtype} {present.shape}; expected bool ({n}, {len(has_fields)}).")
+    stored: dict[str, Codes] = {}
+    for name in description.codes:
+        if name not in codes:
+            raise InputError(
+                f"the collection stores '{name}', and there is no such code among {', '.join(codes) or 'those given'}."
+            )
+        stored[name] = check_codes(description.cut(codes[name]), description.bits, n)
+    taken = {ID, LABELS, *stored, *has_fields}
+    dynamic: dict[str, Sequence[Any]] = _checked_payload(payload, n, taken) if payload else {}
+    if labels is not None:
+        dynamic[LABELS] = _checked_labels(labels, n)
+    return Batch(list(ids), stored, dict(zip(has_fields, present.T.tolist(), strict=True)), dynamic)
+
+
+def check_codes(codes: Codes, bits: int, rows: int | None = None) -> Codes:
+    """The codes, where they are packed bits: uint8 (n, bits / 8).
+
+    Raises:
+        InputError: another dtype or shape; Milvus Lite would store floats, unpacked bits and short rows as something
+            else.
+    """
+    width = bits // 8
+    if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != width:
+        found = f"{codes.dtype} {codes.shape}" if isinstance(codes, np.ndarray) else type(codes).__name__
+        raise InputError(
+            f"codes are {found}; this collection takes packed bits, uint8 (n, {width}): see milvus_ichash.codes.pack."
+        )
+    if rows is not None and len(codes) != rows:
+        raise InputError(f"{rows} ids, but {len(codes)} codes.")
+    return codes
+
+
+def code_bytes(codes: Codes, bits: int) -> list[bytes]:
+    """The rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them. Errors as `check_codes`."""
+    return _as_bytes(check_codes(codes, bits))
+
+
+def _as_bytes(codes: Codes) -> list[bytes]:
+    result: list[bytes] = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").ravel().tolist()
+    return result
+
+
+def _labels_as_json(labels: Labels) -> list[bytes]:
+    """The JSON of items that have nothing but labels: few different sets of labels come often."""
+    known: dict[tuple[int, ...] | None, bytes] = {None: b"{}"}
+    texts = []
+    for row in labels:
+        key = None if row is None else tuple(row)
+        text = known.get(key)
+        if text is None:
+            text = known[key] = b'{"labels":[%s]}' % b",".join(b"%d" % label for label in key or ())
+        texts.append(text)
+    return texts
+
+
+def check_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
+    """The ids as a list, all different and of the collection's kind.
+
+    Raises:
+        InputError: names the first id that cannot be a key.
+    """
+    values: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    wanted = str if kind == "str" else int
+    if not all(type(value) is wanted for value in values):
+        bad = next(value for value in values if type(value) is not wanted)
+        raise InputError(f"the id {bad!r} is {type(bad).__name__}; this collection has ids of type {wanted.__name__}.")
+    if len(set(values)) < len(values):
+        seen: set[Any] = set()
+        twice = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        raise InputError(f"the id {twice!r} comes twice: every item needs an id of its own.")
+    if kind == "str":
+        _check_strings(values, lite=lite)
+    elif values and max(map(abs, values)) >= 2**63:
+        # Milvus Lite reads the literal -2^63 as -2^63 + 1.
+        raise InputError(f"the id {max(values, key=abs)} is beyond 63 bits: make the ids strings.")
+    return values
+
+
+def _check_strings(values: list[str], *, lite: bool) -> None:
+    """Cheap checks of all ids at once; only where one of them fails is the culprit looked for."""
+    together = "".join(values)
+    longest = max(map(len, values), default=1)
+    clean = together.isascii() and not _CONTROL.search(together) and "" not in values and longest <= ID_BYTES
+    if clean and not (lite and "'" in together):
+        return
+    for value in values:
+        problem = _problem(value, lite=lite)
+        if problem:
+            raise InputError(f"the id {value[:80]!r} {problem}")
+
+
+def _problem(value: str, *, lite: bool) -> str | None:
+    if not value:
+        return "is empty: every item needs an id."
+    if _CONTROL.search(value):
+        return "holds a control character (a tab or line break, say): ids must be printable."
+    if lite and "'" in value:
+        return (
+            "holds an apostrophe, on which Milvus Lite loses other rows (it writes ids into SQL as they are): "
+            "rename it, or use a server."
+        )
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "is no valid Unicode text."
+    return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
+
+
+def _checked_labels(labels: Labels, n: int) -> Labels:
+    if len(labels) != n:
+        raise InputError(f"{n} ids, but {len(labels)} lists of labels.")
+    flat = list(chain.from_iterable(row for row in labels if row is not None))
+    if set(map(type, flat)) - {int} or (flat and not (min(flat) >= 0 and max(flat) < 2**31)):
+        bad = next(value for value in flat if type(value) is not int or not 0 <= value < 2**31)
+        raise InputError(f"a label is {bad!r}; labels are lists of class indices, plain whole numbers from 0.")
+    return labels
+
+
+def _checked_payload(payload: Payload, n: int, taken: set[str]) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {}
+    for name, given in payload.items():
+        if name in taken or not name or name.startswith("$"):
+            raise InputError(
+                f"the payload column '{name}' has a name that Milvus or this program uses itself: rename it, or leave it out."
+            )
+        values = given.tolist() if isinstance(given, np.ndarray) else given
+        if len(values) != n:
+            raise InputError(f"the payload column '{name}' has {len(values)} values for {n} ids.")
+        if not _is_json(values):
+            row = next((i for i, value in enumerate(values) if not _is_json(value)), 0)
+            raise InputError(
+                f"row {row} of the payload column '{name}' holds {values[row]!r:.60}: Milvus stores strings, finite numbers, booleans, "
+                "lists and dictionaries of these, and None."
+            )
+        columns[name] = values
+    return columns
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Ingestion: from a feature source through the encoder into Milvus, or into files that Milvus imports."""

@@ -1,0 +1,261 @@
+"""Files for Milvus's bulk import: parquet in the layout that it reads, and beside them what `import` must know.
+
+    part-00000.parquet ...   id, a list of uint8 per code, has_<modality>, and `$meta`: labels and payload as a JSON string
+    import.json              `ImportManifest`: the collection's description, the kind of ids, and each file with its sha256
+
+Every file is written under another name and renamed when it is whole, import.json after all others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from milvus_ichash.bundle import sha256_of
+from milvus_ichash.errors import InputError
+from milvus_ichash.index.batch import Batch
+from milvus_ichash.index.collection_schema import ID, Description, IdKind, has
+from milvus_ichash.index.columnar import META
+
+MANIFEST = "import.json"
+FILE_ROWS = 1_000_000
+FILE_BYTES = 256 << 20
+"""Of one file, before compression: a server reads a file of any size in pieces, but imports it as a whole or not at all."""
+
+_GROUP_ROWS = 65_536
+_KEY = b"ichash"
+"""Of the metadata in which each file says what it belongs to."""
+_PARTIAL = ".partial"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImportFile(_Strict):
+    """One file, by its plain name."""
+
+    name: str
+    rows: int = Field(ge=1)
+    bytes: int
+    sha256: str
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if Path(name).name != name:
+            raise ValueError(f"'{name}' is no plain file name")
+        return name
+
+
+class ImportManifest(_Strict):
+    """Contents of `import.json`."""
+
+    format: Literal[1] = 1
+    description: Description
+    id_kind: IdKind
+    rows: int
+    files: tuple[ImportFile, ...]
+
+
+class Content(_Strict):
+    """What the rows of the files are: it must be the same where a run goes on with the files of another."""
+
+    description: Description
+    id_kind: IdKind
+    fields: tuple[str, ...] | None
+    labels: bool
+
+
+def _arrow_schema(content: Content) -> pa.Schema:
+    """Columns of the files, as Milvus's fields are called."""
+    return pa.schema(
+        [
+            pa.field(ID, pa.string() if content.id_kind == "str" else pa.int64(), nullable=False),
+            *(pa.field(code, pa.list_(pa.uint8())) for code in content.description.codes),
+            *(pa.field(has(modality), pa.bool_()) for modality in content.description.modalities),
+            pa.field(META, pa.string()),
+        ],
+        metadata={_KEY: content.model_dump_json()},
+    )
+
+
+def _arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
+    """The items of a batch as rows of the files."""
+    columns: list[Any] = [pa.array(batch.ids, schema.field(ID).type)]
+    for codes in batch.codes.values():
+        ends = range(0, codes.size + 1, codes.shape[1])
+        columns.append(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(codes.reshape(-1))))
+    columns += [pa.array(values, pa.bool_()) for values in batch.present.values()]
+    columns.append(pa.array(batch.meta, pa.binary()).cast(pa.string()))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+class PartWriter:
+    """Writes batches into files of bounded size, each of which gets its name when it is whole.
+
+    Args:
+        folder: where they go.
+        content: what they hold.
+        number: of the first file.
+        rows: most rows of a file; batches that are larger are cut.
+    """
+
+    def __init__(self, folder: Path, content: Content, number: int, rows: int = FILE_ROWS) -> None:
+        self._folder, self._schema, self._number, self._most = folder, _arrow_schema(content), number, rows
+        self._file: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: Batch) -> int:
+        """Write items; returns the rows of the files that are whole now and were not before.
+
+        Raises:
+            InputError: the disk does not take them.
+        """
+        kept = 0
+        with writing(self._folder):
+            table = _arrow_table(batch, self._schema)
+            while len(table):
+                part = table.slice(0, self._most - self._rows)
+                table = table.slice(len(part))
+                self._hold(part)
+                if self._rows >= self._most or self._bytes >= FILE_BYTES:
+                    kept += self._finish()
+        return kept
+
+    def close(self) -> int:
+        """Finish the last file; returns its rows, as `write`."""
+        with writing(self._folder):
+            return self._finish()
+
+    def _hold(self, table: pa.Table) -> None:
+        self._held.append(table)
+        self._rows += len(table)
+        self._bytes += table.nbytes
+        if sum(map(len, self._held)) >= _GROUP_ROWS:
+            self._write_held()
+
+    def _finish(self) -> int:
+        if not self._rows:
+            return 0
+        self._write_held()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        partial = self._path.with_name(self._path.name + _PARTIAL)
+        _to_disk(partial)
+        partial.rename(self._path)
+        kept, self._rows, self._bytes = self._rows, 0, 0
+        self._number += 1
+        return kept
+
+    def _write_held(self) -> None:
+        if not self._held:
+            return
+        if self._file is None:
+            # Codes look random: a dictionary of them only takes space.
+            plain = [name for name in self._schema.names if not pa.types.is_list(self._schema.field(name).type)]
+            self._file = pq.ParquetWriter(f"{self._path}{_PARTIAL}", self._schema, use_dictionary=plain)
+        self._file.write_table(pa.concat_tables(self._held))
+        self._held = []
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / f"part-{self._number:05d}.parquet"
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The whole files in the folder, in their order; what broke off is removed."""
+    with writing(folder):
+        for left in folder.glob(f"*{_PARTIAL}"):
+            left.unlink()
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def content_of(part: Path) -> Content | None:
+    """What a file says that it holds; None where it is none of ours."""
+    try:
+        return Content.model_validate_json((pq.read_schema(part).metadata or {}).get(_KEY, b""))
+    except (ValidationError, pa.ArrowInvalid):
+        return None
+
+
+def ids_of(part: Path) -> list[Any]:
+    """The ids in a file, in its order."""
+    ids: list[Any] = pq.read_table(part, columns=[ID]).column(ID).to_pylist()
+    return ids
+
+
+def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> ImportManifest:
+    """Write `import.json` for these files."""
+    files = tuple(
+        ImportFile(
+            name=part.name, rows=pq.read_metadata(part).num_rows, bytes=part.stat().st_size, sha256=sha256_of(part)
+        )
+        for part in parts
+    )
+    manifest = ImportManifest(
+        description=content.description, id_kind=content.id_kind, rows=sum(file.rows for file in files), files=files
+    )
+    with writing(folder):
+        partial = folder / (MANIFEST + _PARTIAL)
+        partial.write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        _to_disk(partial)
+        partial.rename(folder / MANIFEST)
+    return manifest
+
+
+def read_manifest(folder: Path) -> ImportManifest:
+    """Read `import.json`, and hold each file against it.
+
+    Raises:
+        InputError: names what is not there, cannot be read, or is not as it was written.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        unfinished = next(folder.glob("part-*"), None) if folder.is_dir() else None
+        hint = (
+            "its `ingest --to-parquet` was cut off: go on with --resume"
+            if unfinished
+            else "it is made by `ingest --to-parquet`"
+        )
+        raise InputError(f"'{folder}' has no {MANIFEST}: {hint}.")
+    try:
+        manifest = ImportManifest.model_validate_json(path.read_text("utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"'{path}' does not describe files to import: make them again with `ingest --to-parquet`."
+        ) from error
+    for file in manifest.files:
+        part = folder / file.name
+        if not part.is_file():
+            raise InputError(
+                f"'{folder}' lacks its file '{file.name}': copy it here, or make the files again with `ingest --to-parquet`."
+            )
+        if part.stat().st_size != file.bytes or sha256_of(part) != file.sha256:
+            raise InputError(
+                f"'{part}' is damaged or was changed: copy it again, or make the files again with `ingest --to-parquet`."
+            )
+    return manifest
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be written: {error.strerror or error}.") from error
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,71 @@
+"""Two things at once: making the next items while the last ones are being written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from queue import Queue
+from typing import TypeVar
+
+from milvus_ichash.errors import IchashError
+
+T = TypeVar("T")
+
+WAITING = 2
+"""Items that may wait to be written: more would only take memory."""
+
+
+class _End:
+    """Behind the last item."""
+
+
+def overlapped(items: Iterable[T], write: Callable[[T], object], stopping: threading.Event) -> None:
+    """Draw items here, and write them in their order in a thread beside, at most `WAITING` of them behind.
+
+    Where the items end with an IchashError, those before it are still written, then it is raised. Any other error,
+    Ctrl-C included, drops those that wait; the one that is being written is finished first, or given up by a `write`
+    that watches `stopping`.
+
+    Args:
+        items: drawn in the caller's thread.
+        write: called in the other thread.
+        stopping: set as soon as nothing more is to be written; `write` may watch it.
+
+    Raises:
+        Whatever `write` or `items` raised; no more items are drawn or written after it.
+    """
+    waiting: Queue[T | _End] = Queue(WAITING)
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        while not isinstance(item := waiting.get(), _End):
+            # After a failure the queue is emptied, lest the other side waits at a full one.
+            if not failure and not stopping.is_set():
+                try:
+                    write(item)
+                except BaseException as error:
+                    failure.append(error)
+
+    # A daemon, so that a second Ctrl-C ends the program even where a call to Milvus hangs.
+    writer = threading.Thread(target=work, name="writer", daemon=True)
+    writer.start()
+    broken: IchashError | None = None
+    try:
+        try:
+            for item in items:
+                if failure:
+                    break
+                waiting.put(item)
+        except IchashError as error:
+            broken = error
+        waiting.put(_End())
+        writer.join()
+    except BaseException:
+        stopping.set()
+        waiting.put(_End())
+        writer.join()
+        raise
+    if failure:
+        raise failure[0]
+    if broken is not None:
+        raise broken

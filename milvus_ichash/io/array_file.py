@@ -1,0 +1,87 @@
+"""From a file of arrays (`.npz`, `.h5`, `.mat`, or several of them) to one source for each split that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.io.array_roles import ArrayTable, Group, is_matrix
+from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, Split, reading
+from milvus_ichash.io.layouts import by_split, dcmh_files
+from milvus_ichash.io.row_arrays import RowArray
+from milvus_ichash.io.subsets import ChainedSource, SelectedSource
+
+_SCAN_ROWS = 65_536
+
+
+def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
+    """The splits of a file (or of a folder of DCMH-style files), and "all"; "all" alone where it is one table.
+
+    Raises:
+        InputError: as `open_source`.
+        BackendMissingError: the file needs h5py or scipy, and it is not installed.
+    """
+    arrays: Group = {}
+    for file in dcmh_files(path):
+        arrays.update(_open(file))
+    if "FAll" in arrays:
+        arrays.pop("IAll", None)
+    with reading(path):
+        groups = by_split(arrays, is_matrix)
+        if not groups:
+            table = ArrayTable.of(path, {"all": arrays}, arrays, columns)
+            return {"all": table.source("all", "", 0, ())}
+        table = ArrayTable.of(path, groups, arrays, columns)
+        return _with_splits(table, arrays)
+
+
+def _open(path: Path) -> Mapping[str, RowArray]:
+    ending = path.suffix.lower()
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty.")
+    if ending == ".npz":
+        from milvus_ichash.io.npz import open_npz
+
+        return open_npz(path)
+    if ending == ".mat":
+        from milvus_ichash.io.mat import open_mat
+
+        return open_mat(path)
+    from milvus_ichash.io.hdf5 import open_h5
+
+    return open_h5(path)
+
+
+def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]:
+    """The sources of a file that has two or three of the splits; without a retrieval split, the training split is that."""
+    there = table.rows
+    splits = tuple(split for split in SPLITS if split != "query" or split in there)
+    retrieval: Split = "retrieval" if "retrieval" in there else "train"
+    sources: dict[Split, FeatureSource] = {"retrieval": table.source(retrieval, "retrieval", 0, splits)}
+    if "query" in there:
+        sources["query"] = table.source("query", "query", there[retrieval], splits)
+    if retrieval == "retrieval" and "train" in there:
+        sources["train"] = table.source("train", "train", there["retrieval"] + there.get("query", 0), splits)
+    elif retrieval == "retrieval" and "train" in arrays:
+        sources["train"] = SelectedSource(
+            sources["retrieval"], _training_rows(arrays["train"], there["retrieval"]), splits
+        )
+    else:
+        sources["train"] = sources["retrieval"]
+    order: tuple[Split, ...] = ("retrieval", "query")
+    return {"all": ChainedSource([sources[split] for split in order if split in sources]), **sources}
+
+
+def _training_rows(array: RowArray, rows: int) -> npt.NDArray[np.int64]:
+    """Row numbers of the retrieval split, ascending, each once."""
+    if len(array.shape) != 1 or array.kind not in "if" or not array.shape[0]:
+        raise InputError(f"'train' has shape {array.shape}; row numbers of the retrieval split are wanted.")
+    numbers = np.concatenate(list(array.chunks(_SCAN_ROWS)))
+    wrong = numbers[(numbers < 0) | (numbers >= rows) | (numbers != np.floor(numbers))]
+    if len(wrong):
+        raise InputError(f"'train' has the row number {wrong[0]}; the retrieval split has rows 0 to {rows - 1}.")
+    return np.unique(numbers).astype(np.int64)

@@ -1,0 +1,221 @@
+"""Which of a file's named arrays hold what, for `.npz`, `.h5` and `.mat` alike.
+
+ColumnNames are found by name and shape: `id` (or `ids`, `_id`), `labels` (or `label`; `L`, `Lab`, `LAll` in the layouts of
+`layouts`), `label_names`, and `present` (N, M; one column per modality, in the file's order, which is alphabetical in HDF5; image and
+text first in the layouts). Every other matrix of numbers is a modality, and every array of one value per item is payload. Arrays
+of one axis and another length are left out, as a vocabulary is. Labels are multi-hot vectors, or one class number or name per item.
+
+Where a file has no ids, items are numbered: the retrieval split from 0, the query split after it, and a training split
+with features of its own after both, so that a number means one item only. In HDF5 and MATLAB files matrices may
+lie on their side: the number of items is the one that modalities and labels have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.io.array_source import ArraySource, Part
+from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, listing, pick, pick_modalities
+from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, Split
+from milvus_ichash.io.label_rule import LabelRule, rule_for_arrays
+from milvus_ichash.io.layouts import LAYOUT_LABELS, modality_name
+from milvus_ichash.io.row_arrays import AbsentArray, ColumnArray, RowArray, TurnableArray, strings
+
+Group = dict[str, RowArray]
+"""The arrays of one split by column."""
+
+_PRESENT = "present"
+_LABEL_NAMES = "label_names"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each column of a file is.
+
+    Attributes:
+        id, labels: their columns, or None.
+        vectors: every modality that the file has -> its column.
+        modalities: the same for those that are read.
+        others: columns that are left; of these, one value per item is payload.
+    """
+
+    id: str | None
+    labels: str | None
+    vectors: dict[str, str]
+    modalities: dict[str, str]
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arrays: Group, columns: ColumnNames, *, has_splits: bool) -> Roles:
+        """Find them by name and shape, or as `columns` says."""
+        id_column = pick(arrays, columns.id, ID_NAMES, "ids")
+        labels = pick(
+            arrays, columns.labels, (*LAYOUT_LABELS, *LABEL_NAMES) if has_splits else ("LAll", *LABEL_NAMES), "labels"
+        )
+        rest = {
+            name: array for name, array in arrays.items() if name not in (id_column, labels, _PRESENT, _LABEL_NAMES)
+        }
+        if columns.modalities is None:
+            _refuse_pictures(rest)
+        vectors = {modality_name(name, has_splits=has_splits): name for name, array in rest.items() if is_matrix(array)}
+        if any(modality != name for modality, name in vectors.items()):
+            vectors = dict(sorted(vectors.items(), key=lambda item: ("image", "text", item[0]).index(item[0])))
+        modalities = pick_modalities(arrays, vectors, columns.modalities)
+        return cls(
+            id_column, labels, vectors, modalities, tuple(name for name in rest if name not in modalities.values())
+        )
+
+
+@dataclass(frozen=True)
+class ArrayTable:
+    """What a file of arrays holds, all splits alike: the same modalities, classes and payload in each."""
+
+    path: Path
+    groups: dict[Split, Group]
+    rows: dict[Split, int]
+    roles: Roles
+    dims: dict[str, int]
+    rule: LabelRule | None
+    payload: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: Path, groups: Mapping[Split, Group], arrays: Group, columns: ColumnNames) -> ArrayTable:
+        """Find the columns and check that they fit together.
+
+        Args:
+            path: the file, or the folder of files.
+            groups: the arrays of each split by column; "all" alone where the file is one table.
+            arrays: all arrays of the file, under their full names.
+            columns: what the caller says about columns.
+
+        Raises:
+            InputError: says which columns do not fit together, or are not there.
+        """
+        merged = {column: array for group in groups.values() for column, array in group.items()}
+        roles = Roles.of(merged, columns, has_splits=list(groups) != ["all"])
+        members = [name for name in (*roles.modalities.values(), roles.labels, roles.id, _PRESENT) if name is not None]
+        upright = {split: _upright(group, members) for split, group in groups.items()}
+        rows = {split: count for split, (_, count) in upright.items()}
+        ready = {split: _as_columns(group, (roles.id, roles.labels)) for split, (group, _) in upright.items()}
+        for group in ready.values():
+            _check_present(group, roles)
+        labels = [group[roles.labels] for group in ready.values() if roles.labels in group]
+        return cls(
+            path=path,
+            groups=ready,
+            rows=rows,
+            roles=roles,
+            dims={modality: _size(column, ready) for modality, column in roles.modalities.items()},
+            rule=rule_for_arrays(labels, _label_names(arrays, roles.labels)) if labels else None,
+            payload=tuple(
+                name
+                for name in roles.others
+                if all(name in group and _is_payload(group[name], rows[split]) for split, group in ready.items())
+            ),
+        )
+
+    def source(self, split: Split, name: str, first_id: int, splits: tuple[Split, ...]) -> FeatureSource:
+        """The source of one split, called `name` in messages, its items numbered from `first_id` where they have no ids.
+
+        Raises:
+            InputError: a split without rows, or without ids where others have them.
+        """
+        group, rows, roles = self.groups[split], self.rows[split], self.roles
+        if not rows:
+            raise InputError(f"the {name} split holds no rows." if name else "the file holds no rows.")
+        if roles.id is not None and roles.id not in group and name != "train":
+            raise InputError(f"the {name} split has no ids ('{roles.id}'), where other splits of the file have them.")
+        part = Part(
+            name=name,
+            rows=rows,
+            features={m: group.get(column, AbsentArray(rows, self.dims[m])) for m, column in roles.modalities.items()},
+            ids=None if roles.id is None else group.get(roles.id),
+            labels=None if self.rule is None else group.get(roles.labels or "", AbsentArray(rows, self.rule.classes)),
+            present=group.get(_PRESENT),
+            present_columns=tuple(list(roles.vectors.values()).index(column) for column in roles.modalities.values()),
+            payload={column: group[column] for column in self.payload},
+            first_id=first_id,
+        )
+        info = SourceInfo(
+            path=self.path,
+            rows=rows,
+            dims=self.dims,
+            id_kind="str" if part.ids is not None and part.ids.kind in "UO" else "int64",
+            classes=None if self.rule is None else self.rule.classes,
+            label_names=None if self.rule is None else self.rule.names,
+            payload=self.payload,
+            splits=splits,
+        )
+        return ArraySource(info, part, self.rule)
+
+
+def is_matrix(array: RowArray) -> bool:
+    """Two axes, of numbers."""
+    return len(array.shape) == 2 and array.kind in "ifb"
+
+
+def _is_payload(array: RowArray, rows: int) -> bool:
+    return array.shape == (rows,) and array.kind in "ifbU"
+
+
+def _refuse_pictures(arrays: Group) -> None:
+    counts = {count for array in arrays.values() if len(array.shape) <= 2 for count in array.shape}
+    for name, array in arrays.items():
+        if len(array.shape) > 2 and array.kind in "ifb" and (not counts or counts.intersection(array.shape)):
+            raise InputError(
+                f"'{name}' has shape {array.shape}, which looks like raw pictures; features are wanted, one vector per item. Compute "
+                f"them with an image network, or name the modalities to read (--modality NAME=COLUMN): {listing(arrays)}."
+            )
+
+
+def _upright(group: Group, members: Sequence[str]) -> tuple[Group, int]:
+    """The arrays with one row per item, and how many items there are: the count that all members have in common."""
+    shapes = {name: group[name].shape for name in members if name in group}
+    counts = {shape[0] if shape else 0 for shape in shapes.values()}
+    if len(counts) == 1:
+        return group, counts.pop()
+    common = set.intersection(*(set(shape) for shape in shapes.values()))
+    rows = common.pop() if len(common) == 1 else -1
+    turned = {name: group[name] for name, shape in shapes.items() if shape[:1] != (rows,)}
+    if rows < 0 or not all(isinstance(array, TurnableArray) for array in turned.values()):
+        raise InputError(
+            f"the arrays disagree in their number of rows: {', '.join(f'{name} {shape}' for name, shape in shapes.items())}. "
+            "Where one of them is no modality, name those that are (--modality NAME=COLUMN)."
+        )
+    return group | {name: array.turned() for name, array in turned.items() if isinstance(array, TurnableArray)}, rows
+
+
+def _as_columns(group: Group, names: Sequence[str | None]) -> Group:
+    """Ids and labels that are matrices of one column as (N,)."""
+    return {
+        name: ColumnArray(array) if name in names and len(array.shape) == 2 and array.shape[1] == 1 else array
+        for name, array in group.items()
+    }
+
+
+def _size(column: str, groups: Mapping[Split, Group]) -> int:
+    sizes = {split: group[column].shape[1] for split, group in groups.items() if column in group}
+    if len(set(sizes.values())) > 1:
+        raise InputError(
+            f"'{column}' differs in size between splits: {', '.join(f'{split} {size}' for split, size in sizes.items())}."
+        )
+    return next(iter(sizes.values()))
+
+
+def _check_present(group: Group, roles: Roles) -> None:
+    shape = group[_PRESENT].shape if _PRESENT in group else None
+    if shape is not None and (len(shape) != 2 or shape[1] != len(roles.vectors)):
+        raise InputError(
+            f"'{_PRESENT}' has shape {shape}; it needs one column for each of {listing(roles.vectors.values())}."
+        )
+
+
+def _label_names(arrays: Group, labels: str | None) -> tuple[str, ...] | None:
+    for name in (_LABEL_NAMES, *LABEL_NAMES):
+        if name in arrays and name != labels and arrays[name].kind in "UO" and len(arrays[name].shape) == 1:
+            array = arrays[name]
+            return tuple(value for chunk in array.chunks(max(1, array.shape[0])) for value in strings(chunk))
+    return None

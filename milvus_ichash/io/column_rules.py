@@ -1,0 +1,59 @@
+"""Which column is the id, which the labels, and which are modalities: the rules that all formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from milvus_ichash.errors import InputError
+
+ID_NAMES = ("id", "ids", "_id")
+LABEL_NAMES = ("labels", "label")
+
+
+def pick(there: Collection[str], wanted: str | None, usual: Collection[str], what: str) -> str | None:
+    """The column that holds `what`: the one asked for, else the first of its usual names that is there, else None.
+
+    Raises:
+        InputError: the column asked for is not there.
+    """
+    if wanted is None:
+        return next((name for name in usual if name in there), None)
+    if wanted not in there:
+        raise InputError(f"there is no column '{wanted}' for the {what}; columns: {listing(there)}.")
+    return wanted
+
+
+def pick_modalities(
+    there: Collection[str], vectors: Mapping[str, str], wanted: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Modality -> column: the mapping asked for, else every column of vectors under its usual name.
+
+    Args:
+        there: all columns of the file.
+        vectors: modality -> column for those that hold vectors of numbers.
+        wanted: the mapping asked for.
+
+    Raises:
+        InputError: a column that is not there or holds no vectors of numbers; no modality at all.
+    """
+    if wanted is None:
+        if not vectors:
+            raise InputError(
+                f"there is no column of feature vectors (lists of numbers of one size); columns: {listing(there)}."
+            )
+        return dict(vectors)
+    for modality, column in wanted.items():
+        if column not in there:
+            raise InputError(f"there is no column '{column}' for the modality '{modality}'; columns: {listing(there)}.")
+        if column not in vectors.values():
+            fit = listing(vectors.values()) or "none"
+            raise InputError(
+                f"column '{column}', meant for the modality '{modality}', holds no feature vectors; those that do: {fit}."
+            )
+    return dict(wanted)
+
+
+def listing(names: Collection[str], most: int = 20) -> str:
+    """The names with commas, cut where there are very many."""
+    shown = ", ".join(list(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

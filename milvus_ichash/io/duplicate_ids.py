@@ -1,0 +1,64 @@
+"""Duplicate ids, found before anything is written, in 16 bytes of memory a row."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Ids
+from milvus_ichash.io.feature_source import FeatureSource
+
+_BYTES = 16
+
+
+def find_duplicate_ids(source: FeatureSource) -> None:
+    """Read the ids of a source once; return where all are different.
+
+    Strings are compared by 128-bit hashes, sorted in place (a set of Python strings takes ten times the memory). Only
+    where two hashes are equal are the ids read again, to name them; that two different ids share a hash is not to be
+    expected in the life of the universe.
+
+    Raises:
+        InputError: names the id that comes twice, and both rows.
+    """
+    keys: npt.NDArray[Any] = np.empty(source.info.rows, np.int64 if source.info.id_kind == "int64" else f"S{_BYTES}")
+    end = 0
+    for ids in source.ids():
+        keys[end : end + len(ids)] = _keys(ids)
+        end += len(ids)
+    keys.sort()
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(twice):
+        key = keys[twice[0]]
+        del keys
+        raise _error(source, key)
+
+
+def _error(source: FeatureSource, key: Any) -> InputError:
+    """The error that names the id with this key and its rows."""
+    rows: list[int] = []
+    value: str | int = ""
+    first = 0
+    for ids in source.ids():
+        places = np.flatnonzero(_keys(ids) == key)
+        if len(places):
+            value = ids[places].tolist()[0]
+            rows += (places + first).tolist()
+        first += len(ids)
+    more = f" ({len(rows)} times in all)" if len(rows) > 2 else ""
+    return InputError(
+        f"{source.info.path}: the id {value!r} is in row {rows[0]} and again in row {rows[1]}{more}; every item needs an id of its own."
+    )
+
+
+def _keys(ids: Ids) -> npt.NDArray[Any]:
+    """int64 ids as they are, strings as 16 bytes each."""
+    if ids.dtype != object:
+        return ids
+    return np.array(
+        [blake2b(value.encode("utf-8", "surrogatepass"), digest_size=_BYTES).digest() for value in ids], f"S{_BYTES}"
+    )

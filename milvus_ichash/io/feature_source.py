@@ -1,0 +1,169 @@
+"""What every reader of feature tables offers: a look at the columns, the ids alone, and the rows in batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable, Ids
+
+Split = Literal["all", "query", "retrieval", "train"]
+SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")
+
+READ_ROWS = 4096
+"""Rows that `FeatureSource.read` asks for at a time."""
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Which columns hold what, where the names do not say it by themselves.
+
+    In a file with splits a column is named without its split: `I` for `I_tr`, `I_db`, `I_te`; `Img` for `ImgQuery`.
+    """
+
+    modalities: Mapping[str, str] | None = None
+    """Modality -> column. None: every column that holds vectors of numbers, under its own name."""
+    id: str | None = None
+    labels: str | None = None
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """How to cut a file that is one table: `numpy.random.default_rng(seed).permutation(rows)`, the first `queries` for querying.
+
+    The rest is the retrieval split. The train split is its first `train` rows in the permutation's order, all of it by
+    default. Within each split the rows keep the file's order.
+    """
+
+    queries: int
+    seed: int = 0
+    train: int | None = None
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What can be said of a source without reading its features."""
+
+    path: Path
+    rows: int
+    """Rows of the split that was opened."""
+    dims: dict[str, int]
+    """Feature size of each modality, in the order of the columns of `present`."""
+    id_kind: Literal["int64", "str"]
+    classes: int | None
+    """Number of classes, None without labels."""
+    label_names: tuple[str, ...] | None
+    payload: tuple[str, ...]
+    splits: tuple[Split, ...]
+    """Splits that the file itself holds (`I_db`, `ImgQuery`, ...) or a holdout cuts; empty where it is one table."""
+
+
+class FeatureSource(ABC):
+    """A file, or one split of it, as a stream of feature tables."""
+
+    info: SourceInfo
+
+    @abstractmethod
+    def ids(self) -> Iterator[Ids]:
+        """The ids alone, in the file's order, in batches: for finding duplicates before anything is written."""
+
+    @abstractmethod
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        """The rows from `start` on, `size` at a time, in the file's order, each batch checked (`FeatureTable.build`).
+
+        All batches have the same modalities in the same order, the same classes and the same payload columns.
+        Memory holds one batch, whatever the size of the file. Read whole are arrays of MATLAB v5 files, and arrays of
+        `.npz` files in Fortran order.
+
+        Raises:
+            InputError: names the file and the row that cannot be used.
+        """
+
+    def read(self) -> FeatureTable:
+        """All rows as one table.
+
+        Raises:
+            InputError: where there are none, or one cannot be used.
+        """
+        return FeatureTable.concat(self.batches(READ_ROWS), self.info.rows)
+
+
+def open_source(
+    path: str | Path, *, split: Split = "all", columns: ColumnNames | None = None, holdout: Holdout | None = None
+) -> FeatureSource:
+    """Open a feature file: `.parquet`, `.npz`, `.h5`, `.mat`, or a folder with the `.mat` files of one data set.
+
+    `milvus_ichash.io.parquet_source` and `milvus_ichash.io.array_roles` say how columns are found,
+    `milvus_ichash.io.layouts` which files have splits of their own. For such a file "all" is its retrieval split
+    followed by its query split.
+
+    Raises:
+        InputError: no such file, an ending that is not known, a corrupt or empty file, a split or column that is not
+            there (with those that are).
+        BackendMissingError: `.h5` and `.mat` without the extra `files`.
+    """
+    from milvus_ichash.io.subsets import cut
+
+    path = Path(path)
+    sources = _sources(path, columns or ColumnNames())
+    if holdout is not None:
+        if "all" not in sources or len(sources) > 1:
+            raise InputError(
+                f"{path} has splits of its own ({', '.join(s for s in SPLITS if s in sources)}): leave the holdout out."
+            )
+        sources = cut(sources["all"], holdout)
+    if split in sources:
+        return sources[split]
+    if len(sources) == 1:
+        raise InputError(
+            f"{path} is one table without splits, so there is no '{split}' split: cut it with a holdout (--holdout N takes N queries)."
+        )
+    raise InputError(f"{path} has no '{split}' split; it has: {', '.join(s for s in SPLITS if s in sources)}.")
+
+
+def _sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
+    ending = path.suffix.lower()
+    if ending == ".parquet" and path.is_file():
+        from milvus_ichash.io.parquet_source import ParquetSource
+
+        return {"all": ParquetSource(path, columns)}
+    if ending in (".npz", ".h5", ".hdf5", ".mat") or path.is_dir():
+        from milvus_ichash.io.array_file import array_sources
+
+        return array_sources(path, columns)
+    raise InputError(f"{path} has the ending '{path.suffix}'; feature files are .parquet, .npz, .h5 or .mat.")
+
+
+def rebatch(tables: Iterable[FeatureTable], size: int) -> Iterator[FeatureTable]:
+    """The same rows, `size` to a table, however many come at a time; `first_row` is that of the first row's own table."""
+    held: list[FeatureTable] = []
+    count = 0
+    for table in tables:
+        begin = 0
+        while begin < len(table):
+            piece = table.rows(begin, begin + size - count)
+            held.append(piece)
+            begin += len(piece)
+            count += len(piece)
+            if count == size:
+                yield FeatureTable.concat(held, count) if len(held) > 1 else piece
+                held, count = [], 0
+    if held:
+        yield FeatureTable.concat(held, count)
+
+
+@contextmanager
+def reading(where: object) -> Iterator[None]:
+    """Put the file (and split) in front of the messages of errors that know rows and columns only."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if message.startswith(str(where)) else f"{where}: {message}") from None

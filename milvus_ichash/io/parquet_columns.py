@@ -1,0 +1,127 @@
+"""From Arrow columns to numpy through Arrow's own buffers: no Python object per value."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import Features, Ids, Mask
+
+
+def value_type(kind: pa.DataType) -> pa.DataType | None:
+    """Type of the values in a list column (list, large_list, fixed_size_list); None where the column holds no lists."""
+    types = pa.types
+    return (
+        kind.value_type if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) else None
+    )
+
+
+def is_number(kind: pa.DataType | None) -> bool:
+    """Integers, floats of any width, and booleans."""
+    return kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Lists of numbers."""
+    return is_number(value_type(kind))
+
+
+def is_text(kind: pa.DataType | None) -> bool:
+    """Strings, dictionary-encoded ones too."""
+    if kind is None:
+        return False
+    types = pa.types
+    if types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or (hasattr(types, "is_string_view") and types.is_string_view(kind))
+    )
+
+
+def is_payload(kind: pa.DataType) -> bool:
+    """What goes along as payload: strings, numbers, booleans, lists of strings."""
+    return is_text(kind) or is_number(kind) or is_text(value_type(kind))
+
+
+def valid(column: pa.Array) -> Mask:
+    """bool (n,): False where the row is null."""
+    mask: Mask = column.is_valid().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    """int64 (n,): values in each row's list; 0 where it is null."""
+    counts: npt.NDArray[np.int64] = pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64()).to_numpy()
+    return counts
+
+
+def numbers(values: pa.Array) -> Features:
+    """float32 (n,) of a flat column of numbers, NaN for null; without a copy where it is float32 already."""
+    if values.type != pa.float32():
+        values = pc.cast(values, pa.float32(), safe=False)
+    if values.null_count:
+        values = pc.fill_null(values, math.nan)
+    flat: Features = values.to_numpy()
+    return flat
+
+
+def to_vectors(column: pa.Array, size: int, name: str, first_row: int) -> Features:
+    """float32 (n, size) of a list column; a null row is all NaN.
+
+    Raises:
+        InputError: names the first row whose list has another length.
+    """
+    there = valid(column)
+    counts = lengths(column)
+    ragged = np.flatnonzero(there & (counts != size))
+    if len(ragged):
+        raise InputError(
+            f"row {first_row + ragged[0]} has {counts[ragged[0]]} values in '{name}', where other rows have {size}: "
+            "vectors need one size; a row that lacks its vector is null."
+        )
+    values = numbers(column.flatten()).reshape(-1, size)
+    if there.all():
+        return values
+    x = np.full((len(column), size), np.nan, np.float32)
+    x[there] = values
+    return x
+
+
+def to_ids(column: pa.Array, name: str, first_row: int) -> Ids:
+    """int64 (n,), or object (n,) of str.
+
+    Raises:
+        InputError: names the row without an id, or the type that ids cannot have.
+    """
+    if column.null_count:
+        raise InputError(f"row {first_row + int(np.flatnonzero(~valid(column))[0])} has no id (null in '{name}').")
+    if is_text(column.type):
+        return np.asarray(decoded(column).to_numpy(zero_copy_only=False), dtype=object)
+    if not pa.types.is_integer(column.type):
+        raise InputError(f"the id column '{name}' holds {column.type}; ids are strings or whole numbers.")
+    try:
+        return np.asarray(pc.cast(column, pa.int64()).to_numpy())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"the id column '{name}' holds numbers beyond 63 bits; make them strings.") from error
+
+
+def to_payload(column: pa.Array) -> list[Any]:
+    """Python values that Milvus can store; None for null and for NaN or infinity, which JSON does not have."""
+    if pa.types.is_floating(column.type):
+        column = pc.cast(column, pa.float64())
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
+    values: list[Any] = decoded(column).to_pylist()
+    return values
+
+
+def decoded(column: pa.Array) -> pa.Array:
+    """The column with its dictionary, if it has one, written out."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

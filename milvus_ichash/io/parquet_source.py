@@ -1,0 +1,169 @@
+"""Parquet: one row per item, a list column of numbers per modality, null where the item lacks it.
+
+ColumnNames are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the id),
+`labels` (or `label`; forms in `parquet_labels`), every other list column of numbers as a modality under its own name, and
+strings, numbers, booleans and lists of strings as payload. Binary columns, dates and nested structures are left out, and so is
+a list column that is null everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.io import parquet_columns
+from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, pick, pick_modalities
+from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, reading, rebatch
+from milvus_ichash.io.parquet_labels import ParquetLabels, scan
+
+_STREAM_BYTES = 1 << 20
+"""Read-ahead per column. Without it Arrow reads a column of a whole row group (often the whole file) into memory."""
+_CHUNK_BYTES = 16 << 20
+"""Features decoded at a time."""
+_COLUMN_ROWS = 65_536
+
+
+class ParquetSource(FeatureSource):
+    """A parquet file as a stream of feature tables; memory does not grow with the file or its row groups."""
+
+    def __init__(self, path: Path, columns: ColumnNames) -> None:
+        self._path = path
+        with _readable(path), reading(path):
+            with self._open() as file:
+                schema: pa.Schema = file.schema_arrow
+                rows: int = file.metadata.num_rows
+            kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+            if len(kinds) < len(schema):
+                raise InputError("several columns have the same name.")
+            if not rows:
+                raise InputError("the file holds no rows.")
+            self._id = pick(kinds, columns.id, ID_NAMES, "ids")
+            label_column = pick(kinds, columns.labels, LABEL_NAMES, "labels")
+            rest = {name: kind for name, kind in kinds.items() if name not in (self._id, label_column)}
+            self._modalities = pick_modalities(
+                kinds,
+                {name: name for name, kind in rest.items() if parquet_columns.is_vector(kind)},
+                columns.modalities,
+            )
+            dims = self._drop_empty(kinds, asked_for=columns.modalities is not None)
+            self._labels = None if label_column is None else self._scan_labels(label_column, kinds[label_column])
+        used = self._modalities.values()
+        self.info = SourceInfo(
+            path=path,
+            rows=rows,
+            dims=dims,
+            id_kind="str" if self._id is not None and parquet_columns.is_text(kinds[self._id]) else "int64",
+            classes=None if self._labels is None else self._labels.rule.classes,
+            label_names=None if self._labels is None else self._labels.rule.names,
+            # pandas keeps its index in columns called so.
+            payload=tuple(
+                n
+                for n, kind in rest.items()
+                if n not in used and parquet_columns.is_payload(kind) and not n.startswith("__index_level_")
+            ),
+            splits=(),
+        )
+        if self._id is not None:
+            next(self.ids())
+
+    def ids(self) -> Iterator[Ids]:
+        """The ids alone."""
+        if self._id is None:
+            for begin in range(0, self.info.rows, _COLUMN_ROWS):
+                yield np.arange(begin, min(begin + _COLUMN_ROWS, self.info.rows))
+            return
+        with _readable(self._path), reading(self._path):
+            for first_row, batch in self._stream([self._id], _COLUMN_ROWS):
+                yield parquet_columns.to_ids(batch.column(self._id), self._id, first_row)
+
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        """The rows from `start` on, `size` at a time."""
+        return rebatch(self._tables(size, start), size)
+
+    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+        info = self.info
+        chunk = max(1, min(size, _CHUNK_BYTES // (4 * sum(info.dims.values()))))
+        names = [*self._modalities.values(), *info.payload]
+        names += [] if self._id is None else [self._id]
+        names += [] if self._labels is None else [self._labels.column]
+        with _readable(self._path), reading(self._path):
+            for first_row, batch in self._stream(names, chunk, start):
+                yield self._table(batch, first_row)
+
+    def _table(self, batch: pa.RecordBatch, first_row: int) -> FeatureTable:
+        info, rows = self.info, batch.num_rows
+        labels, labelled = (
+            (None, None) if self._labels is None else self._labels.read(batch.column(self._labels.column), first_row)
+        )
+        ids = (
+            np.arange(first_row, first_row + rows)
+            if self._id is None
+            else parquet_columns.to_ids(batch.column(self._id), self._id, first_row)
+        )
+        return FeatureTable.build(
+            ids,
+            {
+                m: parquet_columns.to_vectors(batch.column(c), info.dims[m], c, first_row)
+                for m, c in self._modalities.items()
+            },
+            labels=labels,
+            labelled=labelled,
+            label_names=info.label_names,
+            payload={name: parquet_columns.to_payload(batch.column(name)) for name in info.payload},
+            first_row=first_row,
+        )
+
+    def _open(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self._path, pre_buffer=False, buffer_size=_STREAM_BYTES, page_checksum_verification=True)
+
+    def _stream(self, names: list[str], rows: int, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Record batches of at most `rows` rows from row `start` on, each with the number of its first row."""
+        with self._open() as file:
+            first, group = 0, 0
+            while group < file.num_row_groups and first + file.metadata.row_group(group).num_rows <= start:
+                first += file.metadata.row_group(group).num_rows
+                group += 1
+            groups = list(range(group, file.num_row_groups))
+            # Without groups, Arrow would read all of them.
+            for batch in file.iter_batches(rows, row_groups=groups, columns=names) if groups else ():
+                skip = min(max(start - first, 0), batch.num_rows)
+                if skip < batch.num_rows:
+                    yield first + skip, batch.slice(skip)
+                first += batch.num_rows
+
+    def _drop_empty(self, kinds: dict[str, pa.DataType], *, asked_for: bool) -> dict[str, int]:
+        """Feature sizes of the modalities; those without a single vector are dropped, or refused where they were asked for."""
+        dims = {modality: self._size(column, kinds[column]) for modality, column in self._modalities.items()}
+        empty = [column for modality, column in self._modalities.items() if not dims[modality]]
+        if empty and (asked_for or len(empty) == len(dims)):
+            raise InputError(f"no row has a vector in {', '.join(empty)}: there are no features to read.")
+        self._modalities = {modality: column for modality, column in self._modalities.items() if dims[modality]}
+        return {modality: dims[modality] for modality in self._modalities}
+
+    def _size(self, column: str, kind: pa.DataType) -> int:
+        """Length of the column's vectors, from its first row that has one; 0 where none has."""
+        if pa.types.is_fixed_size_list(kind):
+            return int(kind.list_size)
+        for _, batch in self._stream([column], 256):
+            counts = parquet_columns.lengths(batch.column(column))
+            if counts.any():
+                return int(counts[counts > 0][0])
+        return 0
+
+    def _scan_labels(self, column: str, kind: pa.DataType) -> ParquetLabels | None:
+        return scan(column, kind, (batch.column(column) for _, batch in self._stream([column], _COLUMN_ROWS)))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from error

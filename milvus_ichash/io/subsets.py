@@ -1,0 +1,107 @@
+"""Sources made of other sources: some rows of one (a holdout's splits, training rows given by number), or several end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.io.feature_source import SPLITS, FeatureSource, Holdout, Split, rebatch
+
+
+class SelectedSource(FeatureSource):
+    """The rows of `base` with these numbers (ascending), in the file's order; the others are read over, batch by batch."""
+
+    def __init__(self, base: FeatureSource, rows: npt.NDArray[np.int64], splits: tuple[Split, ...]) -> None:
+        self.info = replace(base.info, rows=len(rows), splits=splits)
+        self._base = base
+        self._rows = rows
+
+    def ids(self) -> Iterator[Ids]:
+        """The ids of the rows that were chosen."""
+        first = 0
+        for ids in self._base.ids():
+            yield ids[self._between(first, first + len(ids))]
+            first += len(ids)
+
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        """The rows that were chosen, from the `start`-th of them on, `size` at a time."""
+        for batch in rebatch(self._tables(size, start), size):
+            yield replace(batch, first_row=start)
+            start += len(batch)
+
+    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+        if start >= len(self._rows):
+            return
+        first = int(self._rows[start])
+        for batch in self._base.batches(size, start=first):
+            chosen = self._between(first, first + len(batch))
+            if len(chosen):
+                yield batch.take(chosen)
+            first += len(batch)
+            if first > self._rows[-1]:
+                return
+
+    def _between(self, first: int, end: int) -> npt.NDArray[np.int64]:
+        """Places, in a batch of the rows from `first` up to `end`, of those that were chosen."""
+        low, high = np.searchsorted(self._rows, (first, end))
+        return self._rows[low:high] - first
+
+
+class ChainedSource(FeatureSource):
+    """Several splits of a file, one after the other; they have the same modalities, classes and payload."""
+
+    def __init__(self, parts: Sequence[FeatureSource]) -> None:
+        self.info = replace(parts[0].info, rows=sum(part.info.rows for part in parts))
+        self._parts = parts
+
+    def ids(self) -> Iterator[Ids]:
+        """The ids of all parts."""
+        for part in self._parts:
+            yield from part.ids()
+
+    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+        """The rows of all parts, `size` at a time, the one batch that holds rows of two parts too."""
+        for batch in rebatch(self._tables(size, start), size):
+            yield replace(batch, first_row=start)
+            start += len(batch)
+
+    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+        for part in self._parts:
+            if start < part.info.rows:
+                yield from part.batches(size, start=start)
+            start = max(0, start - part.info.rows)
+
+
+def cut(base: FeatureSource, holdout: Holdout) -> dict[Split, FeatureSource]:
+    """The splits of a source that is one table, as `Holdout` describes them, and "all".
+
+    Raises:
+        InputError: numbers that leave a split without rows.
+    """
+    rows = base.info.rows
+    if not 0 < holdout.queries < rows:
+        raise InputError(
+            f"{base.info.path} has {rows} rows: a holdout takes from 1 to {rows - 1} of them as queries, not {holdout.queries}."
+        )
+    rest = rows - holdout.queries
+    if holdout.train is not None and not 0 < holdout.train <= rest:
+        raise InputError(
+            f"{base.info.path}: {rest} rows are left for retrieval; {holdout.train} of them cannot be for training."
+        )
+    base.info = replace(base.info, splits=SPLITS)
+    order = np.random.default_rng(holdout.seed).permutation(rows)
+    query, retrieval = order[: holdout.queries], order[holdout.queries :]
+    parts: dict[Split, npt.NDArray[np.int64]] = {
+        "query": query,
+        "retrieval": retrieval,
+        "train": retrieval[: holdout.train],
+    }
+    splits: dict[Split, FeatureSource] = {
+        name: SelectedSource(base, np.sort(part), SPLITS) for name, part in parts.items()
+    }
+    return {"all": base, **splits}

@@ -1,0 +1,208 @@
+"""Words and pictures into features, by the preprocessing that the bundle carries."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from milvus_ichash.bundle import BagOfWords, Manifest, PictureTower
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.features import Features
+from milvus_ichash.runtime.session import Device, open_session, run
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from PIL.Image import Image
+
+Step = TypeVar("Step", BagOfWords, PictureTower)
+
+_PICTURES_AT_ONCE = 32
+
+
+class RawInput:
+    """The raw input that a bundle takes. Vocabularies and towers are opened when they are first needed."""
+
+    def __init__(
+        self, bundle: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None
+    ) -> None:
+        self.device = device
+        self.threads = threads
+        self._bundle = bundle
+        self._manifest = manifest
+        self._vocabularies: dict[str, dict[str, int]] = {}
+        self._towers: dict[str, InferenceSession] = {}
+
+    def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
+        """Texts into bags of words.
+
+        Args:
+            texts: B texts, or one. Words that the vocabulary does not have are passed over (see `unknown_words`).
+            modality: which modality, where several take words.
+
+        Returns:
+            The modality's name, and its features, float32 (B, D).
+
+        Raises:
+            InputError: the bundle takes no words, or a text has none that it knows; close ones are named.
+        """
+        name, step = self._step(BagOfWords, modality)
+        vocabulary = self._vocabulary(name, step)
+        texts = [texts] if isinstance(texts, str) else texts
+        bags = np.zeros((len(texts), len(vocabulary)), np.float32)
+        for row, text in enumerate(texts):
+            found = _tokens(text, step)
+            columns = [vocabulary[word] for word in found if word in vocabulary]
+            if not columns:
+                raise InputError(_no_known_word(text, found, vocabulary))
+            np.add.at(bags[row], columns, 1)
+        return name, np.minimum(bags, 1) if step.binary else bags
+
+    def unknown_words(self, texts: str | Sequence[str], modality: str | None = None) -> list[list[str]]:
+        """The words of each text that the vocabulary does not have, in order and once each."""
+        name, step = self._step(BagOfWords, modality)
+        vocabulary = self._vocabulary(name, step)
+        texts = [texts] if isinstance(texts, str) else texts
+        return [[word for word in dict.fromkeys(_tokens(text, step)) if word not in vocabulary] for text in texts]
+
+    def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
+        """Picture files, in any format that Pillow reads, through the bundle's tower.
+
+        Args:
+            paths: B files, or one.
+            modality: which modality, where several take pictures.
+
+        Returns:
+            The modality's name, and its features, float32 (B, D).
+
+        Raises:
+            InputError: the bundle takes no pictures, or a file is not there or no picture.
+            BackendMissingError: Pillow is not installed.
+        """
+        name, step = self._step(PictureTower, modality)
+        paths = [paths] if isinstance(paths, str | Path) else paths
+        tower = self._tower(name, step)
+        source, target = tower.get_inputs()[0].name, tower.get_outputs()[0].name
+        parts = [np.zeros((0, self._manifest.dims[name]), np.float32)]
+        for start in range(0, len(paths), _PICTURES_AT_ONCE):
+            pixels = np.stack([load_pixels(path, step) for path in paths[start : start + _PICTURES_AT_ONCE]])
+            parts += run(tower, [target], {source: pixels})
+        return name, np.concatenate(parts)
+
+    def _step(self, kind: type[Step], modality: str | None) -> tuple[str, Step]:
+        """The modality that takes this kind of raw input, and how."""
+        what = "words" if kind is BagOfWords else "pictures"
+        steps = {name: step for name, step in self._manifest.raw.items() if isinstance(step, kind)}
+        if not steps:
+            takes = ", ".join(f"{name} ({dim})" for name, dim in self._manifest.dims.items())
+            raise InputError(
+                f"bundle '{self._bundle}' takes no {what}: it has no preprocessing for them; give features of {takes}."
+            )
+        if modality is None and len(steps) > 1:
+            raise InputError(f"several modalities take {what}: choose one of {', '.join(steps)}.")
+        name = next(iter(steps)) if modality is None else modality
+        if name not in steps:
+            raise InputError(f"modality '{name}' takes no {what} in this bundle: {', '.join(steps)} does.")
+        return name, steps[name]
+
+    def _vocabulary(self, name: str, step: BagOfWords) -> dict[str, int]:
+        if name not in self._vocabularies:
+            path = self._bundle / step.vocabulary
+            try:
+                words = json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(f"vocabulary '{path}' cannot be read: {error}.") from error
+            dim = self._manifest.dims[name]
+            if not isinstance(words, list) or len(words) != dim or len({w for w in words if isinstance(w, str)}) != dim:
+                raise InputError(
+                    f"vocabulary '{path}' must be a JSON list of {dim} different words, one for each feature of '{name}'."
+                )
+            self._vocabularies[name] = {word: column for column, word in enumerate(words)}
+        return self._vocabularies[name]
+
+    def _tower(self, name: str, step: PictureTower) -> InferenceSession:
+        if name not in self._towers:
+            path = self._bundle / step.tower
+            tower = open_session(path, device=self.device, threads=self.threads)
+            inputs, outputs = tower.get_inputs(), tower.get_outputs()
+            dim = self._manifest.dims[name]
+            if (
+                len(inputs) != 1
+                or not _shaped(inputs[0], (3, step.size, step.size))
+                or not outputs
+                or not _shaped(outputs[0], (dim,))
+            ):
+                raise InputError(
+                    f"tower '{path}' does not fit its manifest: expected (batch, 3, {step.size}, {step.size}) in, (batch, {dim}) out."
+                )
+            self._towers[name] = tower
+        return self._towers[name]
+
+
+def load_pixels(path: str | Path | BinaryIO, step: PictureTower) -> Features:
+    """A picture file, or a stream of one, as a tower takes it: float32 (3, size, size).
+
+    Turned as its EXIF data says, transparency laid over the background, padded to a square where the step says so,
+    resized (bicubic), scaled to [0, 1], then (x - mean) / std by channel.
+
+    Raises:
+        InputError: the file is not there, or no picture.
+        BackendMissingError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise BackendMissingError("reading pictures needs Pillow: pip install 'milvus-ichash[pictures]'.") from error
+    if isinstance(path, str | Path) and not Path(path).is_file():
+        raise InputError(f"there is no picture '{path}'.")
+    square = (step.size, step.size)
+    try:
+        with Image.open(path) as opened:
+            picture = _opaque(ImageOps.exif_transpose(opened), step.background)
+        if step.fit == "pad":
+            picture = ImageOps.pad(picture, square, Image.Resampling.BICUBIC, color=step.background)
+        else:
+            picture = picture.resize(square, Image.Resampling.BICUBIC)
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise InputError(f"'{path}' is no picture that can be read: {error}.") from error
+    pixels = np.asarray(picture, np.float32) / np.float32(255)
+    scaled = (pixels - np.array(step.mean, np.float32)) / np.array(step.std, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def _opaque(picture: Image, background: tuple[int, int, int]) -> Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        # 16 bits of grey, which convert() would cut off at 255.
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
+
+
+def _shaped(node: Any, shape: tuple[int, ...]) -> bool:
+    """True where an input or output of a graph is float32 (batch, *shape), with sizes possibly left open."""
+    sizes = node.shape[1:]
+    same = len(sizes) == len(shape) and all(
+        size == want or not isinstance(size, int) for size, want in zip(sizes, shape, strict=True)
+    )
+    return bool(node.type == "tensor(float)" and not isinstance(node.shape[0], int) and same)
+
+
+def _tokens(text: str, step: BagOfWords) -> list[str]:
+    return [match.group() for match in re.finditer(step.token_pattern, text.lower())]
+
+
+def _no_known_word(text: str, found: Sequence[str], vocabulary: dict[str, int]) -> str:
+    if not found:
+        return f"'{text}' holds no word."
+    close = dict.fromkeys(near for word in found for near in difflib.get_close_matches(word, vocabulary, n=3))
+    hint = f"Close ones: {', '.join(close)}." if close else f"It has words such as {', '.join(list(vocabulary)[:5])}."
+    return f"none of the words of '{text}' is in the bundle's vocabulary of {len(vocabulary)}. {hint}"

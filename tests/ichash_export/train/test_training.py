@@ -1,0 +1,335 @@
+"""The training frame: same seed, same weights, whatever happens in between."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.tiny import make_table
+
+from ichash_export.train import training
+from ichash_export.train.checkpoint import CHECKPOINT, load, load_info
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.runlog import Log, Report
+from ichash_export.train.trained import TrainedModel, load_trained
+from ichash_export.train.training import train
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.features import FeatureTable
+
+pytestmark = pytest.mark.usefixtures("tiny_methods")
+
+
+def _train(
+    table: FeatureTable | None = None,
+    method: str = "tiny",
+    *,
+    epochs: int = 4,
+    more: dict | None = None,
+    **options: Any,
+) -> TrainedModel:
+    arguments = {
+        name: options.pop(name)
+        for name in ("run", "resume", "overwrite", "progress", "note", "device")
+        if name in options
+    }
+    settings = {"epochs": epochs, **(more or {})}
+    chosen = TrainingOptions(**{"validate_every": 2, **options})
+    return train(table or make_table(), method, 16, settings=settings, options=chosen, **arguments)
+
+
+def _weights(trained: TrainedModel) -> dict[str, torch.Tensor]:
+    return trained.model.state_dict()
+
+
+def _equal(a: TrainedModel, b: TrainedModel) -> bool:
+    x, y = _weights(a), _weights(b)
+    return list(x) == list(y) and all(torch.equal(x[name], y[name]) for name in x)
+
+
+def test_same_seed_same_weights_and_the_callers_randomness_is_left_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first = _train()
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(99)
+    assert _equal(first, _train())
+    assert not _equal(first, _train(seed=1))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("method", ["tiny", "tiny-cross"])
+def test_training_learns(method: str) -> None:
+    """Better than the random ranking, whose mAP is about the share of relevant items: a quarter."""
+    trained = _train(method=method, epochs=15)
+    assert trained.validation_map > 0.6
+    losses = [sum(epoch["losses"].values()) for epoch in trained.history]
+    assert losses[-1] < losses[0]
+    assert not trained.model.training
+
+
+class StopError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def _stop_after(epoch: int) -> Any:
+    def progress(report: Report) -> None:
+        if report.epoch == epoch:
+            raise StopError
+
+    return progress
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 3], [5], [1, 2, 3, 4, 5]])
+@pytest.mark.parametrize(("method", "validation"), [("tiny", 0.1), ("tiny", 0.0), ("tiny-cross", 0.1)])
+def test_a_resumed_run_makes_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int], method: str, validation: float
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)  # one after every epoch
+    whole = _train(method=method, epochs=6, validation=validation)
+    for i, epoch in enumerate(stops):
+        with pytest.raises(StopError):
+            _train(
+                method=method, epochs=6, validation=validation, run=tmp_path, resume=i > 0, progress=_stop_after(epoch)
+            )
+        assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == epoch
+    torch.manual_seed(1234)
+    resumed = _train(method=method, epochs=6, validation=validation, run=tmp_path, resume=True)
+    assert _equal(whole, resumed)
+    assert [e["losses"] for e in resumed.history] == [e["losses"] for e in whole.history]
+    assert resumed.summary | {"seconds": 0} == whole.summary | {"seconds": 0}
+
+
+def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """kill -9 at a random moment, twice; the checkpoint is whole each time, and the weights are those of an untouched run."""
+    more, path = {"pause": 0.02}, tmp_path / CHECKPOINT
+    seen = 0
+    for again in (False, True):
+        child = multiprocessing.get_context("fork").Process(
+            target=_train, kwargs={"epochs": 40, "more": more, "run": tmp_path, "resume": again}
+        )
+        child.start()
+        deadline = time.monotonic() + 60
+        while (
+            time.monotonic() < deadline
+            and child.is_alive()
+            and not (path.exists() and load_info(path)["log"]["epoch"] > seen + 4)
+        ):
+            time.sleep(0.003)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        before, seen = seen, load(path).info["log"]["epoch"]
+        assert before < seen < 40
+    resumed = _train(epochs=40, more=more, run=tmp_path, resume=True)
+    assert _equal(resumed, _train(epochs=40, more=more))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = _train(run=tmp_path)
+    reports: list[Report] = []
+    assert _equal(first, _train(run=tmp_path, resume=True, progress=reports.append))
+    assert not reports
+    assert _equal(first, load_trained(tmp_path))
+    assert _equal(first, load_trained(tmp_path / CHECKPOINT))
+
+
+def test_a_run_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    _train(run=tmp_path)
+    with pytest.raises(InputError, match=r"holds a run already: --resume goes on with it, --overwrite starts anew"):
+        _train(run=tmp_path)
+    assert _train(run=tmp_path, overwrite=True, seed=1).summary["options"]["seed"] == 1
+    with pytest.raises(InputError, match="there is no checkpoint at"):
+        _train(run=tmp_path / "nowhere", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"epochs": 9}, r"epochs \(was 6, is 9\)"),
+        ({"more": {"width": 8}}, r"width \(was 16, is 8\)"),
+        ({"seed": 2}, r"seed \(was 0, is 2\)"),
+        ({"pdr": 0.2, "validation": 0.2}, r"pdr \(was 0.0, is 0.2\); validation \(was 0.1, is 0.2\)"),
+        ({"table": make_table(190)}, r"the same run: the data \(number of items, "),
+        ({"table": make_table(200, noise=0.81)}, r"run: the data \(features of image, features of text\)\. "),
+        (
+            {"table": make_table(200, dims={"image": 12, "sound": 8})},
+            r"run: the data \(modalities, features of text, features of sound\)\. ",
+        ),
+    ],
+)
+def test_a_run_cannot_go_on_as_another(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(StopError):
+        _train(epochs=6, run=tmp_path, progress=_stop_after(2))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(InputError, match=named):
+        _train(**{"epochs": 6, "run": tmp_path, "resume": True, **change})
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_missing_rows_do_not_count_as_data_that_was_changed_by_masks_only() -> None:
+    """What a missing row holds makes no difference to the weights."""
+    table = make_table()
+    junk = make_table()
+    for i, x in enumerate(junk.features.values()):
+        x[~junk.present[:, i]] = 1e30
+    assert np.isnan(table.features["image"]).any()
+    assert _equal(_train(table), _train(junk))
+
+
+def test_the_best_epoch_is_kept() -> None:
+    whole = _train(epochs=12, more={"learning_rate": 0.2})
+    best = max((e for e in whole.history if e["validation"]), key=lambda e: np.mean(list(e["validation"].values())))
+    kept = whole.summary["kept_epoch"]
+    assert kept == best["epoch"] < 12
+    assert whole.summary["validation"] == {
+        "mean": pytest.approx(np.mean(list(best["validation"].values()))),
+        **best["validation"],
+    }
+    # Tiny has no schedule, so a run that ends there has the same weights.
+    assert _equal(whole, _train(epochs=kept, more={"learning_rate": 0.2}))
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_the_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """The run ends with weights from before it was stopped."""
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
+    given: dict[str, Any] = {"epochs": 12, "more": {"learning_rate": 0.2}}
+    whole = _train(**given)
+    kept = whole.summary["kept_epoch"]
+    with pytest.raises(StopError):
+        _train(**given, run=tmp_path, progress=_stop_after(min(kept + after, 11)))
+    assert _equal(whole, load_trained(tmp_path))
+    assert _equal(whole, _train(**given, run=tmp_path, resume=True))
+
+
+def test_training_stops_when_patience_is_out() -> None:
+    trained = _train(epochs=300, more={"learning_rate": 0.2}, validate_every=1, patience=3)
+    assert trained.summary["epochs"] == trained.summary["kept_epoch"] + 3 < 300
+    assert trained.summary["finished"]
+
+
+def test_validation_waits_for_the_warmup() -> None:
+    trained = _train(epochs=8, more={"warmup_epochs": 5}, validate_every=2)
+    assert [e["epoch"] for e in trained.history if e["validation"]] == [6, 8]
+    none = _train(epochs=4, more={"warmup_epochs": 5})
+    assert (none.validation_map, none.summary["kept_epoch"]) == (None, 4)
+
+
+def test_without_validation_all_items_train_and_the_last_epoch_is_kept() -> None:
+    trained = _train(validation=0)
+    assert trained.summary["items"]["training_items"] == 200
+    assert (trained.validation_map, trained.summary["kept_epoch"]) == (None, 4)
+    assert _weights(trained)["method.middle"].any(), "finish was not called"
+
+
+def test_scaling_is_learnt_from_the_observed_rows_of_the_training_part() -> None:
+    table = make_table()
+    trained = _train(table, "tiny-cross", validation=0, epochs=1)
+    image = table.features["image"][table.present[:, 0]]
+    text = table.features["text"][table.present[:, 1]]
+    standard, minmax = trained.model.scaling
+    np.testing.assert_allclose(standard.shift, image.mean(0), atol=1e-5)
+    np.testing.assert_allclose(1 / standard.scale, image.std(0), rtol=1e-4)
+    np.testing.assert_allclose(minmax.shift, text.min(0))
+    np.testing.assert_allclose(1 / minmax.scale, np.ptp(text, axis=0), rtol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"the (loss 'similarity'|weight '\S+') is no longer a finite number in epoch 1: .*learning rate",
+    ):
+        _train(more={"learning_rate": 1e37}, run=tmp_path)
+    assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == 0
+    assert all(torch.isfinite(x).all() for x in load(tmp_path / CHECKPOINT).weights.values())
+
+
+def test_labels_that_are_unknown_reach_a_method_that_can_use_them() -> None:
+    table = make_table()
+    known = np.arange(200) % 2 == 0
+    table.labels[~known] = 0
+    table = FeatureTable(table.ids, table.features, table.present, table.labels, labelled=known)
+    notes: list[str] = []
+    trained = _train(table, "tiny-cross", note=notes.append)
+    assert (trained.summary["items"]["training_items"], notes) == (190, [])
+    assert _train(table, "tiny", note=notes.append).summary["items"]["training_items"] == 90
+    assert len(notes) == 1
+
+
+def test_the_summary_says_what_was_done() -> None:
+    reports: list[Report] = []
+    trained = _train(pdr=0.5, progress=reports.append)
+    summary = trained.summary
+    assert (summary["epochs"], summary["options"]["pdr"], summary["settings"]["width"]) == (4, 0.5, 16)
+    assert summary["items"]["training_items"] == 180
+    assert set(summary["validation"]) == {"mean", "observed", "image", "text"}
+    assert [(r.epoch, r.epochs) for r in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reports[0].validation is None
+    assert reports[-1].best["epoch"] == summary["kept_epoch"]
+    assert trained.label_names == ("class 0", "class 1", "class 2", "class 3")
+
+
+def test_an_unfinished_run_gives_its_best_weights_or_says_that_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
+    with pytest.raises(StopError):
+        _train(epochs=8, run=tmp_path / "a", progress=_stop_after(3))
+    trained = load_trained(tmp_path / "a")
+    assert (trained.summary["kept_epoch"], trained.summary["epochs"], trained.summary["finished"]) == (2, 3, False)
+    with pytest.raises(StopError):
+        _train(epochs=8, run=tmp_path / "b", progress=_stop_after(1))
+    with pytest.raises(InputError, match="epoch 1 of 8 and has no validated weights yet"):
+        load_trained(tmp_path / "b")
+
+
+def test_checkpoints_take_their_share_of_the_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0.0)
+    with pytest.raises(StopError):
+        _train(run=tmp_path, progress=_stop_after(3))
+    assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_that_is_not_there() -> None:
+    with pytest.raises(BackendMissingError, match="--device cuda: this torch"):
+        _train(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: train(make_table(), "tiny", 12), "12 bits cannot be stored"),
+        (lambda: train(make_table(), "tinny", 16), "no method 'tinny'"),
+        (
+            lambda: train(make_table(dims={"values": 3}), "tiny", 16),
+            "cannot be called 'values', which is a word of torch's",
+        ),
+        (lambda: train(make_table(dims={"an image": 3}), "tiny", 16), "'an image' cannot name a modality"),
+    ],
+)
+def test_bad_input(call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_patience_counts_validations_only() -> None:
+    log = Log(epochs=99)
+    assert [log.add({}, v and {"t": v}) for v in (None, 0.5, None, 0.6, None, 0.6, 0.4)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [log.out_of_patience(p) for p in (0, 1, 2, 3)] == [False, True, True, False]
+    assert (log.best["epoch"], log.best_is_current) == (4, False)

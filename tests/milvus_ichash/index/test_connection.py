@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import pytest
+
+from milvus_ichash.errors import InputError, MilvusError
+from milvus_ichash.index.connection import connect, import_pymilvus
+from milvus_ichash.settings import MilvusSettings
+
+CLOSED = "http://127.0.0.1:1"
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """A gRPC server that turns everybody away, and is careless with what it was told."""
+
+    def __init__(self, code: grpc.StatusCode, says: str) -> None:
+        self.code, self.says = code, says
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: context.abort(self.code, self.says))
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((_Refusing(grpc.StatusCode.UNAUTHENTICATED, "auth check failure for root:sesame"),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop(0)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A port that is open, behind which nobody ever answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_closed_port_is_told_at_once() -> None:
+    start = time.monotonic()
+    with pytest.raises(MilvusError, match=r"not reached at http://127.0.0.1:1 \(Connection refused\)"):
+        connect(MilvusSettings(uri=CLOSED, timeout=30))
+    assert time.monotonic() - start < 5
+
+
+def test_silent_port_is_given_up_at_the_timeout(silent: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(MilvusError, match="could not answer"):
+        connect(MilvusSettings(uri=silent, timeout=1))
+    assert time.monotonic() - start < 8
+
+
+def test_refused_token_is_never_printed(refusing: str) -> None:
+    with pytest.raises(MilvusError, match="refused the token") as caught:
+        connect(MilvusSettings(uri=refusing, token="root:sesame", timeout=5))
+    assert "sesame" not in str(caught.value)
+
+
+def test_password_in_the_address_is_never_printed() -> None:
+    with pytest.raises(MilvusError) as caught:
+        connect(MilvusSettings(uri="http://root:sesame@127.0.0.1:1"))
+    assert "http://127.0.0.1:1" in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://[bad", "http://127.0.0.1:99999", "ftp://somewhere", "http://"])
+def test_what_is_no_address_is_named(uri: str) -> None:
+    with pytest.raises(InputError, match="is no address"):
+        connect(MilvusSettings(uri=uri))
+
+
+def test_file_that_is_not_there_is_made_only_where_that_is_meant(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no database"):
+        connect(MilvusSettings(uri=str(tmp_path / "x.db")), create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_environment_does_not_break_the_import(tmp_path: Path) -> None:
+    """A plain `import pymilvus` fails here, and a `.env` that it finds would end up in our environment."""
+    code = (
+        "import os\n"
+        "from milvus_ichash.index.connection import connect, import_pymilvus\n"
+        "from milvus_ichash.settings import load_settings\n"
+        "before = dict(os.environ)\n"
+        "import_pymilvus()\n"
+        "assert dict(os.environ) == before\n"
+        "with connect(load_settings(uri='./x.db')) as c: print(c.client.list_collections())\n"
+    )
+    env = {**os.environ, "MILVUS_URI": "./x.db", "MILVUS_DEFAULT_CONNECTION": "./y.db"}
+    plain = subprocess.run(
+        [sys.executable, "-c", "import pymilvus"], env=env, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert plain.returncode != 0
+    ours = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ours.returncode, ours.stdout.strip()) == (0, "[]"), ours.stderr
+
+
+def test_errors_are_one_sentence_and_nothing_else_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import_pymilvus()
+    assert not logging.getLogger("pymilvus.decorators").isEnabledFor(logging.CRITICAL)
+    with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
+        with pytest.raises(MilvusError) as caught, connection.calling("describe it"):
+            connection.client.describe_collection("nothing")
+        assert "could not describe it: collection not found" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_closing_twice_is_nothing(tmp_path: Path) -> None:
+    connection = connect(MilvusSettings(uri=str(tmp_path / "x.db")))
+    connection.close()
+    connection.close()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from milvus_ichash.bundle import Manifest
+from milvus_ichash.codes import hamming_distance
+from milvus_ichash.errors import MilvusError
+from milvus_ichash.index import rankings
+from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.stored_rows import LIMIT, complete
+
+N = 20_000
+
+
+@pytest.mark.parametrize("kind", ["str", "int64"])
+def test_complete_rankings_beyond_the_limit(
+    kind: Literal["str", "int64"], connection: Connection, fused: Manifest
+) -> None:
+    """More rows than one search gives, ids with gaps, thousands of rows at one distance: exact, ties by id."""
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(5 * N)[:N] - N
+    ids = np.array([f"é{number}" for number in numbers], object) if kind == "str" else numbers
+    codes = rng.integers(0, 256, (N, 2), np.uint8)
+    present = np.ones((N, 2), bool)
+    present[::3, 1] = False
+    index = HashIndex.create(connection, f"many_{kind}", fused, id_kind=kind)
+    index.upsert(ids, {"code": codes}, present)
+    order = np.argsort(ids)
+    back = index.read_back()
+    assert np.array_equal(back.ids, ids[order])
+    assert np.array_equal(back.codes["code"], codes[order])
+    queries = rng.integers(0, 256, (9, 2), np.uint8)  # more than one call takes
+    for filter, rows in (("", order), ("has_text == false", order[~present[order, 1]])):
+        rankings = list(index.rank_all(queries, filter=filter))
+        assert len(rankings) == len(queries)
+        distances = hamming_distance(queries, codes[rows])
+        for (found, at), expected in zip(rankings, distances, strict=True):
+            ranked = np.argsort(expected, kind="stable")
+            assert np.array_equal(found, ids[rows][ranked])
+            assert np.array_equal(at, expected[ranked])
+            assert at.dtype == np.int32
+
+
+def test_small_collections_take_one_slice(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    index = HashIndex.create(connection, name(), fused, id_kind="int64")
+    codes = np.arange(200, dtype=np.uint8).reshape(100, 2)
+    index.upsert(np.arange(100), {"code": codes}, np.ones((100, 2), bool))
+    rankings = list(index.rank_all(np.repeat(codes, 15, axis=0)))  # more queries than one call takes
+    assert len(rankings) == 1500
+    assert all(distances[0] == 0 and len(ids) == 100 for ids, distances in rankings)
+
+
+def test_rows_that_change_meanwhile_are_told(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+    index = HashIndex.create(connection, name(), fused, id_kind="int64")
+    index.upsert(np.arange(10), {"code": np.zeros((10, 2), np.uint8)}, np.ones((10, 2), bool))
+    search = rankings.Search(index.collection, "code")
+    for keys in (np.arange(1, 11), np.arange(11)):
+        with pytest.raises(MilvusError, match="changed while they were ranked"):
+            list(rankings.complete_rankings(connection, search, [b"\0\0"], keys))
+    with pytest.raises(MilvusError, match=r"9 rows .* were read, and it has 10"):
+        complete(connection, index.collection, "", 9)
+
+
+def test_the_limit_is_that_of_milvus(connection: Connection) -> None:
+    """One more row than the limit in a page, and Milvus refuses: the pages are as large as they may be."""
+    with pytest.raises(MilvusError, match="16384"), connection.calling("read"):
+        connection.client.query("many_str", filter="", output_fields=["id"], limit=LIMIT + 1)
+    assert len(connection.client.query("many_str", filter="", output_fields=["id"], limit=LIMIT)) == LIMIT

@@ -1,0 +1,203 @@
+"""Files for bulk import: what they hold, that no half of one is ever there, and that a run goes on with those of another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.broken_source import BreaksOff
+
+from milvus_ichash.bundle import sha256_of
+from milvus_ichash.errors import InputError, PartialIngestError
+from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.ingestion.bulk_files import ImportManifest, read_manifest
+from milvus_ichash.ingestion.into_files import to_parquet
+from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
+from milvus_ichash.io import open_source
+from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
+
+N = 100
+BY_TEN = IngestOptions(batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
+    bundle = make_bundle(modalities={"image": 3, "text": 2}, label_names=("a", "b", "c"), bits=24, fused=False)
+    return HashEncoder.load(bundle, device="cpu", threads=1)
+
+
+def write(path: Path, **columns: Any) -> FeatureSource:
+    rng = np.random.default_rng(0)
+    given = {
+        "id": [f"ké {i}" for i in range(N)],
+        "image": [None if i % 4 == 0 else rng.standard_normal(3).tolist() for i in range(N)],
+        "text": [None if i % 4 == 1 else rng.standard_normal(2).tolist() for i in range(N)],
+        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(N)],
+        "title": [f"Käse {i}" for i in range(N)],
+    }
+    pq.write_table(pa.table(given | columns), path)
+    return open_source(path)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
+    return write(tmp_path_factory.mktemp("data") / "items.parquet")
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    return [row for part in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+
+
+def check_rows(folder: Path, source: FeatureSource, encoder: HashEncoder) -> None:
+    """Every row of the source once, in its order, with the encoder's codes."""
+    table, rows = source.read(), rows_in(folder)
+    codes = encoder.encode_table(table)
+    assert [row["id"] for row in rows] == table.ids.tolist()
+    for name, of in codes.items():
+        np.testing.assert_array_equal(np.array([row[name] for row in rows], np.uint8), of)
+    assert [[row["has_image"], row["has_text"]] for row in rows] == table.present.tolist()
+    for i, row in enumerate(rows):
+        assert json.loads(row["$meta"]) == {"title": f"Käse {i}"} | ({} if i % 10 == 9 else {"labels": [i % 3]})
+
+
+def test_files_hold_every_row_and_say_what_they_are(
+    encoder: HashEncoder, source: FeatureSource, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "files"
+    report = to_parquet(source, encoder, folder, BY_TEN, file_rows=33)
+    assert (report.rows, report.written, report.skipped) == (N, N, 0)
+    assert report.missing == {"image": 25, "text": 25}
+    check_rows(folder, source, encoder)
+    manifest = read_manifest(folder)
+    assert [file.rows for file in manifest.files] == [33, 33, 33, 1]
+    assert sorted(path.name for path in folder.iterdir()) == ["import.json", *(file.name for file in manifest.files)]
+    assert (manifest.rows, manifest.id_kind) == (N, "str")
+    assert manifest.description == Description.of(encoder.manifest, None)
+    assert manifest.files[0].sha256 == sha256_of(folder / "part-00000.parquet")
+
+
+def test_the_layout_is_that_of_pymilvus(encoder: HashEncoder, source: FeatureSource, tmp_path: Path) -> None:
+    """The same rows through pymilvus's own writer of bulk files: the same columns of the same types and values."""
+    bulk_writer = pytest.importorskip("pymilvus.bulk_writer", reason="pymilvus's extra bulk_writer is not installed")
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=512)
+    for name in ("image_code", "text_code"):
+        schema.add_field(name, DataType.BINARY_VECTOR, dim=24)
+    for name in ("has_image", "has_text"):
+        schema.add_field(name, DataType.BOOL)
+    schema.verify()
+    writer = bulk_writer.LocalBulkWriter(schema, str(tmp_path / "theirs"), file_type=bulk_writer.BulkFileType.PARQUET)
+    to_parquet(source, encoder, tmp_path / "ours", BY_TEN)
+    for row in rows_in(tmp_path / "ours"):
+        packed = {name: bytes(row[name]) for name in ("image_code", "text_code")}
+        writer.append_row({**row, **packed, "$meta": json.loads(row["$meta"])})
+    writer.commit()
+    theirs = pq.read_table(writer.batch_files[0][0])
+    ours = pq.read_table(tmp_path / "ours" / "part-00000.parquet")
+    assert {field.name: field.type for field in ours.schema} == {field.name: field.type for field in theirs.schema}
+    for name in ("id", "image_code", "text_code", "has_image", "has_text"):
+        assert ours.column(name).to_pylist() == theirs.column(name).to_pylist()
+    assert [json.loads(text) for text in ours.column("$meta").to_pylist()] == [
+        json.loads(text) for text in theirs.column("$meta").to_pylist()
+    ]
+
+
+def test_whole_numbers_as_ids_and_some_of_the_rest(encoder: HashEncoder, tmp_path: Path) -> None:
+    source = write(tmp_path / "numbers.parquet", id=[2**62 - i for i in range(N)])
+    options = IngestOptions(codes=["text_code"], fields=[], labels=False)
+    to_parquet(source, encoder, tmp_path / "files", options)
+    assert rows_in(tmp_path / "files")[7].keys() == {"id", "text_code", "has_image", "has_text", "$meta"}
+    assert [(row["id"], row["$meta"]) for row in rows_in(tmp_path / "files")] == [(2**62 - i, "{}") for i in range(N)]
+    assert read_manifest(tmp_path / "files").id_kind == "int64"
+
+
+@pytest.mark.parametrize("error", [InputError("row 60 is torn."), KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_run_goes_on_with_the_files_of_another(
+    error: BaseException, encoder: HashEncoder, source: FeatureSource, tmp_path: Path
+) -> None:
+    report = IngestReport()
+    with pytest.raises(PartialIngestError if isinstance(error, InputError) else type(error)):
+        to_parquet(BreaksOff(source, 60, error), encoder, tmp_path, BY_TEN, file_rows=25, report=report)
+    assert 30 <= report.written <= 60
+    assert len(rows_in(tmp_path)) == report.written
+    assert not (tmp_path / "import.json").exists()
+    assert not list(tmp_path.glob("*.partial"))
+    (tmp_path / "part-00009.parquet.partial").write_bytes(b"PAR1 killed in the middle")
+    with pytest.raises(InputError, match="cut off: go on with --resume"):
+        read_manifest(tmp_path)
+    again = to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True), file_rows=25)
+    assert (again.skipped, again.written) == (report.written, N - report.written)
+    assert not list(tmp_path.glob("*.partial"))
+    check_rows(tmp_path, source, encoder)
+    assert read_manifest(tmp_path).rows == N
+    done = to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True), file_rows=25)
+    assert (done.skipped, done.written) == (N, 0)
+
+
+def test_folders_that_hold_something_else(
+    encoder: HashEncoder, source: FeatureSource, tmp_path: Path, make_bundle: Callable[..., Path]
+) -> None:
+    to_parquet(source, encoder, tmp_path / "files")
+    before = {path: path.read_bytes() for path in (tmp_path / "files").iterdir()}
+    other = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}, seed=1), device="cpu", threads=1)
+    moved = write(tmp_path / "moved.parquet", id=[f"ké {i + 1}" for i in range(N)])
+    (tmp_path / "file").write_text("")
+    (tmp_path / "mine").mkdir()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "mine" / "part-00000.parquet")
+    resume = IngestOptions(resume=True)
+    for at, use, of, options, says in (
+        ("files", encoder, source, IngestOptions(), "is not empty"),
+        ("files", other, source, resume, "another bundle"),
+        ("files", encoder, source, IngestOptions(resume=True, labels=False), "another bundle, or with other"),
+        ("files", encoder, moved, resume, r"holds the id 'ké 0', which is not that of row 0"),
+        ("mine", encoder, source, resume, "another bundle"),
+        ("file", encoder, source, IngestOptions(), "is no folder"),
+        ("file/x", encoder, source, IngestOptions(), "cannot be written"),
+        ("new", encoder, source, IngestOptions(recreate=True), "empty folder"),
+    ):
+        with pytest.raises(InputError, match=says):
+            to_parquet(of, use, tmp_path / at, options)
+    assert {path: path.read_bytes() for path in (tmp_path / "files").iterdir()} == before
+
+
+def test_a_dry_run_writes_nothing(encoder: HashEncoder, source: FeatureSource, tmp_path: Path) -> None:
+    report = to_parquet(source, encoder, tmp_path / "files", IngestOptions(dry_run=True))
+    assert (report.rows, report.written) == (N, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_not_as_they_were_written(encoder: HashEncoder, source: FeatureSource, tmp_path: Path) -> None:
+    def fresh(name: str) -> Path:
+        to_parquet(source, encoder, tmp_path / name, file_rows=60)
+        return tmp_path / name
+
+    with pytest.raises(InputError, match=r"has no import\.json: it is made by `ingest --to-parquet`"):
+        read_manifest(tmp_path)
+    gone = fresh("gone")
+    (gone / "part-00001.parquet").unlink()
+    with pytest.raises(InputError, match=r"lacks its file 'part-00001\.parquet'"):
+        read_manifest(gone)
+    changed = fresh("changed")
+    content = bytearray((changed / "part-00000.parquet").read_bytes())
+    content[100] ^= 1
+    (changed / "part-00000.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"part-00000\.parquet' is damaged or was changed"):
+        read_manifest(changed)
+    for text in ("{", "[]", '{"format": 2}', '{"format": 1, "rows": 3}'):
+        (changed / "import.json").write_text(text)
+        with pytest.raises(InputError, match="does not describe files to import"):
+            read_manifest(changed)
+    manifest = json.loads((gone / "import.json").read_text())
+    manifest["files"][0]["name"] = "../part-00000.parquet"
+    with pytest.raises(ValueError, match="plain file name"):
+        ImportManifest.model_validate(manifest)

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.broken_source import BreaksOff
+
+from milvus_ichash.errors import InputError, MilvusError, MismatchError, PartialIngestError
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, Listeners, ingest
+from milvus_ichash.io import open_source
+from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
+
+N = 100
+BY_TEN = IngestOptions(batch_size=10)
+
+
+@pytest.fixture(scope="module")
+def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
+    return HashEncoder.load(
+        make_bundle(modalities={"image": 3, "text": 2}, label_names=("a", "b", "c")), device="cpu", threads=1
+    )
+
+
+def table(n: int = N, **columns: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "id": [f"k{i}" for i in range(n)],
+        "image": [None if i % 4 == 0 else rng.standard_normal(3).tolist() for i in range(n)],
+        "text": [None if i % 4 == 1 else rng.standard_normal(2).tolist() for i in range(n)],
+        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(n)],
+        "title": [f"title {i}" for i in range(n)],
+        "year": list(range(n)),
+    } | columns
+
+
+def write(path: Path, columns: dict[str, Any]) -> FeatureSource:
+    pq.write_table(pa.table({name: values for name, values in columns.items() if values is not None}), path)
+    return open_source(path)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
+    return write(tmp_path_factory.mktemp("data") / "items.parquet", table())
+
+
+def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] | None]]:
+    back = index.read_back()
+    labels = back.labels or [None] * len(back.ids)
+    return {
+        key: (code.tobytes(), present, of)
+        for key, code, present, of in zip(back.ids, back.codes["code"], back.present.tolist(), labels, strict=True)
+    }
+
+
+def test_every_row_gets_its_code(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    advanced: list[int] = []
+    report = ingest(source, encoder, connection, collection, BY_TEN, listeners=Listeners(advance=advanced.append))
+    assert (report.rows, report.written, report.skipped) == (N, N, 0)
+    assert report.missing == {"image": 25, "text": 25}
+    assert report.seconds > 0
+    assert sum(advanced) == N
+    items = source.read()
+    codes = encoder.encode_table(items)["code"]
+    index = HashIndex.open(connection, collection)
+    assert index.fingerprint == encoder.manifest.fingerprint
+    assert contents(index) == {
+        f"k{i}": (codes[i].tobytes(), items.present[i].tolist(), None if i % 10 == 9 else [i % 3]) for i in range(N)
+    }
+    hit = index.search(codes[:1], top_k=N, filter='id == "k7"', output_fields=["title", "year"])
+    assert hit.fields == [[{"title": "title 7", "year": 7}]]
+
+
+def test_ingesting_twice_changes_nothing(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    for _ in range(2):
+        assert ingest(source, encoder, connection, collection).written == N
+    assert HashIndex.open(connection, collection).count() == N
+
+
+@pytest.mark.parametrize("broken_at", [0, 40])
+def test_resume_takes_up_what_is_missing(
+    broken_at: int, connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    """Gaps too: rows 10 to 14 went missing after they were written."""
+    collection, whole = name(), name()
+    ingest(source, encoder, connection, whole, BY_TEN)
+    if broken_at:
+        report = IngestReport()
+        with pytest.raises(PartialIngestError):
+            ingest(
+                BreaksOff(source, broken_at, InputError("torn")), encoder, connection, collection, BY_TEN, report=report
+            )
+        assert report.written == broken_at
+        connection.client.delete(collection, filter='id in ["k10", "k11", "k12", "k13", "k14"]')
+    report = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
+    there = broken_at - 5 if broken_at else 0
+    assert (report.rows, report.written, report.skipped) == (N, N - there, there)
+    assert contents(HashIndex.open(connection, collection)) == contents(HashIndex.open(connection, whole))
+    again = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
+    assert (again.rows, again.written, again.skipped) == (N, 0, N)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_what_was_interrupted_counts_what_was_acknowledged(
+    error: BaseException, connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    """What waits to be written is dropped, what is being written is finished, and nothing is written afterwards."""
+    collection, whole, report = name(), name(), IngestReport()
+    with pytest.raises(type(error)):
+        ingest(BreaksOff(source, 60, error), encoder, connection, collection, BY_TEN, report=report)
+    assert "writer" not in [thread.name for thread in threading.enumerate()]
+    # Three batches, at most, are behind the one that is being written.
+    assert 30 <= report.written <= 60
+    assert report.rows == report.written == HashIndex.open(connection, collection).count()
+    again = ingest(source, encoder, connection, collection, replace(BY_TEN, resume=True))
+    assert (again.skipped, again.written) == (report.written, N - report.written)
+    ingest(source, encoder, connection, whole, BY_TEN)
+    assert contents(HashIndex.open(connection, collection)) == contents(HashIndex.open(connection, whole))
+
+
+def test_resume_does_not_read_what_is_there(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    with pytest.raises(PartialIngestError):
+        ingest(BreaksOff(source, 70, InputError("row 70 is torn.")), encoder, connection, collection, BY_TEN)
+    starts: list[int] = []
+
+    class Watched(BreaksOff):
+        def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+            starts.append(start)
+            return super().batches(size, start=start)
+
+    ingest(
+        Watched(source, N, RuntimeError()), encoder, connection, collection, IngestOptions(batch_size=16, resume=True)
+    )
+    assert starts == [70]
+
+
+def test_an_ingest_that_breaks_off_says_how_to_go_on(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    options = replace(BY_TEN, resume_hint="run it with --resume")
+    for error in (InputError("row 30 has NaN."), MilvusError("Milvus went away.")):
+        with pytest.raises(
+            PartialIngestError, match=r"30 rows were written; go on with: run it with --resume"
+        ) as caught:
+            ingest(BreaksOff(source, 30, error), encoder, connection, name(), options)
+        assert str(error) in str(caught.value)
+    with pytest.raises(InputError, match=r"^row 0 has NaN.$"):
+        ingest(BreaksOff(source, 0, InputError("row 0 has NaN.")), encoder, connection, name(), options)
+
+
+def test_a_dry_run_finds_what_is_wrong_and_writes_nothing(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str], tmp_path: Path
+) -> None:
+    collection, dry = name(), replace(BY_TEN, dry_run=True)
+    before = set(connection.client.list_collections())
+    report = ingest(source, encoder, connection, collection, dry)
+    assert (report.rows, report.missing) == (N, {"image": 25, "text": 25})
+    bad = table(50)
+    bad["id"][33] = "kid's ball"
+    with pytest.raises(InputError, match="apostrophe"):
+        ingest(write(tmp_path / "bad.parquet", bad), encoder, connection, collection, dry)
+    assert set(connection.client.list_collections()) == before
+
+
+def test_recreate_keeps_the_old_rows_until_the_new_ones_prove_usable(
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    name: Callable[[], str],
+    make_bundle: Callable[..., Path],
+) -> None:
+    collection = name()
+    ingest(source, encoder, connection, collection)
+    other = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}, seed=1), device="cpu", threads=1)
+    with pytest.raises(MismatchError, match=other.manifest.fingerprint):
+        ingest(source, other, connection, collection)
+    recreate = IngestOptions(batch_size=10, recreate=True)
+    with pytest.raises(InputError, match="torn"):
+        ingest(BreaksOff(source, 0, InputError("torn")), other, connection, collection, recreate)
+    assert HashIndex.open(connection, collection).fingerprint == encoder.manifest.fingerprint
+    assert HashIndex.open(connection, collection).count() == N
+    ingest(source, other, connection, collection, recreate)
+    index = HashIndex.open(connection, collection)
+    assert (index.fingerprint, index.count()) == (other.manifest.fingerprint, N)
+
+
+def test_an_index_that_milvus_lite_does_not_have(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    for options, says in (
+        (IngestOptions(index="BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
+        (IngestOptions(nlist=64), "Milvus Lite has BIN_FLAT only"),
+        (IngestOptions(index="BIN_FLAT", nlist=64), "BIN_FLAT has no cells"),
+        (IngestOptions(index="HNSW"), "no index 'HNSW'"),
+        (IngestOptions(patience=-1), "a patience of -1 s"),
+        (IngestOptions(patience=float("nan")), "a patience of nan s"),
+    ):
+        with pytest.raises(InputError, match=says):
+            ingest(source, encoder, connection, collection, options)
+    assert not HashIndex.exists(connection, collection)
+    assert ingest(source, encoder, connection, collection, IngestOptions(index="BIN_FLAT")).written == N
+
+
+def test_duplicates_are_found_before_the_first_write(
+    connection: Connection, encoder: HashEncoder, name: Callable[[], str], tmp_path: Path
+) -> None:
+    twice = table(50)
+    twice["id"][48] = "k3"
+    collection = name()
+    with pytest.raises(InputError, match=r"the id 'k3' is in row 3 and again in row 48"):
+        ingest(write(tmp_path / "twice.parquet", twice), encoder, connection, collection, BY_TEN)
+    assert not HashIndex.exists(connection, collection)
+
+
+def test_what_goes_along_can_be_chosen(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+) -> None:
+    collection = name()
+    ingest(source, encoder, connection, collection, IngestOptions(fields=["year"], labels=False))
+    assert HashIndex.open(connection, collection).field_names() == ["id", "has_image", "has_text", "year"]
+    collection = name()
+    ingest(source, encoder, connection, collection, IngestOptions(fields=[]))
+    assert HashIndex.open(connection, collection).field_names() == ["id", "has_image", "has_text", "labels"]
+    with pytest.raises(InputError, match="no payload column 'colour'; there is title, year"):
+        ingest(source, encoder, connection, name(), IngestOptions(fields=["colour"]))
+
+
+def test_columns_and_modalities_that_do_not_fit(
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str], tmp_path: Path
+) -> None:
+    clash = write(tmp_path / "clash.parquet", table(has_text=[1] * N))
+    with pytest.raises(InputError, match="payload column 'has_text'"):
+        ingest(clash, encoder, connection, name())
+    sound = write(tmp_path / "sound.parquet", table(sound=[[1.0, 2.0]] * N))
+    with pytest.raises(InputError, match="modality 'sound' that the bundle does not know; it takes image, text"):
+        ingest(sound, encoder, connection, name())
+    wide = write(tmp_path / "wide.parquet", table(text=[[1.0, 2.0, 3.0]] * N))
+    with pytest.raises(InputError, match="'text' has shape"):
+        ingest(wide, encoder, connection, name())
+    for options, says in (
+        (IngestOptions(batch_size=0), "batch of 0 rows"),
+        (IngestOptions(resume=True, recreate=True), "choose one"),
+        (IngestOptions(codes=["nope"]), "makes no code 'nope'; it makes code"),
+    ):
+        with pytest.raises(InputError, match=says):
+            ingest(source, encoder, connection, name(), options)
+
+
+def test_a_collection_of_another_kind(
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    name: Callable[[], str],
+    tmp_path: Path,
+    make_bundle: Callable[..., Path],
+) -> None:
+    collection = name()
+    ingest(write(tmp_path / "numbers.parquet", table(id=list(range(N)))), encoder, connection, collection)
+    with pytest.raises(InputError, match=r"has ids of type str, and the collection .* of type int64"):
+        ingest(source, encoder, connection, collection)
+    two = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}, fused=False), device="cpu", threads=1)
+    collection = name()
+    ingest(source, two, connection, collection, IngestOptions(codes=["text_code"]))
+    assert HashIndex.open(connection, collection).codes == ("text_code",)
+    assert ingest(source, two, connection, collection).written == N
+    with pytest.raises(InputError, match="stores text_code, not image_code"):
+        ingest(source, two, connection, collection, IngestOptions(codes=["image_code"]))
+
+
+def test_a_source_with_one_of_the_modalities(
+    connection: Connection, encoder: HashEncoder, name: Callable[[], str], tmp_path: Path
+) -> None:
+    collection = name()
+    source = write(tmp_path / "texts.parquet", table(20, image=None, text=[[1.0, i - 9.5] for i in range(20)]))
+    report = ingest(source, encoder, connection, collection)
+    assert report.missing == {"image": 20, "text": 0}
+    assert HashIndex.open(connection, collection).count("has_image == false and has_text == true") == 20
+
+
+def test_classes_go_by_their_names(
+    connection: Connection,
+    encoder: HashEncoder,
+    name: Callable[[], str],
+    tmp_path: Path,
+    make_bundle: Callable[..., Path],
+) -> None:
+    """Two files number their classes in their own ways; in the collection they are numbered alike."""
+    some = write(tmp_path / "some.parquet", table(4, labels=[["c"], ["b", "c"], [], None]))
+    collection = name()
+    ingest(some, encoder, connection, collection)
+    assert [of for _, _, of in contents(HashIndex.open(connection, collection)).values()] == [[2], [1, 2], [], None]
+    other = write(tmp_path / "other.parquet", table(4, labels=[["zebra"], ["b"], [], None]))
+    with pytest.raises(InputError, match=r"class 'zebra'.*--no-labels"):
+        ingest(other, encoder, connection, name())
+    unnamed = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}), device="cpu", threads=1)
+    collection = name()
+    ingest(some, unnamed, connection, collection)
+    assert HashIndex.open(connection, collection).label_names == ("b", "c")
+    with pytest.raises(InputError, match="class 'zebra'"):
+        ingest(other, unnamed, connection, collection)

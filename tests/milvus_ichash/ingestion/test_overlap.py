@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from milvus_ichash.errors import InputError, MilvusError
+from milvus_ichash.ingestion.overlap import WAITING, overlapped
+
+
+def drawn_until(last: int, drawn: list[int], error: BaseException | None = None) -> Iterator[int]:
+    for item in range(last):
+        drawn.append(item)
+        yield item
+    if error is not None:
+        raise error
+
+
+def test_items_are_written_in_their_order_beside_the_drawing() -> None:
+    written: list[int] = []
+    threads: set[int] = set()
+
+    def write(item: int) -> None:
+        threads.add(threading.get_ident())
+        written.append(item)
+
+    overlapped(iter(range(100)), write, threading.Event())
+    assert written == list(range(100))
+    assert threads.isdisjoint({threading.get_ident()})
+
+
+def test_the_next_items_are_made_while_one_is_written_but_not_many() -> None:
+    """Item 0 is being written until the others wait: the drawing stops with the queue full and one in hand."""
+    drawn: list[int] = []
+    at_most = 0
+
+    def write(item: int) -> None:
+        nonlocal at_most
+        deadline = time.monotonic() + 5
+        while item == 0 and len(drawn) < WAITING + 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        at_most = max(at_most, len(drawn) - item)
+
+    overlapped(drawn_until(20, drawn), write, threading.Event())
+    assert at_most == WAITING + 2  # the one that is written, those that wait, and the one drawn behind them
+
+
+def test_what_came_before_an_error_of_the_source_is_written() -> None:
+    written: list[int] = []
+    with pytest.raises(InputError, match="torn"):
+        overlapped(drawn_until(5, [], InputError("torn")), written.append, threading.Event())
+    assert written == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [MilvusError("gone"), RuntimeError("a bug")])
+def test_an_error_of_the_writing_ends_the_drawing(error: Exception) -> None:
+    drawn: list[int] = []
+    tried: list[int] = []
+
+    def write(item: int) -> None:
+        tried.append(item)
+        if item == 3:
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        overlapped(drawn_until(1000, drawn), write, threading.Event())
+    assert tried == [0, 1, 2, 3]
+    assert len(drawn) < 1000
+
+
+def test_the_error_of_the_writing_is_told_where_both_sides_fail() -> None:
+    def write(item: int) -> None:
+        raise MilvusError("gone")
+
+    with pytest.raises(MilvusError, match="gone"):
+        overlapped(drawn_until(1, [], InputError("torn")), write, threading.Event())
+
+
+def test_ctrl_c_while_the_last_items_are_written() -> None:
+    """All items are drawn, and the writing waits for something: it is told to stop."""
+    stopping, written = threading.Event(), []
+
+    def write(item: int) -> None:
+        if item == 1:
+            _thread.interrupt_main()
+            assert stopping.wait(10)
+        written.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        overlapped(iter(range(3)), write, stopping)
+    assert written == [0, 1]
+    assert "writer" not in [thread.name for thread in threading.enumerate()]

@@ -1,0 +1,149 @@
+"""Opening files, cutting splits out of one table, and finding duplicate ids."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from milvus_ichash.errors import InputError
+from milvus_ichash.io import FeatureSource, Holdout, SourceInfo, find_duplicate_ids, open_source
+
+ROWS = 50
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    x = np.arange(ROWS * 2, dtype=np.float32).reshape(ROWS, 2)
+    np.savez(tmp_path / "items.npz", x=x, n=np.arange(ROWS), labels=np.arange(ROWS) % 4)
+    return tmp_path / "items.npz"
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match=r"no such file: .*nope\.npz"):
+        open_source(tmp_path / "nope.npz")
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items", "items.npy"])
+def test_an_ending_that_is_not_known(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"feature files are \.parquet, \.npz, \.h5 or \.mat"):
+        open_source(tmp_path / name)
+
+
+def test_a_path_may_be_a_string(file):
+    assert open_source(str(file)).info.rows == ROWS
+
+
+@pytest.mark.parametrize("split", ["query", "retrieval", "train"])
+def test_a_split_of_one_table_needs_a_holdout(file, split):
+    with pytest.raises(InputError, match=rf"one table without splits, so there is no '{split}' split.*--holdout N"):
+        open_source(file, split=split)
+
+
+def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
+    order = np.random.default_rng(3).permutation(ROWS)
+    holdout = Holdout(queries=10, seed=3, train=15)
+    expected = {"query": order[:10], "retrieval": order[10:], "train": order[10:25], "all": order}
+    for split, rows in expected.items():
+        source = open_source(file, split=split, holdout=holdout)
+        assert source.info.rows == len(rows)
+        assert source.info.splits == ("query", "retrieval", "train")
+        table = source.read()
+        assert table.ids.tolist() == sorted(rows.tolist()), "in the file's order, numbered as in the file"
+        assert table.features["x"][:, 0].tolist() == [2.0 * row for row in sorted(rows)]
+        assert table.payload["n"] == sorted(rows.tolist())
+        assert table.labels.argmax(axis=1).tolist() == [row % 4 for row in sorted(rows)]
+        assert np.concatenate(list(source.ids())).tolist() == table.ids.tolist()
+
+
+def test_without_a_number_all_of_the_retrieval_split_trains(file):
+    ids = [open_source(file, split=split, holdout=Holdout(5)).read().ids.tolist() for split in ("retrieval", "train")]
+    assert ids[0] == ids[1]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(queries=st.integers(1, ROWS - 1), seed=st.integers(0, 9), size=st.integers(1, 60), start=st.integers(0, 60))
+def test_batches_of_a_holdout(file, queries, seed, size, start):
+    rows = np.sort(np.random.default_rng(seed).permutation(ROWS)[:queries])
+    batches = list(open_source(file, split="query", holdout=Holdout(queries, seed)).batches(size, start=start))
+    assert [len(batch) for batch in batches] == [min(size, queries - k) for k in range(start, queries, size)]
+    assert [batch.first_row for batch in batches] == list(range(start, queries, size))
+    assert [row for batch in batches for row in batch.ids] == rows[start:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("holdout", "message"),
+    [
+        (Holdout(0), "from 1 to 49 of them as queries, not 0"),
+        (Holdout(50), "not 50"),
+        (Holdout(-1), "not -1"),
+        (Holdout(10, train=41), "40 rows are left for retrieval; 41"),
+        (Holdout(10, train=0), "40 rows are left for retrieval; 0"),
+    ],
+)
+def test_holdouts_that_leave_nothing(file, holdout, message):
+    with pytest.raises(InputError, match=message):
+        open_source(file, split="query", holdout=holdout)
+
+
+def with_ids(folder: Path, ids: np.ndarray) -> Path:
+    np.savez(folder / "ids.npz", id=ids, x=np.ones((len(ids), 1)))
+    return folder / "ids.npz"
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_duplicate_ids_are_named_with_both_rows(tmp_path, kind):
+    ids = np.arange(70_000)
+    ids[66_000] = ids[123]
+    ids = ids.astype(np.str_) if kind is str else ids
+    with pytest.raises(
+        InputError, match=rf"ids\.npz: the id {kind(123)!r} is in row 123 and again in row 66000; every"
+    ):
+        find_duplicate_ids(open_source(with_ids(tmp_path, ids)))
+
+
+def test_an_id_that_comes_more_than_twice(tmp_path):
+    with pytest.raises(InputError, match=r"row 0 and again in row 2 \(3 times in all\)"):
+        find_duplicate_ids(open_source(with_ids(tmp_path, np.array(["a", "b", "a", "a"]))))
+
+
+@pytest.mark.parametrize("ids", [np.arange(5), np.array(["a", "A", "é", "e", " a"]), np.array(["only"])])
+def test_different_ids_pass(tmp_path, ids):
+    assert find_duplicate_ids(open_source(with_ids(tmp_path, ids))) is None
+
+
+def test_duplicates_are_looked_for_in_the_split_alone(file):
+    assert find_duplicate_ids(open_source(file, split="query", holdout=Holdout(10))) is None
+
+
+class ManyIds(FeatureSource):
+    """Long string ids, made a thousand at a time."""
+
+    def __init__(self, rows: int) -> None:
+        self.info = SourceInfo(Path("many"), rows, {"x": 1}, "str", None, None, (), ())
+
+    def ids(self):
+        for first in range(0, self.info.rows, 1000):
+            yield np.array(
+                [f"a rather long id of an item, number {k}" for k in range(first, first + 1000)], dtype=object
+            )
+
+    def batches(self, size, *, start=0):
+        raise NotImplementedError
+
+
+def test_looking_for_duplicates_takes_little_memory_a_row():
+    rows = 100_000
+    tracemalloc.start()
+    try:
+        find_duplicate_ids(ManyIds(rows))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # 16 bytes of hash and one of comparison a row, beside the strings of one batch; a set of the strings takes 14 MB.
+    assert peak < 17 * rows + 1_000_000

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from PIL import Image
+
+from milvus_ichash import HashEncoder
+from milvus_ichash.bundle import ENCODER, BagOfWords, Manifest, PictureTower, read_manifest, save
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.runtime.raw_input import load_pixels
+
+MakeBundle = Callable[..., Path]
+VOCABULARY = ["apple", "red", "tree", "green", "house", "1", "2024", "cherry"]
+STEP = PictureTower(tower="t.onnx", size=4, mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
+
+
+@pytest.fixture(scope="module")
+def folder(make_bundle: MakeBundle) -> Path:
+    return make_bundle(words={"text": VOCABULARY}, pictures={"image": 8})
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> HashEncoder:
+    return HashEncoder.load(folder)
+
+
+def changed(folder: Path, target: Path, files: dict[str, bytes] | None = None, **fields: Any) -> HashEncoder:
+    """The bundle with other preprocessing."""
+    manifest = read_manifest(folder)
+    content = {name: folder / name for name in manifest.files} | (files or {})
+    save(target, Manifest.model_validate(manifest.model_dump() | fields), content)
+    return HashEncoder.load(target)
+
+
+def test_words_become_a_bag(encoder: HashEncoder) -> None:
+    name, x = encoder.words(["Red apple, red APPLE!", "a tree-house from 2024"])
+    assert (name, x.dtype) == ("text", np.float32)
+    np.testing.assert_array_equal(x, [[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0, 1, 0]])
+    assert encoder.encode(text=x)["code"].shape == (2, 2)
+
+
+def test_words_may_be_counted(folder: Path, tmp_path: Path) -> None:
+    counting = changed(
+        folder, tmp_path / "b", raw={"text": BagOfWords(vocabulary="text_vocabulary.json", binary=False)}
+    )
+    np.testing.assert_array_equal(counting.words("red apple red")[1], [[1, 2, 0, 0, 0, 0, 0, 0]])
+
+
+def test_the_bundle_s_pattern_decides_what_a_word_is(folder: Path, tmp_path: Path) -> None:
+    long_words = BagOfWords(vocabulary="text_vocabulary.json", token_pattern=r"\w\w+")
+    encoder = changed(folder, tmp_path / "b", raw={"text": long_words})
+    np.testing.assert_array_equal(encoder.words("1 red-apple")[1], [[1, 1, 0, 0, 0, 0, 0, 0]])
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([*VOCABULARY, "pear", "Sky"]), min_size=1, max_size=8), min_size=1, max_size=5)
+)
+def test_bags_hold_the_words_of_their_text(encoder: HashEncoder, texts: list[list[str]]) -> None:
+    texts = [[*text, "red"] for text in texts]
+    _, x = encoder.words([" ".join(text) for text in texts])
+    for row, text in zip(x, texts, strict=True):
+        counts = Counter(text)
+        np.testing.assert_array_equal(row, [min(counts[word], 1) for word in VOCABULARY])
+
+
+def test_one_text_is_one_row(encoder: HashEncoder) -> None:
+    assert encoder.words("red")[1].shape == (1, 8)
+    assert encoder.words([])[1].shape == (0, 8)
+
+
+def test_unknown_words_are_told(encoder: HashEncoder) -> None:
+    assert encoder.raw.unknown_words(["red Pear sky pear", "tree"]) == [["pear", "sky"], []]
+
+
+def test_a_text_without_a_known_word_is_refused_with_close_ones(encoder: HashEncoder) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"none of the words of 'aple chery' is in the bundle's vocabulary of 8\. Close ones: apple, cherry\.",
+    ):
+        encoder.words(["red", "aple chery"])
+    with pytest.raises(InputError, match=r"It has words such as apple, red, tree, green, house\."):
+        encoder.words("xyzzy")
+    for nothing in ("", " ... "):
+        with pytest.raises(InputError, match="holds no word"):
+            encoder.words(nothing)
+
+
+def test_a_bundle_without_preprocessing_says_so(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    plain = HashEncoder.load(make_bundle())
+    with pytest.raises(InputError, match=r"takes no words: .*give features of image \(12\), text \(8\)"):
+        plain.words("red")
+    with pytest.raises(InputError, match="takes no pictures"):
+        plain.pictures([])
+
+
+def test_the_modality_must_take_it(encoder: HashEncoder, make_bundle: MakeBundle) -> None:
+    assert encoder.words("red", "text")[0] == "text"
+    with pytest.raises(InputError, match=r"'image' takes no words in this bundle: text does"):
+        encoder.words("red", "image")
+    two = HashEncoder.load(
+        make_bundle(modalities={"title": 2, "tags": 2}, words={"title": ["a", "b"], "tags": ["c", "d"]})
+    )
+    with pytest.raises(InputError, match="choose one of title, tags"):
+        two.words("a")
+    assert two.words("d", "tags")[0] == "tags"
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b'["a"]', b'["a","a","a","a","a","a","a","a"]', b"[1,2,3,4,5,6,7,8]", b"not json", b"\xff"]
+)
+def test_a_vocabulary_that_does_not_fit(folder: Path, tmp_path: Path, content: bytes) -> None:
+    encoder = changed(folder, tmp_path / "b", {"text_vocabulary.json": content})
+    with pytest.raises(
+        InputError, match=r"text_vocabulary\.json' (must be a JSON list of 8 different words|cannot be read)"
+    ):
+        encoder.words("red")
+
+
+def picture(path: Path, pixels: Any, mode: str = "RGB", **options: Any) -> Path:
+    Image.fromarray(np.asarray(pixels, np.uint8)).convert(mode).save(path, **options)
+    return path
+
+
+def solid(colour: tuple[int, ...], size: int = 8) -> np.ndarray:
+    return np.full((size, size, len(colour)), colour, np.uint8)
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """float32 (3, 4, 4) back to 0..255, at full precision."""
+    return (pixels * np.array(STEP.std)[:, None, None] + np.array(STEP.mean)[:, None, None]) * 255
+
+
+def test_pixels_are_scaled_and_normalised(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3))
+    x = load_pixels(picture(tmp_path / "p.png", pixels), STEP)
+    assert (x.shape, x.dtype) == ((3, 4, 4), np.float32)
+    for row in range(4):
+        for column in range(4):
+            for channel in range(3):
+                wanted = (pixels[row, column, channel] / 255 - STEP.mean[channel]) / STEP.std[channel]
+                assert x[channel, row, column] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_any_size_becomes_the_square(tmp_path: Path) -> None:
+    wide = np.zeros((6, 30, 3))
+    wide[:, 15:] = 255
+    x = as_rgb(load_pixels(picture(tmp_path / "p.png", wide), STEP))
+    assert x.shape == (3, 4, 4)
+    assert (x[:, :, 0] < 20).all()
+    assert (x[:, :, 3] > 235).all()
+
+
+def test_transparency_lies_over_the_background(tmp_path: Path) -> None:
+    half = solid((255, 0, 0, 128))
+    np.testing.assert_allclose(
+        as_rgb(load_pixels(picture(tmp_path / "a.png", half, "RGBA"), STEP))[:, 0, 0], [255, 127, 127], atol=1.5
+    )
+    on_blue = STEP.model_copy(update={"background": (0, 0, 255)})
+    clear = picture(tmp_path / "b.png", solid((9, 9, 9, 0)), "RGBA")
+    np.testing.assert_allclose(as_rgb(load_pixels(clear, on_blue))[:, 0, 0], [0, 0, 255], atol=0.01)
+    grey = picture(tmp_path / "c.png", solid((9, 9, 9, 0)), "LA")
+    np.testing.assert_allclose(as_rgb(load_pixels(grey, STEP))[:, 0, 0], 255, atol=0.01)
+    indexed = Image.new("P", (8, 8), 0)
+    indexed.putpalette([0, 128, 0] * 256)
+    indexed.save(tmp_path / "d.gif", transparency=0)
+    np.testing.assert_allclose(as_rgb(load_pixels(tmp_path / "d.gif", STEP))[:, 0, 0], 255, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("L", "png"), ("1", "png"), ("P", "png"), ("CMYK", "jpg"), ("L", "jpg"), ("RGB", "webp")]
+)
+def test_kinds_of_pictures(tmp_path: Path, mode: str, ending: str) -> None:
+    x = as_rgb(load_pixels(picture(tmp_path / f"p.{ending}", solid((255, 255, 255)), mode), STEP))
+    np.testing.assert_allclose(x, 255, atol=2)
+
+
+def test_sixteen_bits_of_grey_keep_their_grey(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 32768, np.uint16)).save(tmp_path / "p.png")
+    np.testing.assert_allclose(as_rgb(load_pixels(tmp_path / "p.png", STEP)), 128, atol=1)
+
+
+def test_a_camera_s_orientation_is_undone(tmp_path: Path) -> None:
+    top_white = np.zeros((8, 8, 3))
+    top_white[:4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    x = as_rgb(load_pixels(picture(tmp_path / "p.png", top_white, exif=exif), STEP))
+    assert x[0, 0, 0] < 20
+    assert x[0, 3, 0] > 235
+
+
+def test_pictures_go_through_the_tower(folder: Path, encoder: HashEncoder, tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (40, 3))
+    paths = [picture(tmp_path / f"{i}.png", solid(tuple(colour))) for i, colour in enumerate(colours)]
+    name, x = encoder.pictures(paths)
+    weight = next(
+        numpy_helper.to_array(c) for c in onnx.load(folder / "image_tower.onnx").graph.initializer if c.name == "w"
+    )
+    assert (name, x.shape, x.dtype) == ("image", (40, 12), np.float32)
+    np.testing.assert_allclose(x, ((colours / 255 - 0.5) / 0.25) @ weight, atol=1e-4)
+    np.testing.assert_allclose(encoder.pictures(str(paths[3]))[1], x[[3]], atol=1e-6)
+    np.testing.assert_allclose(encoder.pictures(paths[3], "image")[1], x[[3]], atol=1e-6)
+    assert encoder.pictures([])[1].shape == (0, 12)
+
+
+def test_files_that_are_no_pictures(encoder: HashEncoder, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    whole = picture(tmp_path / "p.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3))).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "header.png").write_bytes(whole[:20])
+    for name in ("notes", "empty", "cut", "header"):
+        with pytest.raises(InputError, match=rf"{name}\.png' is no picture that can be read") as caught:
+            encoder.pictures([tmp_path / f"{name}.png"])
+        assert "\n" not in str(caught.value)
+    for missing in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(InputError, match=f"there is no picture '{re.escape(str(missing))}'"):
+            encoder.pictures([missing])
+
+
+def test_pillow_is_named_where_it_is_missing(
+    encoder: HashEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = picture(tmp_path / "p.png", solid((1, 2, 3)))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(BackendMissingError, match=r"pip install 'milvus-ichash\[pictures\]'"):
+        encoder.pictures([path])
+
+
+def test_a_tower_that_does_not_fit(folder: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path / "p.png", solid((1, 2, 3)))
+    step = read_manifest(folder).raw["image"]
+    assert isinstance(step, PictureTower)
+    wrong_size = changed(folder, tmp_path / "a", raw={"image": step.model_copy(update={"size": 9}).model_dump()})
+    with pytest.raises(InputError, match=r"expected \(batch, 3, 9, 9\) in, \(batch, 12\) out"):
+        wrong_size.pictures([path])
+    no_tower = changed(folder, tmp_path / "b", {"image_tower.onnx": (folder / ENCODER).read_bytes()})
+    with pytest.raises(InputError, match="does not fit its manifest"):
+        no_tower.pictures([path])
+    no_graph = changed(folder, tmp_path / "c", {"image_tower.onnx": json.dumps({}).encode()})
+    with pytest.raises(InputError, match="no ONNX graph"):
+        no_graph.pictures([path])
+
+
+def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "wide.png")
+    step = PictureTower(tower="t.onnx", size=8, mean=(0, 0, 0), std=(1, 1, 1), background=(0, 0, 255), fit="pad")
+    pixels = load_pixels(tmp_path / "wide.png", step)
+    assert pixels[0, 3:5].min() > 0.9  # the picture lies across the middle ...
+    assert pixels[2, 0].min() > 0.9 and pixels[0, 0].max() < 0.1  # ... with background above it
+    stretched = load_pixels(tmp_path / "wide.png", step.model_copy(update={"fit": "stretch"}))
+    assert stretched[0].min() > 0.9
+
+
+def test_a_stream_is_read_as_the_file_is(tmp_path: Path) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    Image.new("RGB", (9, 9), (1, 200, 30)).save(tmp_path / "a.png")
+    step = PictureTower(tower="t.onnx", size=4, mean=(0, 0, 0), std=(1, 1, 1))
+    assert (
+        load_pixels(BytesIO((tmp_path / "a.png").read_bytes()), step) == load_pixels(tmp_path / "a.png", step)
+    ).all()
