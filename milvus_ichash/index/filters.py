@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from milvus_ichash.index.collection_schema import ID
+from milvus_ichash.index.collection_schema import ID, has
 
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 _WORD = re.compile(r"(?<![\w.$])[A-Za-z_$][\w$]*(?!\w)(?!\s*\()")
@@ -37,6 +37,11 @@ def between(first: Any, last: Any) -> str:
 def after(key: Any) -> str:
     """The items beyond this id."""
     return f"{ID} > {literal(key)}"
+
+
+def having(modalities: Iterable[str]) -> str:
+    """The items that have all of these modalities; empty, so all items, where there is none."""
+    return " and ".join(f"{has(modality)} == true" for modality in modalities)
 
 
 def both(*expressions: str) -> str:

@@ -328,18 +328,65 @@ class HashIndex:
             InputError: as `search`; or the index is BIN_IVF_FLAT, which does not look at every row.
             MilvusError: Milvus could not, or the collection changed meanwhile.
         """
-        if self.spec.kind != "BIN_FLAT":
-            raise InputError(
-                f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: rank the first rows "
-                "(--top-k), or read the codes back (--via readback)."
-            )
-        search = Search(self.collection, self._code(code), None, filter)
-        queries = self._bytes(codes)
+        search, queries = self._complete_search(code, filter), self._bytes(codes)
         with self._using(filter):
             keys = stored_rows.read_ids(self.connection, self.collection, filter, self.id_kind)
             if filter and not len(keys):
                 self._check_names(filter)
             yield from rankings.complete_rankings(self.connection, search, queries, keys)
+
+    def distances_to(self, ids: Ids, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[Distances]:
+        """For each query its distances to given items, in their order: int32 (N,), out of complete Milvus searches.
+
+        Nothing is sorted; `rank_all` reads the ids itself, and sorts.
+
+        Args:
+            ids: of all the items that match the filter, sorted: (N,).
+            codes: uint8 (Q, bits / 8), or whole ones.
+            code: which stored code is searched; may be left out where there is one.
+            filter: Milvus expression.
+
+        Raises:
+            InputError: as `rank_all`.
+            MilvusError: Milvus could not, or other items than these match the filter.
+        """
+        search, queries = self._complete_search(code, filter), self._bytes(codes)
+        with self._using(filter):
+            stored_rows.complete(self.connection, self.collection, filter, len(ids))
+            yield from rankings.complete_distances(self.connection, search, queries, ids)
+
+    def plain_search(
+        self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
+    ) -> Any:
+        """One `MilvusClient.search` at Bounded consistency, as another program would make it: to be timed.
+
+        At Strong consistency, a server lets every search wait for up to a fifth of a second, whatever it finds.
+        Arguments and errors as `search`; returns what pymilvus returns.
+        """
+        search = self._search(code, top_k, None, nprobe, filter)
+        return rankings.plain_search(self.connection, search, self._bytes(codes), top_k)
+
+    def index_states(self) -> dict[str, dict[str, Any]]:
+        """By code what Milvus says of its index: index_type, metric_type, nlist and state.
+
+        On a server also indexed_rows and pending_index_rows.
+        """
+        return index_building.states(self.connection, self.collection)
+
+    def rows_without_index(self) -> int:
+        """Number of rows that a search looks through one by one, since Milvus has not indexed them yet.
+
+        0 for BIN_FLAT, which always looks at every row. Where rows were replaced a moment ago, it is too small by at
+        most as many.
+        """
+        if self.spec.kind == "BIN_FLAT":
+            return 0
+        pending = [int(state.get("pending_index_rows", 0)) for state in self.index_states().values()]
+        return max([*pending, index_building.rows_without_index(self.connection, self.collection, self.count())])
+
+    def check_top_k(self, top_k: int) -> None:
+        """Raise InputError where one search cannot give so many items: Milvus gives 1 to 16,384."""
+        rankings.check_reach(top_k, None, self.bits)
 
     def reindex(self, spec: IndexSpec) -> None:
         """Replace the index of the codes; nothing can be searched until Milvus has built it (`wait_until_indexed`).
@@ -414,6 +461,14 @@ class HashIndex:
     def _search(self, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str) -> Search:
         rankings.check_reach(top_k, radius, self.bits)
         return Search(self.collection, self._code(code), radius, filter, self.spec.check_nprobe(nprobe))
+
+    def _complete_search(self, code: str | None, filter: str) -> Search:
+        if self.spec.kind != "BIN_FLAT":
+            raise InputError(
+                f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: rank the first rows "
+                "(--top-k), or read the codes back (--via readback)."
+            )
+        return Search(self.collection, self._code(code), None, filter)
 
     def _code(self, name: str | None) -> str:
         if name is None and len(self.codes) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,18 +15,15 @@ from milvus_ichash.features import Ids
 from milvus_ichash.index import filters
 from milvus_ichash.index.columnar import Columnar
 from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.id_rows import RowsOf, rows_of
 from milvus_ichash.index.index_building import METRIC
 from milvus_ichash.index.stored_rows import LIMIT
 
 Distances = npt.NDArray[np.int32]
 
-Places = Callable[[Ids], npt.NDArray[np.intp]]
-
 _HITS_AT_ONCE = 1 << 18
 """Hits asked for in one call: a few megabytes, well below the 64 that a server sends."""
 _CALLS_AT_ONCE = 4
-_DENSE = 8
-"""Int64 ids that fill at least an eighth of their range are looked up in a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +159,7 @@ def complete_distances(
         MilvusError: a search gave other items than `keys`.
     """
     slices = [slice(first, min(first + LIMIT, len(keys))) for first in range(0, len(keys), LIMIT)]
-    places = [_places(keys[part]) for part in slices]
+    places = [rows_of(keys[part]) for part in slices]
     at_once = max(1, _HITS_AT_ONCE // min(LIMIT, max(1, len(keys))))
     with ThreadPoolExecutor(1 if connection.is_lite else _CALLS_AT_ONCE) as pool:
         for start in range(0, len(codes), at_once):
@@ -170,7 +167,7 @@ def complete_distances(
             distances = np.full((len(queries), len(keys)), -1, np.int32)
 
             def fill(
-                part: slice, place: Places, queries: Sequence[bytes] = queries, distances: Distances = distances
+                part: slice, place: RowsOf, queries: Sequence[bytes] = queries, distances: Distances = distances
             ) -> None:
                 # One slice is the whole collection: then the range would only cost time.
                 within = filters.between(keys[part.start], keys[part.stop - 1]) if len(slices) > 1 else ""
@@ -189,24 +186,6 @@ def complete_distances(
             for _ in pool.map(fill, slices, places):
                 pass
             yield from distances
-
-
-def _places(part: Ids) -> Places:
-    """From ids to their places in these sorted ids, -1 for those that are not among them."""
-    if part.dtype == object:
-        place = {key: i for i, key in enumerate(part.tolist())}
-        return lambda ids: np.fromiter((place.get(key, -1) for key in ids.tolist()), np.intp, len(ids))
-    span = int(part[-1]) - int(part[0]) + 1
-    if span <= _DENSE * len(part):
-        table = np.full(span + 1, -1, np.intp)  # one more, for ids that are beyond
-        table[part - part[0]] = np.arange(len(part))
-        return lambda ids: np.asarray(table[np.where((ids >= part[0]) & (ids <= part[-1]), ids - part[0], span)])
-
-    def places(ids: Ids) -> npt.NDArray[np.intp]:
-        at = np.minimum(np.searchsorted(part, ids), len(part) - 1)
-        return np.where(part[at] == ids, at, -1)
-
-    return places
 
 
 def _order(ids: Ids, distances: Distances) -> npt.NDArray[np.intp]:
@@ -262,6 +241,13 @@ def _columnar(
         (ids, distances, ())
         for ids, distances in zip(np.split(found.ids, ends), np.split(found.distances, ends), strict=True)
     ]
+
+
+def plain_search(connection: Connection, search: Search, codes: Sequence[bytes], k: int) -> Any:
+    """`MilvusClient.search` at Bounded consistency; what it returns is not looked at."""
+    with connection.calling(f"search the collection '{search.collection}'"):
+        arguments = client_arguments(connection, search, codes, k, ())
+        return connection.client.search(**{**arguments, "consistency_level": "Bounded"})
 
 
 def client_arguments(

@@ -18,6 +18,8 @@ def test_expressions() -> None:
     assert filters.equals(-3) == "id == -3"
     assert filters.among([1, np.int64(2)]) == "id in [1, 2]"
     assert filters.between("a", "b") == 'id >= "a" and id <= "b"'
+    assert filters.having(["image", "text"]) == "has_image == true and has_text == true"
+    assert filters.having([]) == ""
     assert filters.both("", "a == 1") == "a == 1"
     assert filters.both("a == 1 or b == 2", " ", "c == 3") == "(a == 1 or b == 2) and (c == 3)"
     assert filters.both("", "") == ""

@@ -253,6 +253,22 @@ def test_description(index: HashIndex, items: Items, fused: Manifest) -> None:
     assert found["fingerprint"] == fused.fingerprint
 
 
+def test_a_plain_search_finds_the_same(index: HashIndex, items: Items) -> None:
+    found = index.plain_search(items.codes[:3], top_k=7, filter="has_text == false")
+    hits = index.search(items.codes[:3], top_k=7, filter="has_text == false")
+    assert [[hit["distance"] for hit in row] for row in found] == hits.distances.tolist()
+    with pytest.raises(InputError, match="1 to 16384"):
+        index.plain_search(items.codes[:1], top_k=0)
+
+
+def test_bin_flat_has_no_rows_without_index(index: HashIndex) -> None:
+    assert index.rows_without_index() == 0
+    assert index.index_states().keys() == {"code"}
+    index.check_top_k(16_384)
+    with pytest.raises(InputError, match="1 to 16384"):
+        index.check_top_k(16_385)
+
+
 def test_rows_outlive_the_connection(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
     settings, manifest, items = (
         MilvusSettings(uri=str(tmp_path / "x.db")),

@@ -44,6 +44,9 @@ def test_complete_rankings_beyond_the_limit(
             assert np.array_equal(found, ids[rows][ranked])
             assert np.array_equal(at, expected[ranked])
             assert at.dtype == np.int32
+        from_given = list(index.distances_to(ids[rows], queries, filter=filter))
+        assert np.array_equal(from_given, distances)
+        assert {row.dtype for row in from_given} == {np.dtype(np.int32)}
 
 
 def test_small_collections_take_one_slice(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
@@ -59,6 +62,9 @@ def test_rows_that_change_meanwhile_are_told(connection: Connection, fused: Mani
     index = HashIndex.create(connection, name(), fused, id_kind="int64")
     index.upsert(np.arange(10), {"code": np.zeros((10, 2), np.uint8)}, np.ones((10, 2), bool))
     search = rankings.Search(index.collection, "code")
+    for keys in (np.arange(9), np.arange(11)):
+        with pytest.raises(MilvusError, match=rf"{len(keys)} rows .* were read, and it has 10"):
+            list(index.distances_to(keys, np.zeros((1, 2), np.uint8)))
     for keys in (np.arange(1, 11), np.arange(11)):
         with pytest.raises(MilvusError, match="changed while they were ranked"):
             list(rankings.complete_rankings(connection, search, [b"\0\0"], keys))
