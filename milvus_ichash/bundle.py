@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from milvus_ichash.choices import PictureFit
 from milvus_ichash.codes import BIT_RULE, check_bits
 from milvus_ichash.errors import InputError
 
@@ -91,7 +92,7 @@ class PictureTower(_Strict):
     size: int = Field(ge=1)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    fit: Literal["stretch", "pad"] = "stretch"
+    fit: PictureFit = "stretch"
     """How a picture becomes a square: stretched, or padded with the background (proportions kept)."""
     background: tuple[int, int, int] = (255, 255, 255)
     """Colour put behind transparent pictures, and around padded ones."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from milvus_ichash.cli.options import SplitName
 
 if TYPE_CHECKING:
+    from milvus_ichash.choices import Split
     from milvus_ichash.io import ColumnNames, FeatureSource
-    from milvus_ichash.io.feature_source import Split
 
 
 def open_part(

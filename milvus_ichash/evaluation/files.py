@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, open_source
-from milvus_ichash.io.feature_source import Split
 
 
 @dataclass(frozen=True)

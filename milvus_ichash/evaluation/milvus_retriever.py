@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.evaluation.collection_database import about, not_indexed_note, read_database
 from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.histograms import Labels, LabelSets, max_shared
-from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, Ties, ranked_by_distance
+from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, ranked_by_distance
 from milvus_ichash.features import Ids
 from milvus_ichash.index import rankings
 from milvus_ichash.index.batch import code_bytes

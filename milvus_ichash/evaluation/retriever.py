@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.evaluation.collection_database import about, read_database
 from milvus_ichash.evaluation.database import Database, encode_database
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from milvus_ichash.io.feature_source import FeatureSource
     from milvus_ichash.runtime.encoder import HashEncoder
 
-Ties = Literal["expected", "stable"]
 Rows = npt.NDArray[np.intp]
 Distances = npt.NDArray[np.int32]
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from milvus_ichash.choices import DatabasePart, Ties
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import align_labels
 from milvus_ichash.evaluation.histograms import Labels
 from milvus_ichash.evaluation.metrics import Normalisation
 from milvus_ichash.evaluation.result import TaskResult
-from milvus_ichash.evaluation.retriever import Retriever, Ties
-from milvus_ichash.evaluation.tasks import DatabasePart, Task
+from milvus_ichash.evaluation.retriever import Retriever
+from milvus_ichash.evaluation.tasks import Task
 from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io.column_rules import listing

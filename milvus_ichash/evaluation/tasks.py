@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Literal
 
 import numpy as np
 
 from milvus_ichash.bundle import Manifest
+from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 
-DatabasePart = Literal["observed", "all", "complete"]
 """Rows of the database that take part: those whose target modality is observed (`Extend`; for fused codes that is every
 row), all of them, completed codes too, or those with every modality (`Enhance`)."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from milvus_ichash.choices import IndexKind
 from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.index.connection import Connection, import_pymilvus
 
@@ -22,7 +23,6 @@ NLIST = (1, 65_536)
 FLAT_ROWS = 1_000_000
 """Up to so many rows, BIN_FLAT is the default."""
 
-IndexKind = Literal["BIN_FLAT", "BIN_IVF_FLAT"]
 
 _POLL_SECONDS = 0.5
 _FLUSH_SECONDS = 120.0

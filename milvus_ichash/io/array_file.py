@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.io.array_roles import ArrayTable, Group, is_matrix
-from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, Split, reading
+from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, reading
 from milvus_ichash.io.layouts import by_split, dcmh_files
 from milvus_ichash.io.row_arrays import RowArray
 from milvus_ichash.io.subsets import ChainedSource, SelectedSource

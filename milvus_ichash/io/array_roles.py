@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.io.array_source import ArraySource, Part
 from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, listing, pick, pick_modalities
-from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, Split
+from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo
 from milvus_ichash.io.label_rule import LabelRule, rule_for_arrays
 from milvus_ichash.io.layouts import LAYOUT_LABELS, modality_name
 from milvus_ichash.io.row_arrays import AbsentArray, ColumnArray, RowArray, TurnableArray, strings

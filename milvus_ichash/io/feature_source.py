@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
 
-Split = Literal["all", "query", "retrieval", "train"]
 SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")
 
 READ_ROWS = 4096

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.feature_source import Split
 
 Array = TypeVar("Array")
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io.feature_source import SPLITS, FeatureSource, Holdout, Split, rebatch
+from milvus_ichash.io.feature_source import SPLITS, FeatureSource, Holdout, rebatch
 
 
 class SelectedSource(FeatureSource):

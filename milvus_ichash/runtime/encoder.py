@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.bundle import ENCODER, PRESENT, Manifest, verify
+from milvus_ichash.choices import Device
 from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.runtime.inputs import Inputs, RowName
 from milvus_ichash.runtime.raw_input import RawInput
-from milvus_ichash.runtime.session import Device, device_of, open_session, run
+from milvus_ichash.runtime.session import device_of, open_session, run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

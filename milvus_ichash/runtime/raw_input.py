@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from milvus_ichash.bundle import BagOfWords, Manifest, PictureTower
+from milvus_ichash.choices import Device
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.features import Features
-from milvus_ichash.runtime.session import Device, open_session, run
+from milvus_ichash.runtime.session import open_session, run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
+from milvus_ichash.choices import Device
 from milvus_ichash.errors import BackendMissingError, InputError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Device = Literal["auto", "cpu", "cuda"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ichash_export.methods import registry
-from ichash_export.train.options import Level, TrainingOptions, validated
+from ichash_export.train.options import TrainingOptions, validated
+from milvus_ichash.choices import IncompleteUse, Level
 
 Line = dict[str, Any]
 """One JSON line of the results: the identity of a case, and what was measured."""
@@ -49,7 +50,7 @@ class Protocol:
     pdr: float = 0.0
     level: Level | None = None
     query_pdr: float = 0.0
-    use: str = COMPLETE
+    use: IncompleteUse = "complete"
     unseen_share: float | None = None
     unseen: tuple[str, ...] = ()
     labelled: float = 1.0

@@ -24,6 +24,7 @@ from ichash_export.train.options import TrainingOptions
 from ichash_export.train.preparation import masked
 from ichash_export.train.training import train
 from milvus_ichash import __version__
+from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
 from milvus_ichash.evaluation.database import Database, encode_database
@@ -31,7 +32,6 @@ from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
 from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.evaluation.scores import MAP, RANDOM
-from milvus_ichash.evaluation.tasks import DatabasePart
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import ROW_USES, pdr_mask
 from milvus_ichash.runtime.encoder import HashEncoder

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from milvus_ichash.bundle import BagOfWords, PictureTower
+from milvus_ichash.choices import PictureFit
 from milvus_ichash.errors import InputError
 
 REMEMBERED = "raw.json"
@@ -65,7 +66,7 @@ def picture_tower(
     size: int | None = None,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
-    fit: Literal["stretch", "pad"] = "stretch",
+    fit: PictureFit = "stretch",
 ) -> Attachment:
     """A picture tower: an ONNX graph from (N, 3, size, size) to the modality's features.
 

@@ -32,7 +32,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ichash_export.papers.recipes import recipes_folder
-from ichash_export.train.options import Level, validated
+from ichash_export.train.options import validated
+from milvus_ichash.choices import Level
 from milvus_ichash.errors import InputError
 
 Use = Literal["discard", "enhance", "extend"]

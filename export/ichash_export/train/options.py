@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from milvus_ichash.choices import Level
 from milvus_ichash.errors import InputError
 
-Level = Literal["easy", "medium", "hard"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
