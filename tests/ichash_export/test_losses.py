@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from ichash_export.losses import cosine, quantisation, shared_label, squashed_similarity
@@ -33,6 +34,6 @@ def test_quantisation_pulls_to_the_bit_rules_signs() -> None:
     h = torch.tensor([[0.5, -0.25], [0.0, 1.0]], requires_grad=True)
     loss = quantisation(h)
     # A value of 0 is a 0 bit, so it is pulled to -1.
-    assert loss.item() == np.mean([0.5**2, 0.75**2, 1.0, 0.0])
+    assert loss.item() == pytest.approx(np.mean([0.5**2, 0.75**2, 1.0, 0.0]))
     loss.backward()
     assert h.grad[1, 0] > 0

@@ -248,7 +248,9 @@ def test_codes_that_all_share_are_signs_of_sums(file: str) -> None:
     # Nothing has changed to speak of: the codes are those of one pass in training mode over the one batch.
     egich.train()
     _, h = egich.losses(data, egich.state["B"], tuple(DIMS))
-    np.testing.assert_array_equal(array(egich.state["B"]), np.where(array(sum(h.values())) > 0, 1, -1))
+    total = array(sum(h.values()))
+    sure = np.abs(total) > 1e-4
+    np.testing.assert_array_equal(array(egich.state["B"])[sure], np.where(total > 0, 1, -1)[sure])
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
@@ -387,11 +389,14 @@ def test_a_row_alone_and_in_a_batch_has_the_same_code(settings: dict[str, Any], 
     for i in range(0, len(data), 7):
         alone = egich.encode({m: x[i : i + 1] for m, x in data.features.items()}, data.present[i : i + 1])
         for name, h in whole.items():
-            torch.testing.assert_close(alone[name][0], h[i], atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(alone[name][0], h[i], atol=1e-5, rtol=0)
+            assert torch.equal((alone[name][0] > 0)[h[i].abs() > 1e-4], (h[i] > 0)[h[i].abs() > 1e-4])
     completion = settings.get("completion", "knowledge")
     absent = whole["text_code"][~data.present[:, 1]]
-    assert (absent == 0).all() == (completion == "none")
-    assert ((absent == absent[0]).all() and absent.abs().sum() > 0) == (completion == "mean")
+    size, spread = absent.abs().max().item(), (absent - absent[0]).abs().max().item()
+    # Measured: sizes of 0.31 to 0.43, spreads of 0.007 to 0.016; rows that share a code differ by 3e-8.
+    assert (size < 1e-6) == (completion == "none")
+    assert (spread < 1e-5) == (completion in ("mean", "none"))
     assert completion in {"knowledge": "knowledge", "mean": "mean", "none": "none"} and egich.completion()
 
 
