@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -13,10 +13,10 @@ from milvus_ichash.cli.output import note
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from milvus_ichash.evaluation.files import Files
     from milvus_ichash.evaluation.retriever import Retriever
     from milvus_ichash.index.connection import Connection
     from milvus_ichash.index.hash_index import HashIndex
+    from milvus_ichash.io import FeatureSource
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import MilvusSettings
 
@@ -104,7 +104,7 @@ def open_indexes(
 @contextmanager
 def open_retrievers(
     ranking: Ranking,
-    files: Files,
+    database: Callable[[], FeatureSource],
     encoder: HashEncoder,
     milvus: MilvusSettings | None,
     queries: int,
@@ -112,12 +112,15 @@ def open_retrievers(
     tasks: Sequence[str] = (),
     quiet: bool,
 ) -> Iterator[list[Retriever]]:
-    """Those that these options and tasks ask for; says how long it will take where that is long."""
+    """Open the retrievers that these options and tasks ask for, and say how long they will take where that is long.
+
+    `database` opens the rows that --via exact ranks, without `milvus`; the other ways rank collections.
+    """
     from milvus_ichash.evaluation.retriever import ExactRetriever
     from milvus_ichash.evaluation.tasks import alone_targets
 
     if milvus is None:
-        yield [ExactRetriever.encode(encoder, files.database(), alone_targets(encoder.manifest, tasks))]
+        yield [ExactRetriever.encode(encoder, database(), alone_targets(encoder.manifest, tasks))]
         return
     from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
     from milvus_ichash.index.connection import connect

@@ -1,4 +1,4 @@
-"""Readers of feature tables. `open_source` picks one by the file's ending and content."""
+"""Readers of feature tables. `open_splits` and `open_source` pick one by the file's ending and content."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from milvus_ichash.io.feature_source import ColumnNames as ColumnNames
 from milvus_ichash.io.feature_source import FeatureSource as FeatureSource
 from milvus_ichash.io.feature_source import Holdout as Holdout
 from milvus_ichash.io.feature_source import SourceInfo as SourceInfo
-from milvus_ichash.io.feature_source import open_source as open_source
+from milvus_ichash.io.splits import Splits as Splits
+from milvus_ichash.io.splits import open_database as open_database
+from milvus_ichash.io.splits import open_source as open_source
+from milvus_ichash.io.splits import open_splits as open_splits
 
-__all__ = ["Columns", "FeatureSource", "Holdout", "SourceInfo", "find_duplicate_ids", "open_source"]
+__all__ = [
+    "ColumnNames",
+    "FeatureSource",
+    "Holdout",
+    "SourceInfo",
+    "Splits",
+    "find_duplicate_ids",
+    "open_database",
+    "open_source",
+    "open_splits",
+]

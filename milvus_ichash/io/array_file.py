@@ -11,7 +11,7 @@ import numpy.typing as npt
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.io.array_roles import ArrayTable, Group, is_matrix
-from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, reading
+from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, reading
 from milvus_ichash.io.layouts import by_split, dcmh_files
 from milvus_ichash.io.row_arrays import RowArray
 from milvus_ichash.io.subsets import ChainedSource, SelectedSource
@@ -35,7 +35,7 @@ def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource
         groups = by_split(arrays, is_matrix)
         if not groups:
             table = ArrayTable.of(path, {"all": arrays}, arrays, columns)
-            return {"all": table.source("all", "", 0, ())}
+            return {"all": table.source("all", "", 0)}
         table = ArrayTable.of(path, groups, arrays, columns)
         return _with_splits(table, arrays)
 
@@ -60,17 +60,14 @@ def _open(path: Path) -> Mapping[str, RowArray]:
 def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]:
     """The sources of a file that has two or three of the splits; without a retrieval split, the training split is that."""
     there = table.rows
-    splits = tuple(split for split in SPLITS if split != "query" or split in there)
     retrieval: Split = "retrieval" if "retrieval" in there else "train"
-    sources: dict[Split, FeatureSource] = {"retrieval": table.source(retrieval, "retrieval", 0, splits)}
+    sources: dict[Split, FeatureSource] = {"retrieval": table.source(retrieval, "retrieval", 0)}
     if "query" in there:
-        sources["query"] = table.source("query", "query", there[retrieval], splits)
+        sources["query"] = table.source("query", "query", there[retrieval])
     if retrieval == "retrieval" and "train" in there:
-        sources["train"] = table.source("train", "train", there["retrieval"] + there.get("query", 0), splits)
+        sources["train"] = table.source("train", "train", there["retrieval"] + there.get("query", 0))
     elif retrieval == "retrieval" and "train" in arrays:
-        sources["train"] = SelectedSource(
-            sources["retrieval"], _training_rows(arrays["train"], there["retrieval"]), splits
-        )
+        sources["train"] = SelectedSource(sources["retrieval"], _training_rows(arrays["train"], there["retrieval"]))
     else:
         sources["train"] = sources["retrieval"]
     order: tuple[Split, ...] = ("retrieval", "query")

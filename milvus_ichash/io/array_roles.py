@@ -118,7 +118,7 @@ class ArrayTable:
             ),
         )
 
-    def source(self, split: Split, name: str, first_id: int, splits: tuple[Split, ...]) -> FeatureSource:
+    def source(self, split: Split, name: str, first_id: int) -> FeatureSource:
         """The source of one split, called `name` in messages, its items numbered from `first_id` where they have no ids.
 
         Raises:
@@ -148,7 +148,6 @@ class ArrayTable:
             classes=None if self.rule is None else self.rule.classes,
             label_names=None if self.rule is None else self.rule.names,
             payload=self.payload,
-            splits=splits,
         )
         return ArraySource(info, part, self.rule)
 

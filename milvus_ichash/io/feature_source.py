@@ -59,8 +59,6 @@ class SourceInfo:
     """Number of classes, None without labels."""
     label_names: tuple[str, ...] | None
     payload: tuple[str, ...]
-    splits: tuple[Split, ...]
-    """Splits that the file itself holds (`I_db`, `ImgQuery`, ...) or a holdout cuts; empty where it is one table."""
 
 
 class FeatureSource(ABC):
@@ -91,54 +89,6 @@ class FeatureSource(ABC):
             InputError: where there are none, or one cannot be used.
         """
         return FeatureTable.concat(self.batches(READ_ROWS), self.info.rows)
-
-
-def open_source(
-    path: str | Path, *, split: Split = "all", columns: ColumnNames | None = None, holdout: Holdout | None = None
-) -> FeatureSource:
-    """Open a feature file: `.parquet`, `.npz`, `.h5`, `.mat`, or a folder with the `.mat` files of one data set.
-
-    `milvus_ichash.io.parquet_source` and `milvus_ichash.io.array_roles` say how columns are found,
-    `milvus_ichash.io.layouts` which files have splits of their own. For such a file "all" is its retrieval split
-    followed by its query split.
-
-    Raises:
-        InputError: no such file, an ending that is not known, a corrupt or empty file, a split or column that is not
-            there (with those that are).
-        BackendMissingError: `.h5` and `.mat` without the extra `files`.
-    """
-    from milvus_ichash.io.subsets import cut
-
-    path = Path(path)
-    sources = _sources(path, columns or ColumnNames())
-    if holdout is not None:
-        if "all" not in sources or len(sources) > 1:
-            raise InputError(
-                f"{path} has splits of its own ({', '.join(s for s in SPLITS if s in sources)}): leave the holdout out."
-            )
-        sources = cut(sources["all"], holdout)
-    if split in sources:
-        return sources[split]
-    if len(sources) == 1:
-        raise InputError(
-            f"{path} is one table without splits, so there is no '{split}' split: cut it with a holdout (--holdout N takes N queries)."
-        )
-    raise InputError(f"{path} has no '{split}' split; it has: {', '.join(s for s in SPLITS if s in sources)}.")
-
-
-def _sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
-    if not path.exists():
-        raise InputError(f"no such file: {path}")
-    ending = path.suffix.lower()
-    if ending == ".parquet" and path.is_file():
-        from milvus_ichash.io.parquet_source import ParquetSource
-
-        return {"all": ParquetSource(path, columns)}
-    if ending in (".npz", ".h5", ".hdf5", ".mat") or path.is_dir():
-        from milvus_ichash.io.array_file import array_sources
-
-        return array_sources(path, columns)
-    raise InputError(f"{path} has the ending '{path.suffix}'; feature files are .parquet, .npz, .h5 or .mat.")
 
 
 def rebatch(tables: Iterable[FeatureTable], size: int) -> Iterator[FeatureTable]:

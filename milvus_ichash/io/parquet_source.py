@@ -68,7 +68,6 @@ class ParquetSource(FeatureSource):
                 for n, kind in rest.items()
                 if n not in used and parquet_columns.is_payload(kind) and not n.startswith("__index_level_")
             ),
-            splits=(),
         )
         if self._id is not None:
             next(self.ids())

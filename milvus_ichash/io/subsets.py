@@ -11,14 +11,14 @@ import numpy.typing as npt
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io.feature_source import SPLITS, FeatureSource, Holdout, rebatch
+from milvus_ichash.io.feature_source import FeatureSource, Holdout, rebatch
 
 
 class SelectedSource(FeatureSource):
     """The rows of `base` with these numbers (ascending), in the file's order; the others are read over, batch by batch."""
 
-    def __init__(self, base: FeatureSource, rows: npt.NDArray[np.int64], splits: tuple[Split, ...]) -> None:
-        self.info = replace(base.info, rows=len(rows), splits=splits)
+    def __init__(self, base: FeatureSource, rows: npt.NDArray[np.int64]) -> None:
+        self.info = replace(base.info, rows=len(rows))
         self._base = base
         self._rows = rows
 
@@ -78,8 +78,8 @@ class ChainedSource(FeatureSource):
             start = max(0, start - part.info.rows)
 
 
-def cut(base: FeatureSource, holdout: Holdout) -> dict[Split, FeatureSource]:
-    """The splits of a source that is one table, as `Holdout` describes them, and "all".
+def holdout_splits(base: FeatureSource, holdout: Holdout) -> dict[Split, FeatureSource]:
+    """Return the splits of a source that is one table, as `Holdout` describes them, and "all".
 
     Raises:
         InputError: numbers that leave a split without rows.
@@ -94,15 +94,11 @@ def cut(base: FeatureSource, holdout: Holdout) -> dict[Split, FeatureSource]:
         raise InputError(
             f"{base.info.path}: {rest} rows are left for retrieval; {holdout.train} of them cannot be for training."
         )
-    base.info = replace(base.info, splits=SPLITS)
     order = np.random.default_rng(holdout.seed).permutation(rows)
     query, retrieval = order[: holdout.queries], order[holdout.queries :]
-    parts: dict[Split, npt.NDArray[np.int64]] = {
-        "query": query,
-        "retrieval": retrieval,
-        "train": retrieval[: holdout.train],
+    return {
+        "all": base,
+        "query": SelectedSource(base, np.sort(query)),
+        "retrieval": SelectedSource(base, np.sort(retrieval)),
+        "train": SelectedSource(base, np.sort(retrieval[: holdout.train])),
     }
-    splits: dict[Split, FeatureSource] = {
-        name: SelectedSource(base, np.sort(part), SPLITS) for name, part in parts.items()
-    }
-    return {"all": base, **splits}

@@ -13,9 +13,9 @@ import numpy as np
 from ichash_export.train.resuming import digest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, SourceInfo, open_source
+from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, SourceInfo, open_splits
 from milvus_ichash.io.feature_source import SPLITS
-from milvus_ichash.io.subsets import cut
+from milvus_ichash.io.subsets import holdout_splits
 
 _LOT = 777
 """Seed of the choice of held-out items."""
@@ -49,7 +49,7 @@ class DataFile:
     """Where the items are and how they are read: all that another process needs to have the same data.
 
     Attributes:
-        path: a file, or a folder of them, as `open_source` takes it.
+        path: a file, or a folder of them, as `open_splits` takes it.
         name: how results call the data.
         columns: which columns hold what.
         holdout: queries to cut off a file that is one table.
@@ -71,18 +71,16 @@ class DataFile:
         """Read the splits.
 
         Raises:
-            InputError: as `open_source`; a split that is not there, no labels, or no items left.
+            InputError: as `open_splits`; a split that is not there, no labels, or no items left.
         """
+        splits = open_splits(self.path, self.columns, self.holdout)
         if self.holdout is None:
-            tables = {
-                split: self._prepared(open_source(self.path, split=split, columns=self.columns)) for split in SPLITS
-            }
+            tables = {split: self._prepared(splits.choose(split)) for split in SPLITS}
         else:
-            holdout = Holdout(self.holdout)
-            open_source(self.path, columns=self.columns, holdout=holdout)  # refuses a file that has splits of its own
-            whole = self._prepared(open_source(self.path, columns=self.columns))
-            splits = cut(TableSource(self.path, whole), holdout)
-            tables = {split: splits[split].read() for split in SPLITS}
+            # Items may be left out, so the queries are chosen among those that stay.
+            whole = TableSource(self.path, self._prepared(splits["all"]))
+            chosen = holdout_splits(whole, Holdout(self.holdout))
+            tables = {split: chosen[split].read() for split in SPLITS}
         read = Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
         return hold_out(read, self.held_out) if self.held_out else read
 
@@ -138,7 +136,7 @@ class TableSource(FeatureSource):
     def __init__(self, path: Path, table: FeatureTable) -> None:
         kind = "int64" if table.ids.dtype.kind == "i" else "str"
         classes = None if table.labels is None else table.labels.shape[1]
-        self.info = SourceInfo(path, len(table), table.dims, kind, classes, table.label_names, (), SPLITS)  # type: ignore[arg-type]
+        self.info = SourceInfo(path, len(table), table.dims, kind, classes, table.label_names, ())  # type: ignore[arg-type]
         self._table = table
 
     def ids(self) -> Iterator[Ids]:

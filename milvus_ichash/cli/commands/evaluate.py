@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -229,10 +230,9 @@ def evaluate(
     from milvus_ichash.cli.commands import sweep as sweeping
     from milvus_ichash.cli.retriever_options import open_retrievers
     from milvus_ichash.evaluation import report
-    from milvus_ichash.evaluation.files import Files
     from milvus_ichash.evaluation.harness import EvaluationSettings
     from milvus_ichash.evaluation.harness import evaluate as measure
-    from milvus_ichash.io import ColumnNames
+    from milvus_ichash.io import ColumnNames, open_database, open_splits
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings
 
@@ -251,10 +251,10 @@ def evaluate(
     for path, check in ((figure, report.check_figure), (json_file, report.check_folder)):
         if path is not None:
             check(path)
-    files = Files(
-        queries, against or queries, ColumnNames(mapping(modality, "--modality"), id_column, labels_column), holdout
-    )
-    table = files.queries(split.value if split else None).read()
+    columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
+    splits = open_splits(queries, columns, holdout)
+    table = splits.choose(split.value if split else None, "query").read()
+    database_rows = partial(open_database, splits, against, columns)
     encoder = HashEncoder.load(bundle, device=device.value, bits=bits)
     if nprobes is not None and milvus is not None:
         sweeping.run(
@@ -274,7 +274,9 @@ def evaluate(
             quiet=quiet,
         )
         return
-    with open_retrievers(ranking, files, encoder, milvus, len(table), tasks=task or (), quiet=quiet) as retrievers:
+    with open_retrievers(
+        ranking, database_rows, encoder, milvus, len(table), tasks=task or (), quiet=quiet
+    ) as retrievers:
         result = measure(
             encoder,
             table,

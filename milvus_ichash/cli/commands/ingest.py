@@ -148,18 +148,16 @@ def ingest(
 
         milvus-ichash ingest items.parquet -b runs/mine/bundle --to-parquet items_for_import
     """
-    from milvus_ichash.cli.sources import open_part
     from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
-    from milvus_ichash.io import ColumnNames
+    from milvus_ichash.io import ColumnNames, open_splits
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings
 
     settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
     if to_parquet is not None and (index is not None or nlist is not None):
         raise InputError("--to-parquet makes no collection: give --index and --nlist to `milvus-ichash import`.")
-    source = open_part(
-        data, "retrieval", split, holdout, ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
-    )
+    columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
+    source = open_splits(data, columns, holdout).choose(split.value if split else None, "retrieval")
     encoder = HashEncoder.load(bundle, device=device.value)
     again = command_again(sys.argv, "--resume")
     options = IngestOptions(

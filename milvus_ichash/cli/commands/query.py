@@ -148,11 +148,10 @@ def query(
         milvus-ichash query -b runs/mine/bundle -c items --features queries.parquet --only image --filter 'has_text ==
         true'
     """
-    from milvus_ichash.cli.sources import open_part
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.index.stored_rows import LIMIT
-    from milvus_ichash.io import ColumnNames
+    from milvus_ichash.io import ColumnNames, open_splits
     from milvus_ichash.queries import find
     from milvus_ichash.settings import load_settings
 
@@ -163,7 +162,9 @@ def query(
     source = (
         None
         if features is None
-        else open_part(features, "query", split, holdout, ColumnNames(mapping(modality, "--modality"), id_column))
+        else open_splits(features, ColumnNames(mapping(modality, "--modality"), id_column), holdout).choose(
+            split.value if split else None, "query"
+        )
     )
     encoder = None if item else _encoder(bundle, device)
     with connect(settings, create=False) as connection:

@@ -20,7 +20,6 @@ from milvus_ichash.cli.options import (
     LabelsColumnOption,
     ModalityOption,
     QuietOption,
-    SplitName,
     SplitOption,
     mapping,
 )
@@ -40,8 +39,6 @@ from milvus_ichash.errors import InputError
 if TYPE_CHECKING:
     from ichash_export.train.runlog import Report
     from milvus_ichash.cli.output import Advance
-    from milvus_ichash.features import FeatureTable
-    from milvus_ichash.io import ColumnNames
 
 _TRAINING = "Training"
 _DATA = "Data"
@@ -171,7 +168,7 @@ def train(
     from ichash_export.train.resuming import info_of_start
     from ichash_export.train.training import train as run_training
     from milvus_ichash.bundle import check_free
-    from milvus_ichash.io import ColumnNames
+    from milvus_ichash.io import ColumnNames, open_splits
 
     target = bundle or out / "bundle"
     if target.resolve() == out.resolve():
@@ -190,7 +187,8 @@ def train(
     )
     check_free(target, overwrite=replace)
     try:
-        table = _read(data, split, holdout, ColumnNames(mapping(modality, "--modality"), id_column, labels_column))
+        columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
+        table = open_splits(data, columns, holdout).choose(split.value if split else None, "train", "retrieval").read()
         given = attachments(table.dims, vocabulary, picture_tower, picture_size, picture_mean, picture_std, picture_fit)
         raw = {**(remembered(out) if resume else {}), **given}
         remember(out, raw)
@@ -239,17 +237,6 @@ class _Shown:
             said += f"; validation mAP {report.best['mean']:.4f} at epoch {report.best['epoch']}"
         self._advance(report.epoch - self._epoch, said)
         self._epoch = report.epoch
-
-
-def _read(path: Path, split: SplitName | None, holdout: int | None, columns: ColumnNames) -> FeatureTable:
-    """The training items: the split asked for, or the train split where there are splits, else everything."""
-    from milvus_ichash.io import Holdout, open_source
-
-    cut = None if holdout is None else Holdout(holdout)
-    if split is None:
-        known = open_source(path, columns=columns, holdout=cut).info.splits
-        split = next((name for name in (SplitName.train, SplitName.retrieval) if name.value in known), SplitName.all)
-    return open_source(path, split=split.value, columns=columns, holdout=cut).read()
 
 
 def _interrupted(run: Path, began: float) -> str:

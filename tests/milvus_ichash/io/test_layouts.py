@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, Holdout, open_source
+from milvus_ichash.io import ColumnNames, Holdout, open_source, open_splits
 
 h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
@@ -83,13 +83,13 @@ def test_three_splits(tmp_path, save, style):
         tmp_path / "set",
         nch(data, {"train": "tr", "retrieval": "db", "query": "te"}) if style == "nch" else egich(data),
     )
+    splits = open_splits(file)
+    assert splits.keys() == {"all", "query", "retrieval", "train"}
     for split, n in ROWS.items():
-        source = open_source(file, split=split)
-        assert source.info.rows == n
-        assert source.info.splits == ("query", "retrieval", "train")
-        check(source, data[split])
+        assert splits[split].info.rows == n
+        check(splits[split], data[split])
     # Without ids in the file a number means one item only: retrieval, then queries, then training.
-    numbers = [open_source(file, split=split).read().ids.tolist() for split in ("retrieval", "query", "train")]
+    numbers = [splits[split].read().ids.tolist() for split in ("retrieval", "query", "train")]
     assert numbers == [list(range(9)), list(range(9, 13)), list(range(13, 19))]
 
 
@@ -231,8 +231,9 @@ def test_dcmh_style_files_are_found_from_any_of_them_and_from_their_folder(tmp_p
     data = parts()["retrieval"]
     files = dcmh(tmp_path, FAll=data["image"], YAll=data["text"], LAll=data["labels"])
     for path in (*files.values(), tmp_path):
-        check(open_source(path), data)
-        assert open_source(path).info.splits == ()
+        splits = open_splits(path)
+        assert splits.keys() == {"all"}
+        check(splits["all"], data)
 
 
 def test_dcmh_style_in_one_file(tmp_path):

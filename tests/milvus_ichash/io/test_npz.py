@@ -49,13 +49,7 @@ def test_a_table_by_names_and_shapes(file, save_as):
     save_as(file, **data, **extra)
     source = open_source(file)
     info = source.info
-    assert (info.rows, info.dims, info.id_kind, info.classes, info.splits) == (
-        7,
-        {"image": 4, "words": 5},
-        "str",
-        3,
-        (),
-    )
+    assert (info.rows, info.dims, info.id_kind, info.classes) == (7, {"image": 4, "words": 5}, "str", 3)
     assert (info.label_names, info.payload) == (("a", "b", "c"), ("title", "price"))
     table = source.read()
     assert table.ids.tolist() == data["id"].tolist()

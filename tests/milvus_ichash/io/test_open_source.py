@@ -11,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import FeatureSource, Holdout, SourceInfo, find_duplicate_ids, open_source
+from milvus_ichash.io import (
+    FeatureSource,
+    Holdout,
+    SourceInfo,
+    find_duplicate_ids,
+    open_database,
+    open_source,
+    open_splits,
+)
+from milvus_ichash.io.label_rule import rule_for_arrays
 
 ROWS = 50
 
@@ -49,10 +58,11 @@ def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
     order = np.random.default_rng(3).permutation(ROWS)
     holdout = Holdout(queries=10, seed=3, train=15)
     expected = {"query": order[:10], "retrieval": order[10:], "train": order[10:25], "all": order}
+    splits = open_splits(file, holdout=holdout)
+    assert splits.keys() == expected.keys()
     for split, rows in expected.items():
-        source = open_source(file, split=split, holdout=holdout)
+        source = splits[split]
         assert source.info.rows == len(rows)
-        assert source.info.splits == ("query", "retrieval", "train")
         table = source.read()
         assert table.ids.tolist() == sorted(rows.tolist()), "in the file's order, numbered as in the file"
         assert table.features["x"][:, 0].tolist() == [2.0 * row for row in sorted(rows)]
@@ -62,8 +72,38 @@ def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
 
 
 def test_without_a_number_all_of_the_retrieval_split_trains(file):
-    ids = [open_source(file, split=split, holdout=Holdout(5)).read().ids.tolist() for split in ("retrieval", "train")]
-    assert ids[0] == ids[1]
+    splits = open_splits(file, holdout=5)
+    assert splits["retrieval"].read().ids.tolist() == splits["train"].read().ids.tolist()
+
+
+def test_a_file_is_opened_once_for_queries_and_database(file, monkeypatch):
+    scans = []
+    monkeypatch.setattr(
+        "milvus_ichash.io.array_roles.rule_for_arrays", lambda *given: scans.append(given) or rule_for_arrays(*given)
+    )
+    splits = open_splits(file, holdout=10)
+    queries, database = splits.choose(None, "query"), open_database(splits, file)
+    assert len(scans) == 1, "the label column is looked through once"
+    assert not set(queries.read().ids) & set(database.read().ids)
+    assert queries.info.rows + database.info.rows == ROWS
+
+
+def test_which_split_is_chosen(file):
+    whole, splits = open_splits(file), open_splits(file, holdout=10)
+    assert whole.choose(None, "query") is whole["all"], "all rows of a file without splits"
+    assert splits.choose(None, "train", "retrieval") is splits["train"]
+    assert splits.choose("all", "query") is splits["all"]
+    del splits["train"]
+    assert splits.choose(None, "train", "retrieval") is splits["retrieval"], "the first that the file has"
+    with pytest.raises(InputError, match=r"has no 'train' split; it has: query, retrieval"):
+        splits.choose(None, "train")
+
+
+def test_the_database_is_another_file_or_other_rows(file, tmp_path):
+    queries, other = open_splits(file), with_ids(tmp_path, np.arange(7))
+    assert open_database(queries, other).info.rows == 7
+    with pytest.raises(InputError, match="would be queries and database at once"):
+        open_database(queries)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -125,7 +165,7 @@ class ManyIds(FeatureSource):
     """Long string ids, made a thousand at a time."""
 
     def __init__(self, rows: int) -> None:
-        self.info = SourceInfo(Path("many"), rows, {"x": 1}, "str", None, None, (), ())
+        self.info = SourceInfo(Path("many"), rows, {"x": 1}, "str", None, None, ())
 
     def ids(self):
         for first in range(0, self.info.rows, 1000):

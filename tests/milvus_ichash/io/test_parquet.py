@@ -79,14 +79,7 @@ def test_columns_are_found_by_name_and_type(file):
     )
     source = open_source(file)
     info = source.info
-    assert (info.path, info.rows, info.dims, info.id_kind, info.classes, info.splits) == (
-        file,
-        2,
-        {"image": 3},
-        "str",
-        None,
-        (),
-    )
+    assert (info.path, info.rows, info.dims, info.id_kind, info.classes) == (file, 2, {"image": 3}, "str", None)
     assert info.payload == ("tags", "title", "year", "price", "sold", "kind")
     table = source.read()
     assert table.ids.tolist() == ["a", "b"]
