@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from milvus_ichash.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from milvus_ichash.evaluation.harness import evaluate as evaluate
+    from milvus_ichash.evaluation.evaluate import evaluate as evaluate
     from milvus_ichash.index.hash_index import HashIndex as HashIndex
     from milvus_ichash.runtime.encoder import HashEncoder as HashEncoder
 
 _LAZY = {
     "HashEncoder": "milvus_ichash.runtime.encoder",
     "HashIndex": "milvus_ichash.index.hash_index",
-    "evaluate": "milvus_ichash.evaluation.harness",
+    "evaluate": "milvus_ichash.evaluation.evaluate",
 }
 
 __all__ = ["HashEncoder", "HashIndex", "__version__", "evaluate"]

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from milvus_ichash import __version__
 from milvus_ichash.cli.commands.compare import compare
 from milvus_ichash.cli.commands.delete import delete
 from milvus_ichash.cli.commands.doctor import doctor
@@ -20,6 +19,7 @@ from milvus_ichash.cli.commands.knowledge import knowledge
 from milvus_ichash.cli.commands.methods import methods
 from milvus_ichash.cli.commands.query import query
 from milvus_ichash.cli.commands.train import train
+from milvus_ichash.version import __version__
 
 app = typer.Typer(
     name="milvus-ichash",

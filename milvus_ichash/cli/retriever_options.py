@@ -116,13 +116,13 @@ def open_retrievers(
 
     `database` opens the rows that --via exact ranks, without `milvus`; the other ways rank collections.
     """
-    from milvus_ichash.evaluation.retriever import ExactRetriever
-    from milvus_ichash.evaluation.tasks import alone_targets
+    from milvus_ichash.evaluation.exact_retriever import ExactRetriever
+    from milvus_ichash.evaluation.tasks import single_modality_targets
 
     if milvus is None:
-        yield [ExactRetriever.encode(encoder, database(), alone_targets(encoder.manifest, tasks))]
+        yield [ExactRetriever.encode(encoder, database(), single_modality_targets(encoder.manifest, tasks))]
         return
-    from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+    from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
     from milvus_ichash.index.connection import connect
 
     with connect(milvus, create=False) as connection:
@@ -130,7 +130,7 @@ def open_retrievers(
         if ranking.way is Via.readback:
             yield [ExactRetriever.read_back(index) for index in indexes]
             return
-        searches = [SearchRetriever(index, top_k=ranking.top_k, nprobe=ranking.nprobe) for index in indexes]
+        searches = [MilvusRetriever(index, top_k=ranking.top_k, nprobe=ranking.nprobe) for index in indexes]
         for search in searches:
             if search.complete:
                 warn_of_time(queries, search.hits, columnar=connection.columnar is not None, quiet=quiet)

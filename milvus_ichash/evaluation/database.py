@@ -12,7 +12,7 @@ import numpy as np
 from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Labels
-from milvus_ichash.evaluation.tasks import alone_code
+from milvus_ichash.evaluation.tasks import single_modality_code
 from milvus_ichash.features import FeatureTable, Ids, Mask
 from milvus_ichash.io.column_rules import listing
 
@@ -60,7 +60,7 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence
     Args:
         encoder: makes the codes.
         source: the rows.
-        alone: modalities that fused codes are made from alone too, as `tasks.alone_code` names them; zeros in rows that
+        alone: modalities that fused codes are made from alone too, as `tasks.single_modality_code` names them; zeros in rows that
             lack it.
 
     Raises:
@@ -151,8 +151,8 @@ def _alone(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str])
         there = table.present[:, table.modalities.index(modality)]
         made = encoder.encode_table(table.only(modality))
         for name in fused:
-            found[alone_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
-            found[alone_code(name, modality)][there] = made[name]
+            found[single_modality_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
+            found[single_modality_code(name, modality)][there] = made[name]
     return found
 
 

@@ -20,7 +20,7 @@ from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.stored_rows import LIMIT
 
 
-class SearchRetriever(Retriever):
+class MilvusRetriever(Retriever):
     """Ranks by searching in Milvus.
 
     BIN_FLAT gives complete rankings, unless `top_k` is given. BIN_IVF_FLAT looks at some cells only, so its ranking is

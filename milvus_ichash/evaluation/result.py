@@ -67,7 +67,7 @@ class EvaluationResult:
         """All of it in types that JSON knows."""
         return {
             "measured_on": self.measured_on,
-            "cells": {name: asdict(cell) for name, cell in self.tasks.items()},
+            "tasks": {name: asdict(task) for name, task in self.tasks.items()},
             "notes": list(self.notes),
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever, having
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever, having
 from milvus_ichash.index.batch import code_bytes
 from milvus_ichash.index.rankings import Search, client_arguments
 
@@ -49,7 +49,7 @@ class Way:
     batched: bool = True
 
 
-def by_client(retriever: SearchRetriever, code: str, required: Sequence[str], top_k: int) -> Way:
+def by_client(retriever: MilvusRetriever, code: str, required: Sequence[str], top_k: int) -> Way:
     """`MilvusClient.search`, as a program sees it that searches this collection.
 
     At Bounded consistency, as ours are once nothing was written for a while (`Connection.settled`): at Strong, Milvus

@@ -11,15 +11,17 @@ import numpy as np
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.collection_database import not_indexed_note
-from milvus_ichash.evaluation.harness import Progress, measured_on, silent
+from milvus_ichash.evaluation.evaluate import Progress, measured_on, silent
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.histograms import Counts, LabelSets
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.evaluation.recall import kth_distance, recall_at
 from milvus_ichash.evaluation.result import save_json
-from milvus_ichash.evaluation.retriever import ExactRetriever, Ranked, counted
+from milvus_ichash.evaluation.retriever import Ranked, counted
 from milvus_ichash.evaluation.scores import score
 from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_process, speeds
-from milvus_ichash.evaluation.task_queries import Asked, EvaluationSettings, ask, homes, left_out, prepare
+from milvus_ichash.evaluation.task_queries import TaskQueries, homes, left_out, prepare, queries_of_task
 from milvus_ichash.evaluation.tasks import Task, choose_tasks
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index import rankings
@@ -119,7 +121,7 @@ def sweep(
     settings = settings or EvaluationSettings(at_k=AT_K)
     top_k = _check(indexes, flat, nprobes, top_k, settings.at_k)
     exact = [ExactRetriever.read_back(index) for index in indexes]
-    flats = [SearchRetriever(index, top_k=top_k) for index in flat]
+    flats = [MilvusRetriever(index, top_k=top_k) for index in flat]
     home, flat_home = homes(exact), homes(flats)
     index_of = {code: index for index in indexes for code in index.codes}
     chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
@@ -133,13 +135,13 @@ def sweep(
         notes += remarks
     for task in chosen:
         place, index = home[task.stored_code], index_of[task.stored_code]
-        asked = ask(encoder, task, tables[place.name], place, settings.part)
+        asked = queries_of_task(encoder, task, tables[place.name], place, settings.part)
         if asked.without_modality or asked.unlabelled or asked.without_relevant:
             notes.append(f"{left_out(task.name, task.asked, len(asked.codes), asked)}.")
         if not len(asked.codes):
             continue
         searches = [
-            SearchRetriever(index, top_k=top_k, nprobe=n, database=place.database) for n in _cells(nprobes, index)
+            MilvusRetriever(index, top_k=top_k, nprobe=n, database=place.database) for n in _cells(nprobes, index)
         ]
         if task.stored_code in flat_home:
             searches.insert(0, _same_rows(flat_home[task.stored_code], place))
@@ -154,9 +156,9 @@ def sweep(
 
 def _measure(
     task: Task,
-    asked: Asked,
+    asked: TaskQueries,
     exact: ExactRetriever,
-    searches: Sequence[SearchRetriever],
+    searches: Sequence[MilvusRetriever],
     settings: EvaluationSettings,
     top_k: int,
     advance: Callable[[int], object],
@@ -205,7 +207,7 @@ class _Truth:
     there: list[Counts]
 
     @classmethod
-    def of(cls, exact: ExactRetriever, code: str, asked: Asked, settings: EvaluationSettings) -> _Truth:
+    def of(cls, exact: ExactRetriever, code: str, asked: TaskQueries, settings: EvaluationSettings) -> _Truth:
         tied = list(exact.ranked(code, asked.codes, asked.labels, asked.required, "expected"))
         within = np.concatenate([np.cumsum(block.groups.rows, axis=1) for block in tied])
         stable = settings.ties == "stable"
@@ -266,7 +268,7 @@ def _cells(nprobes: Sequence[int], index: HashIndex) -> list[int]:
     return sorted({*nprobes, index.spec.nlist or 1})
 
 
-def _same_rows(flat: SearchRetriever, exact: ExactRetriever) -> SearchRetriever:
+def _same_rows(flat: MilvusRetriever, exact: ExactRetriever) -> MilvusRetriever:
     if flat.bits != exact.bits:
         raise InputError(
             f"'{flat.name}' holds codes of {flat.bits} bits and '{exact.name}' of {exact.bits}, so they cannot be compared: --flat takes a "

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from milvus_ichash.choices import DatabasePart, Ties
+from milvus_ichash.choices import DatabasePart
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import align_labels
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.histograms import Labels
-from milvus_ichash.evaluation.metrics import Normalisation
 from milvus_ichash.evaluation.result import TaskResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.tasks import Task
@@ -28,34 +28,8 @@ if TYPE_CHECKING:
 AnyRetriever = TypeVar("AnyRetriever", bound=Retriever)
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How is measured.
-
-    Attributes:
-        part: rows of the database that take part (`tasks.Part`).
-        ties: "expected": the expected value over the order of rows at the same distance; "stable": distance, then id.
-        at_k: ranks at which mAP@k, P@k and NDCG@k are taken.
-        normalisation: mAP@k divides by min(R, k), or by the relevant rows among the first k ("hits").
-        query_pdr: share of the queries from which one modality is hidden (`incomplete.pdr_mask`).
-        seed: of that mask.
-    """
-
-    part: DatabasePart = "observed"
-    ties: Ties = "expected"
-    at_k: tuple[int, ...] = (50,)
-    normalisation: Normalisation = "min(R,k)"
-    query_pdr: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for k in self.at_k:
-            if k < 1:
-                raise InputError(f"metrics at rank {k} do not exist: ranks count from 1.")
-
-
 @dataclass(frozen=True, eq=False)
-class Asked:
+class TaskQueries:
     """The queries of one task.
 
     Attributes:
@@ -130,7 +104,9 @@ def prepare(
     ), notes
 
 
-def ask(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retriever, part: DatabasePart) -> Asked:
+def queries_of_task(
+    encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retriever, part: DatabasePart
+) -> TaskQueries:
     """The queries of a task that have what is asked with, labels, and something relevant to find, encoded.
 
     Args:
@@ -140,14 +116,14 @@ def ask(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retrie
         retriever: over the rows that they are held against.
         part: which of the rows take part.
     """
-    required = task.rows(part, retriever.database.modalities)
+    required = task.required(part, retriever.database.modalities)
     rows = retriever.part(required)
     asked = task.queries(table)
     known = asked if asked.labelled is None else asked.take(asked.labelled)
     there = retriever.database.labels[rows].any(axis=0)
     findable: Mask = np.asarray(_labels(known)[:, there].any(axis=1))
     left = known.take(findable)
-    return Asked(
+    return TaskQueries(
         codes=encoder.cut(retriever.bits).encode_table(left)[task.query_code],
         labels=_labels(left),
         required=required,
@@ -158,7 +134,7 @@ def ask(encoder: HashEncoder, task: Task, table: FeatureTable, retriever: Retrie
     )
 
 
-def left_out(name: str, asked: Sequence[str] | None, queries: int, counts: Asked | TaskResult) -> str:
+def left_out(name: str, asked: Sequence[str] | None, queries: int, counts: TaskQueries | TaskResult) -> str:
     """How many queries a task has, and why others were left out of it."""
     reasons = {
         f"lack {' and '.join(asked or ())}": counts.without_modality,

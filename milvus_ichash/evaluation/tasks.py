@@ -1,4 +1,4 @@
-"""Tasks: what is asked with, which code answers, and which rows of the database take part."""
+"""Tasks: what a query is made from, which code answers it, and which rows of the database count."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 
-"""Rows of the database that take part: those whose target modality is observed (`Extend`; for fused codes that is every
-row), all of them, completed codes too, or those with every modality (`Enhance`)."""
-
 OBSERVED = "observed"
-"""The task of fused codes that asks with whatever modalities each query has."""
+"""Name of the task of fused codes in which each query is made from whatever modalities it has."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One way to ask.
+    """One way to query the database, such as with pictures for texts.
 
     Attributes:
-        name: "image->text" for cross-modal codes; "both" ("all" where there are three or more), "image" or "observed"
-            for fused ones, and "image->text" for those whose database is coded from words alone.
+        name: "image->text" for cross-modal codes. For fused codes "both" ("all" where there are three or more
+            modalities), "image" or "observed"; or "image->text" where the database's codes are made from texts only.
         asked: modalities that a query is encoded from, the others hidden; None: all that the query has.
         query_code: name of the code that the encoder makes of the query.
-        stored_code: name of the code that it is held against.
-        target: modality of the stored code, or the only one that it is made from; None where it is made from all that a
-            row has.
-        alone: the stored code is fused, made for this task from the target alone (`alone_code`); no collection holds
-            it.
+        stored_code: name of the code that it is compared with.
+        target: modality of the stored code, or the only one that it is made from; None where the code is made from all
+            modalities that a row has.
+        single_modality: whether the stored code is a fused code made from the target only (`single_modality_code`).
+            No collection holds such codes: they are made for this task.
     """
 
     name: str
@@ -41,27 +38,30 @@ class Task:
     query_code: str
     stored_code: str
     target: str | None
-    alone: bool = False
+    single_modality: bool = False
 
     def queries(self, table: FeatureTable) -> FeatureTable:
-        """The queries that have what is asked with, and nothing else of them. May be empty."""
+        """Return the queries that have all modalities asked with, and of these queries only those modalities.
+
+        The table may be empty.
+        """
         if self.asked is None:
             return table
         if not set(self.asked) <= set(table.modalities):
             return table.take(np.zeros(0, np.intp))
         return table.only(*self.asked)
 
-    def rows(self, part: DatabasePart, modalities: Sequence[str]) -> tuple[str, ...]:
-        """Modalities that a row of the database must have in order to take part."""
+    def required(self, part: DatabasePart, modalities: Sequence[str]) -> tuple[str, ...]:
+        """Return the modalities that a row of the database must have in order to count."""
         if part == "complete":
             return tuple(modalities)
-        if self.target is not None and (part == "observed" or self.alone):
+        if self.target is not None and (part == "observed" or self.single_modality):
             return (self.target,)
         return ()
 
 
 def available_tasks(manifest: Manifest) -> dict[str, Task]:
-    """All tasks that a bundle's codes can be measured on, by name, those measured by default first."""
+    """Return all tasks that a bundle's codes can be measured on, by name; those measured by default come first."""
     names = tuple(manifest.dims)
     fused = [code.name for code in manifest.codes if code.modality is None]
     tasks = [group(code, names) for code in fused for group in (fused_tasks, one_space_tasks)]
@@ -72,12 +72,11 @@ def available_tasks(manifest: Manifest) -> dict[str, Task]:
 def choose_tasks(
     manifest: Manifest, stored: Collection[str], names: Sequence[str] | None, *, masked: bool
 ) -> list[Task]:
-    """The tasks asked for, or the usual ones that the stored codes allow.
+    """Return the tasks of these names, or by default the usual ones that the stored codes allow.
 
-    The usual ones: every modality against every other for cross-modal codes; for fused codes all modalities together
-        and each
-    alone, or, where modalities were hidden from the queries (`masked`), each query with what it has left. Those against
-    codes made from one modality are usual where such codes are stored.
+    The usual tasks of cross-modal codes are every modality against every other. Those of fused codes are all modalities
+    together and each alone; or, where modalities were hidden from the queries (`masked`), each query with the
+    modalities that it has left. Tasks against codes made from a single modality are usual where such codes are stored.
 
     Raises:
         InputError: a task that is not known, or whose code is not stored.
@@ -85,64 +84,77 @@ def choose_tasks(
     known = available_tasks(manifest)
     if names:
         for name in names:
-            if name not in known:
-                raise InputError(f"there is no task '{name}' for this bundle; there are: {', '.join(known)}.")
-            if known[name].alone and known[name].stored_code not in stored:
-                raise InputError(
-                    f"task '{name}' searches codes made from {known[name].target} alone, which no collection holds: measure it on a file "
-                    "(--via exact)."
-                )
-            if known[name].stored_code not in stored:
-                raise InputError(
-                    f"task '{name}' needs '{known[name].stored_code}', and only {', '.join(stored)} is stored."
-                )
+            _check_stored(name, known, stored)
         return [known[name] for name in dict.fromkeys(names)]
     usual = [task for task in known.values() if task.stored_code in stored and _is_usual(task, len(known), masked)]
     if not usual:
         raise InputError(
-            f"none of the bundle's codes ({', '.join(code.name for code in manifest.codes)}) is stored; stored: {', '.join(stored)}."
+            f"none of the bundle's codes ({', '.join(code.name for code in manifest.codes)}) is stored; "
+            f"stored: {', '.join(stored)}."
         )
     return usual
 
 
+def _check_stored(name: str, known: dict[str, Task], stored: Collection[str]) -> None:
+    if name not in known:
+        raise InputError(f"there is no task '{name}' for this bundle; there are: {', '.join(known)}.")
+    task = known[name]
+    if task.stored_code in stored:
+        return
+    if task.single_modality:
+        raise InputError(
+            f"task '{name}' searches codes made from {task.target} alone, which no collection holds: measure it on a "
+            "file (--via exact)."
+        )
+    raise InputError(f"task '{name}' needs '{task.stored_code}', and only {', '.join(stored)} is stored.")
+
+
 def _is_usual(task: Task, tasks: int, masked: bool) -> bool:
-    if task.target is None or task.alone:
+    if task.target is None or task.single_modality:
         return (task.asked is None) == masked
     return task.asked != (task.target,) or tasks == 1
 
 
 def fused_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:
-    """The tasks of a fused code of this name: all modalities together, each alone, and whatever each query has (`OBSERVED`)."""
+    """Return the tasks of a fused code: all modalities together, each alone, and whatever each query has (`OBSERVED`)."""
     everything = {1: modalities[0], 2: "both"}.get(len(modalities), "all")
-    asked = {everything: modalities, **{name: (name,) for name in modalities}}
-    return [Task(name, some, code, code, None) for name, some in asked.items()] + [
-        Task(OBSERVED, None, code, code, None)
-    ]
+    asked = {everything: modalities, **{name: (name,) for name in modalities}, OBSERVED: None}
+    return [Task(name, some, code, code, None) for name, some in asked.items()]
 
 
 def one_space_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:
-    """Each modality against every other in the one space of a fused code: queries and database are made from one modality each."""
-    return [Task(f"{a}->{b}", (a,), code, alone_code(code, b), b, alone=True) for a, b in permutations(modalities, 2)]
+    """Return the tasks of a fused code in which each modality is searched with every other.
+
+    Queries and database are made from a single modality each, and their codes lie in one space.
+    """
+    return [
+        Task(f"{a}->{b}", (a,), code, single_modality_code(code, b), b, single_modality=True)
+        for a, b in permutations(modalities, 2)
+    ]
 
 
-def alone_code(code: str, modality: str) -> str:
-    """Name of a fused code that is made from this modality alone, whatever else a row has."""
-    return f"{code} of {modality} alone"
+def single_modality_code(code: str, modality: str) -> str:
+    """Return the name of a fused code that is made from this modality only, whatever else a row has."""
+    return f"{code} from {modality} only"
 
 
-def alone_targets(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
-    """Modalities that the database has to be coded from alone for the tasks of these names; names that are not known are left out."""
+def single_modality_targets(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the modalities that these tasks need single-modality codes of the database for; unknown names are skipped."""
     known = available_tasks(manifest)
     chosen = [known[name] for name in names if name in known]
-    return tuple(dict.fromkeys(task.target for task in chosen if task.alone and task.target is not None))
+    return tuple(dict.fromkeys(task.target for task in chosen if task.single_modality and task.target is not None))
 
 
 def cross_modal_tasks(codes: dict[str, str]) -> list[Task]:
-    """The tasks of codes by modality (modality -> name of its code): each modality against every other, then each against itself."""
+    """Return the tasks of cross-modal codes: each modality against every other, then each against itself.
+
+    Args:
+        codes: name of the code by its modality.
+    """
     pairs = [*permutations(codes, 2), *((name, name) for name in codes)]
     return [Task(f"{a}->{b}", (a,), codes[a], codes[b], b) for a, b in pairs]
 
 
 def has_all(present: Mask, modalities: Sequence[str], wanted: Sequence[str]) -> Mask:
-    """bool (N,): rows that have all of the wanted modalities."""
+    """Return for each row whether it has all of the wanted modalities: bool (N,)."""
     return np.asarray(present[:, [modalities.index(name) for name in wanted]].all(axis=1))

@@ -13,9 +13,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.codes import Codes
-from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
-from milvus_ichash.evaluation.retriever import ExactRetriever
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
@@ -219,7 +220,7 @@ def test_evaluations_of_200_000_codes(
 
     by_readback, seconds = measured(lambda: ExactRetriever.read_back(index))
     bare = bare_searches(connection, rows, clustered(rng, 16, 64)) * queries / 16
-    by_search, search_seconds = measured(lambda: SearchRetriever(index))
+    by_search, search_seconds = measured(lambda: MilvusRetriever(index))
     connection.client.drop_collection("bench_map")
     benchmark.pedantic(lambda: None)
     print(

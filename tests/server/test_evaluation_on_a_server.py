@@ -16,10 +16,11 @@ from support.labelled_items import ingest, items, write_npz
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.evaluation.sweep import EXACT, FLAT, sweep
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
@@ -118,7 +119,7 @@ def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(
     asked = place.queries.take(np.arange(4))
     exact = evaluate(place.encoder, asked, in_memory(place.encoder, place.table), settings=how)
     index = opened(connection, "flat")
-    search = SearchRetriever(index)
+    search = MilvusRetriever(index)
     assert search.complete and 16_384 < exact.tasks["both"].rows < ROWS
     same(exact, evaluate(place.encoder, asked, search, settings=how))
     same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(index), settings=how))
@@ -129,7 +130,7 @@ def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(
 def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connection, place: Place) -> None:
     index = opened(connection, "ivf")
     exact = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"]).tasks["both"]
-    few = SearchRetriever(index, nprobe=2)
+    few = MilvusRetriever(index, nprobe=2)
     result = evaluate(place.encoder, place.queries, few, tasks=["both"])
     cell = result.tasks["both"]
     returned = [
@@ -147,7 +148,7 @@ def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connectio
     assert on["milvus"].startswith("v") and on["pymilvus"] and on["date"]
     # All cells: nothing is missing but what one search cannot give.
     everything = evaluate(
-        place.encoder, place.queries, SearchRetriever(index, nprobe=NLIST, top_k=1000), tasks=["both"]
+        place.encoder, place.queries, MilvusRetriever(index, nprobe=NLIST, top_k=1000), tasks=["both"]
     ).tasks["both"]
     assert everything.rows_missing == ROWS - 1000
 
@@ -155,7 +156,7 @@ def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connectio
 def test_rows_without_an_index_are_told_of(connection: Connection, place: Place, name: Callable[[], str]) -> None:
     table = items(3000)
     index = ingest(connection, name(), place.encoder, table, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
-    retriever = SearchRetriever(index, nprobe=1)
+    retriever = MilvusRetriever(index, nprobe=1)
     assert retriever.about["rows_not_indexed"] == 3000
     assert "not indexed yet, so the recall is not the index's" in retriever.notes[0] and "--wait" in retriever.notes[0]
 

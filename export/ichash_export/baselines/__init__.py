@@ -98,7 +98,7 @@ def measure(
     result = {}
     for task in _tasks(baseline, train.modalities, gaps=not queries.present.all()):
         asked = task.queries(queries)
-        rows = has_all(database.present, database.modalities, task.rows("observed", database.modalities))
+        rows = has_all(database.present, database.modalities, task.required("observed", database.modalities))
         labels, theirs = _labels(asked), _labels(database)[rows]
         if (labels.any(axis=0) & theirs.any(axis=0)).any():
             result[task.name] = baseline.mean_ap(

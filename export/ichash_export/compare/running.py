@@ -23,18 +23,19 @@ from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.preparation import masked
 from ichash_export.train.training import train
-from milvus_ichash import __version__
 from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
 from milvus_ichash.evaluation.database import Database, encode_database
-from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import random_average_precision
-from milvus_ichash.evaluation.retriever import ExactRetriever
 from milvus_ichash.evaluation.scores import MAP, RANDOM
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import ROW_USES, pdr_mask
 from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.version import __version__
 
 DIGITS = 5
 

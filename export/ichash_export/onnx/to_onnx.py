@@ -19,9 +19,9 @@ from ichash_export.onnx.attachments import Attachment
 from ichash_export.onnx.parity import check_parity
 from ichash_export.train.model import Model
 from ichash_export.train.trained import TrainedModel
-from milvus_ichash import __version__
 from milvus_ichash.bundle import ENCODER, PRESENT, CodeOutput, Manifest, modalities_of, save
 from milvus_ichash.errors import InputError
+from milvus_ichash.version import __version__
 
 OPSET = 18
 

@@ -87,7 +87,7 @@ def _settings(uri: str | None, token: str | None, db_name: str | None, timeout: 
 def _versions() -> Check:
     import platform
 
-    from milvus_ichash import __version__
+    from milvus_ichash.version import __version__
 
     return Check(
         "milvus-ichash", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"

@@ -230,8 +230,8 @@ def evaluate(
     from milvus_ichash.cli.commands import sweep as sweeping
     from milvus_ichash.cli.retriever_options import open_retrievers
     from milvus_ichash.evaluation import report
-    from milvus_ichash.evaluation.harness import EvaluationSettings
-    from milvus_ichash.evaluation.harness import evaluate as measure
+    from milvus_ichash.evaluation.evaluate import evaluate as measure
+    from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
     from milvus_ichash.io import ColumnNames, open_database, open_splits
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import load_settings

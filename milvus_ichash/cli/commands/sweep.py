@@ -13,7 +13,7 @@ from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from milvus_ichash.cli.output import Advance
-    from milvus_ichash.evaluation.task_queries import EvaluationSettings
+    from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
     from milvus_ichash.features import FeatureTable
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import MilvusSettings

@@ -22,8 +22,8 @@ from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.harness import evaluate
-from milvus_ichash.evaluation.retriever import ExactRetriever
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.incomplete import partition_mask, pdr_mask
 from milvus_ichash.io import ColumnNames, open_source
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -60,8 +60,8 @@ def test_the_figures_are_those_of_train_export_and_evaluate(items: Path, data: D
     database = ExactRetriever.encode(encoder, open_source(items, split="retrieval", columns=columns))
     result = evaluate(encoder, open_source(items, split="query", columns=columns).read(), database)
     assert line["fingerprint"] == manifest.fingerprint
-    assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.cells.items()}
-    assert line["queries"] == {name: cell.queries for name, cell in result.cells.items()}
+    assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.tasks.items()}
+    assert line["queries"] == {name: cell.queries for name, cell in result.tasks.items()}
     assert line["rows"] == dict.fromkeys(line["map"], 160)
     assert (line["kept_epoch"], line["epochs"], line["validation"]) == (4, 4, trained.validation_map)
     assert list(line["map"]) == ["both", "image", "text"]
@@ -79,7 +79,7 @@ def test_one_training_serves_all_cuts_of_its_codes(items: Path, data: Dataset, t
     source = open_source(items, split="retrieval", columns=ColumnNames({"image": "I", "text": "T"}))
     for line, bits in zip(lines, (16, 64, 32), strict=True):
         result = evaluate(encoder, data.query, ExactRetriever.encode(encoder.cut(bits), source, ("image", "text")))
-        assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.cells.items()}
+        assert line["map"] == {name: round(cell.metrics["mAP@all"], 5) for name, cell in result.tasks.items()}
     assert len({line["map"]["both"] for line in lines}) == 3
     assert run(cut[1], data)["map"] == lines[2]["map"]
 

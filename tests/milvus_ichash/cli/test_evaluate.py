@@ -107,7 +107,7 @@ def test_search_readback_and_exact_print_the_same_figures(place: tuple[Path, Pat
     assert 0 < found[0][0]["random"] < 1 and found[0][0]["mAP@50"] > 0
     saved = json.loads((folder / "result.json").read_text("utf-8"))
     assert saved["measured_on"]["via"] == "search" and saved["measured_on"]["collection"] == "rows"
-    assert saved["cells"]["image->text"]["metrics"]["mAP@all"] == found[0][0]["mAP@all"]
+    assert saved["tasks"]["image->text"]["metrics"]["mAP@all"] == found[0][0]["mAP@all"]
     assert (folder / "pr.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -218,7 +218,7 @@ def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) 
     for row, same in zip(json.loads(apart.stdout), json.loads(together.stdout), strict=True):
         assert row == pytest.approx(same, abs=1e-9)
     saved = json.loads((folder / "apart.json").read_text("utf-8"))
-    assert {name: cell["searched"] for name, cell in saved["cells"].items()} == {
+    assert {name: cell["searched"] for name, cell in saved["tasks"].items()} == {
         "image->text": "only_text",
         "text->image": "only_image",
     }

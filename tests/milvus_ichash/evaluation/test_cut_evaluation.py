@@ -9,10 +9,10 @@ import pytest
 from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.harness import evaluate
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import mean_average_precision
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
-from milvus_ichash.evaluation.retriever import ExactRetriever
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
@@ -102,7 +102,7 @@ def test_collections_of_different_lengths(
     short = stored(milvus, f"short_{ways}", encoder, table, ["image_code"], 8)
     long = stored(milvus, f"long_{ways}", encoder, table, ["text_code"], 16)
     retrievers = [
-        ExactRetriever.read_back(index) if ways == "readback" else SearchRetriever(index) for index in (short, long)
+        ExactRetriever.read_back(index) if ways == "readback" else MilvusRetriever(index) for index in (short, long)
     ]
     result = evaluate(encoder, queries, retrievers)
     assert result.tasks["text->image"].metrics[MAP] == pytest.approx(

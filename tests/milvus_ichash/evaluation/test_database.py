@@ -11,7 +11,7 @@ from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database, align_labels, encode_database, labels_from_lists
-from milvus_ichash.evaluation.tasks import alone_code
+from milvus_ichash.evaluation.tasks import single_modality_code
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -84,7 +84,7 @@ def test_fused_codes_of_one_modality_alone(make_bundle: Callable[..., Path], tmp
     encoder = HashEncoder.load(make_bundle(), batch_size=7)
     source = open_source(write_npz(tmp_path / "items.npz", table))
     found = encode_database(encoder, source, ["text"])
-    assert list(found.codes) == ["code", alone_code("code", "text")]
+    assert list(found.codes) == ["code", single_modality_code("code", "text")]
     order = np.argsort(table.ids)
     features = {"image": np.full((30, 12), np.nan, np.float32), "text": table.features["text"]}
     there = table.present[:, 1]
@@ -93,7 +93,7 @@ def test_fused_codes_of_one_modality_alone(make_bundle: Callable[..., Path], tmp
     expected[there] = encoder.encode(
         present=np.array([[False, True]] * int(there.sum())), **{m: x[there] for m, x in features.items()}
     )["code"]
-    assert np.array_equal(found.codes[alone_code("code", "text")], expected[order])
+    assert np.array_equal(found.codes[single_modality_code("code", "text")], expected[order])
     assert np.array_equal(found.codes["code"], encode_database(encoder, source).codes["code"])
     cross = HashEncoder.load(make_bundle(fused=False))
     assert list(encode_database(cross, source, ["text"]).codes) == ["image_code", "text_code"], (

@@ -13,11 +13,13 @@ from support.ranking_oracle import hamming
 
 from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import mean_average_precision
-from milvus_ichash.evaluation.milvus_retriever import SearchRetriever
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.evaluation.result import EvaluationResult
-from milvus_ichash.evaluation.retriever import ExactRetriever, Retriever
+from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -61,7 +63,7 @@ def test_memory_readback_and_search_agree(
     encoder = HashEncoder.load(make_bundle(fused=fused, bits=24))
     table, queries = items(300, words=words), items(12, seed=1, first_id=1000, words=words)
     index = ingest(milvus, f"agree_{fused}_{words}", encoder, table)
-    retrievers: list[Retriever] = [in_memory(encoder, table), ExactRetriever.read_back(index), SearchRetriever(index)]
+    retrievers: list[Retriever] = [in_memory(encoder, table), ExactRetriever.read_back(index), MilvusRetriever(index)]
     for settings in (
         EvaluationSettings(),
         EvaluationSettings(ties="stable", part="all"),
@@ -80,7 +82,7 @@ def test_rankings_are_by_distance_then_id(make_bundle: MakeBundle, milvus: Conne
     index = ingest(milvus, "ranked", encoder, table)
     asked = encoder.encode_table(queries)["image_code"]
     stored = encoder.encode_table(table)["text_code"]
-    for retriever in (in_memory(encoder, table), SearchRetriever(index)):
+    for retriever in (in_memory(encoder, table), MilvusRetriever(index)):
         for code, (rows, distances) in zip(asked, retriever.rankings("text_code", asked, ("text",)), strict=True):
             expected = sorted(
                 (hamming(code, stored[i]), table.ids[i]) for i in range(len(table)) if table.present[i, 1]
@@ -94,7 +96,7 @@ def test_collections_beyond_the_limit_of_one_search(make_bundle: MakeBundle, mil
     index = ingest(milvus, "large", encoder, table)
     exact = evaluate(encoder, queries, in_memory(encoder, table), tasks=["image"])
     assert exact.tasks["image"].rows == 16_500
-    same(exact, evaluate(encoder, queries, SearchRetriever(index), tasks=["image"]))
+    same(exact, evaluate(encoder, queries, MilvusRetriever(index), tasks=["image"]))
     same(exact, evaluate(encoder, queries, ExactRetriever.read_back(index), tasks=["image"]))
 
 
@@ -103,10 +105,10 @@ def test_rows_that_one_search_does_not_return_count_as_misses(make_bundle: MakeB
     table, queries = items(300, gaps=0), items(20, seed=1, gaps=0, first_id=1000)
     index = ingest(milvus, "cut", encoder, table)
     whole = evaluate(
-        encoder, queries, SearchRetriever(index), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+        encoder, queries, MilvusRetriever(index), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
     ).tasks["both"]
     cut = evaluate(
-        encoder, queries, SearchRetriever(index, top_k=40), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
+        encoder, queries, MilvusRetriever(index, top_k=40), tasks=["both"], settings=EvaluationSettings(at_k=(10,))
     )
     cell = cut.tasks["both"]
     assert cell.rows == 300 and cell.rows_missing == 260 and 0 < cell.relevant_missing < 260
@@ -125,14 +127,14 @@ def test_one_search_for_more_rows_than_there_are_is_complete(make_bundle: MakeBu
     index = ingest(milvus, "short", encoder, table)
     same(
         evaluate(encoder, queries, in_memory(encoder, table)),
-        evaluate(encoder, queries, SearchRetriever(index, top_k=500)),
+        evaluate(encoder, queries, MilvusRetriever(index, top_k=500)),
     )
 
 
 def test_the_result_says_what_it_was_measured_on(make_bundle: MakeBundle, milvus: Connection) -> None:
     encoder = HashEncoder.load(make_bundle())
     index = ingest(milvus, "said", encoder, items(20))
-    said = evaluate(encoder, items(5, seed=1), SearchRetriever(index)).measured_on
+    said = evaluate(encoder, items(5, seed=1), MilvusRetriever(index)).measured_on
     assert said["bundle"] == encoder.manifest.fingerprint
     assert (said["collection"], said["rows"], said["via"], said["bits"]) == ("said", 20, "search", 16)
     assert said["index"]["code"]["index_type"] == "BIN_FLAT" and said["index"]["code"]["metric_type"] == "HAMMING"
@@ -143,7 +145,7 @@ def test_collections_that_cannot_be_measured(make_bundle: MakeBundle, milvus: Co
     encoder = HashEncoder.load(make_bundle())
     unlabelled = ingest(milvus, "unlabelled", encoder, items(10), labels=False)
     empty = ingest(milvus, "empty", encoder, items(10).take(np.zeros(0, np.intp)))
-    for make in (SearchRetriever, ExactRetriever.read_back):
+    for make in (MilvusRetriever, ExactRetriever.read_back):
         with pytest.raises(InputError, match=r"'unlabelled' has no labels.*ingest its items again"):
             make(unlabelled)
         with pytest.raises(InputError, match="'empty' is empty"):
@@ -154,13 +156,13 @@ def test_collections_that_cannot_be_measured(make_bundle: MakeBundle, milvus: Co
 def test_a_row_that_is_new_since_the_labels_were_read(make_bundle: MakeBundle, milvus: Connection, words: bool) -> None:
     encoder = HashEncoder.load(make_bundle())
     index = ingest(milvus, f"written_to_{words}", encoder, items(20, words=words))
-    retriever = SearchRetriever(index)
+    retriever = MilvusRetriever(index)
     more = items(1, seed=5, first_id=900, words=words)
     index.upsert(more.ids, encoder.encode_table(more), more.present, [[0]])
     with pytest.raises(MilvusError, match="changed while it was measured: it had 20 rows"):
         evaluate(encoder, items(5, seed=1), retriever)
     with pytest.raises(MilvusError, match=r"changed while it was measured: id .*900"):
-        evaluate(encoder, items(5, seed=1), SearchRetriever(index, top_k=21, database=retriever.database))
+        evaluate(encoder, items(5, seed=1), MilvusRetriever(index, top_k=21, database=retriever.database))
 
 
 def test_exact_figures_are_those_of_the_metric(make_bundle: MakeBundle) -> None:

@@ -11,7 +11,13 @@ from support.labelled_items import items
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.tasks import alone_code, alone_targets, available_tasks, choose_tasks, has_all
+from milvus_ichash.evaluation.tasks import (
+    available_tasks,
+    choose_tasks,
+    has_all,
+    single_modality_code,
+    single_modality_targets,
+)
 
 MakeBundle = Callable[..., Path]
 
@@ -79,8 +85,8 @@ def test_rows_that_take_part(make_bundle: MakeBundle) -> None:
     cross = available_tasks(read_manifest(make_bundle(fused=False)))["image->text"]
     fused = available_tasks(read_manifest(make_bundle()))["image"]
     both = ("image", "text")
-    assert [cross.rows(part, both) for part in ("observed", "all", "complete")] == [("text",), (), both]
-    assert [fused.rows(part, both) for part in ("observed", "all", "complete")] == [(), (), both]
+    assert [cross.required(part, both) for part in ("observed", "all", "complete")] == [("text",), (), both]
+    assert [fused.required(part, both) for part in ("observed", "all", "complete")] == [(), (), both]
     present = np.array([[True, True], [True, False], [False, True]])
     assert has_all(present, both, ("text",)).tolist() == [True, False, True]
     assert has_all(present, both, ()).all()
@@ -89,12 +95,12 @@ def test_rows_that_take_part(make_bundle: MakeBundle) -> None:
 
 def test_a_fused_code_may_be_searched_for_what_one_modality_alone_makes(make_bundle: MakeBundle) -> None:
     manifest = read_manifest(make_bundle())
-    stored = ["code", alone_code("code", "text")]
+    stored = ["code", single_modality_code("code", "text")]
     assert names(manifest, stored) == ["both", "image", "text", "image->text"], "usual where such codes are there"
     assert names(manifest, stored, masked=True) == ["observed"]
     task = available_tasks(manifest)["image->text"]
     assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), "code", stored[1], "text")
-    assert [task.rows(part, ("image", "text")) for part in ("observed", "all", "complete")] == [
+    assert [task.required(part, ("image", "text")) for part in ("observed", "all", "complete")] == [
         ("text",),
         ("text",),
         ("image", "text"),
@@ -108,6 +114,9 @@ def test_a_fused_code_may_be_searched_for_what_one_modality_alone_makes(make_bun
 
 def test_what_has_to_be_coded_alone(make_bundle: MakeBundle) -> None:
     manifest = read_manifest(make_bundle(modalities={"image": 4, "text": 3, "sound": 2}))
-    assert len([task for task in available_tasks(manifest).values() if task.alone]) == 6
-    assert alone_targets(manifest, ["image->text", "sound->text", "all", "text->image", "nothing"]) == ("text", "image")
-    assert alone_targets(read_manifest(make_bundle(fused=False)), ["image->text"]) == ()
+    assert len([task for task in available_tasks(manifest).values() if task.single_modality]) == 6
+    assert single_modality_targets(manifest, ["image->text", "sound->text", "all", "text->image", "nothing"]) == (
+        "text",
+        "image",
+    )
+    assert single_modality_targets(read_manifest(make_bundle(fused=False)), ["image->text"]) == ()

@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from milvus_ichash import __version__
 from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
 from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
-from milvus_ichash.evaluation.task_queries import EvaluationSettings as EvaluationSettings
-from milvus_ichash.evaluation.task_queries import ask, homes, left_out, prepare
+from milvus_ichash.evaluation.task_queries import homes, left_out, prepare, queries_of_task
 from milvus_ichash.evaluation.tasks import Task, choose_tasks
 from milvus_ichash.features import FeatureTable
+from milvus_ichash.version import __version__
 
 if TYPE_CHECKING:
     from milvus_ichash.runtime.encoder import HashEncoder
@@ -81,7 +81,7 @@ def _measure(
     settings: EvaluationSettings,
     progress: Progress,
 ) -> TaskResult:
-    asked = ask(encoder, task, table, retriever, settings.part)
+    asked = queries_of_task(encoder, task, table, retriever, settings.part)
     blocks: list[Scores] = []
     with progress(task.name, len(asked.codes)) as advance:
         some = len(asked.codes) > 0

@@ -15,8 +15,9 @@ from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.harness import EvaluationSettings, evaluate
-from milvus_ichash.evaluation.retriever import ExactRetriever
+from milvus_ichash.evaluation.evaluate import evaluate
+from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io import open_source
@@ -241,8 +242,8 @@ def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
     result.save(tmp_path / "result.json")
     read = json.loads((tmp_path / "result.json").read_text("utf-8"))
     assert read["measured_on"]["bundle"] == encoder.manifest.fingerprint
-    assert read["cells"]["both"]["metrics"] == result.tasks["both"].metrics
-    assert read["cells"]["both"]["precision_at_recall"]["100"] == result.tasks["both"].precision_at_recall[100]
+    assert read["tasks"]["both"]["metrics"] == result.tasks["both"].metrics
+    assert read["tasks"]["both"]["precision_at_recall"]["100"] == result.tasks["both"].precision_at_recall[100]
     assert read["notes"] == list(result.notes)
     with pytest.raises(InputError, match="cannot be written"):
         result.save(tmp_path / "nowhere" / "result.json")

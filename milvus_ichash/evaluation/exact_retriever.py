@@ -1,0 +1,80 @@
+"""Rankings of codes in memory: those made from a feature source, or those read out of a collection once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from milvus_ichash.choices import Ties
+from milvus_ichash.codes import Codes, hamming_distance
+from milvus_ichash.evaluation.collection_database import about, read_database
+from milvus_ichash.evaluation.database import Database, encode_database
+from milvus_ichash.evaluation.histograms import Labels, joint_histograms
+from milvus_ichash.evaluation.metrics import Groups
+from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, near_rows
+
+if TYPE_CHECKING:
+    from milvus_ichash.index.hash_index import HashIndex
+    from milvus_ichash.io.feature_source import FeatureSource
+    from milvus_ichash.runtime.encoder import HashEncoder
+
+_BLOCK = 512
+
+
+class ExactRetriever(Retriever):
+    """Ranks codes in memory: those of a feature source, or those read out of a collection once."""
+
+    def __init__(
+        self, database: Database, fingerprint: str, *, via: str = "exact", about: Mapping[str, Any] | None = None
+    ) -> None:
+        self.via = via
+        self.database = database
+        self.codes = tuple(database.codes)
+        self.bits = next(iter(database.codes.values())).shape[1] * 8
+        self.fingerprint = fingerprint
+        self.about = about or {}
+
+    @classmethod
+    def encode(cls, encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> ExactRetriever:
+        """Codes of a feature source, made here: no Milvus is needed. `alone` as for `encode_database`.
+
+        Raises:
+            InputError: the source has no labels, or rows that cannot be encoded.
+        """
+        database = encode_database(encoder, source, alone)
+        return cls(database, encoder.manifest.fingerprint, about={"database_file": str(source.info.path)})
+
+    @classmethod
+    def read_back(cls, index: HashIndex) -> ExactRetriever:
+        """Codes as they are stored in a collection.
+
+        Raises:
+            InputError: the collection is empty, or has no labels.
+            MilvusError: Milvus was not reached in time, or refused.
+        """
+        return cls(read_database(index, tuple(index.codes)), index.fingerprint, via="readback", about=about(index))
+
+    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
+        """See `Retriever.rankings`."""
+        rows = self.part(required)
+        codes = self.database.codes[code][rows]
+        for query in query_codes:
+            distances = hamming_distance(query[None, :], codes)[0]
+            order = np.argsort(distances, kind="stable")
+            yield rows[order], distances[order].astype(np.int32)
+
+    def ranked(
+        self, code: str, query_codes: Codes, query_labels: Labels, required: Sequence[str], ties: Ties
+    ) -> Iterator[Ranked]:
+        """See `Retriever.ranked`. Nothing is sorted where ties are in expectation."""
+        if ties == "stable":
+            yield from super().ranked(code, query_codes, query_labels, required, ties)
+            return
+        rows = self.part(required)
+        codes, labels = self.database.codes[code][rows], self.database.labels[rows]
+        for first in range(0, len(query_codes), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            counts = joint_histograms(query_codes[block], codes, query_labels[block], labels)
+            yield Ranked(Groups.from_histograms(counts), counts.sum(axis=1), near_rows(counts))
