@@ -1,4 +1,4 @@
-"""Which methods there are: the files of this folder, and the entry point group `milvus_ichash.methods`.
+"""Which methods there are: the files of this folder, its folders with a `method.py`, and the entry points `milvus_ichash.methods`.
 
 Everything that can be said of a method without training it is read from its file's text, so that listing the methods needs
 no torch:
@@ -91,6 +91,8 @@ def _places() -> dict[str, tuple[str, Path | None]]:
     for path in _FOLDER.glob("*.py"):
         if path.stem not in _NO_METHODS and not path.stem.startswith("_"):
             places[path.stem] = (f"ichash_export.methods.{path.stem}", path)
+    for path in _FOLDER.glob("*/method.py"):
+        places[path.parent.name] = (f"ichash_export.methods.{path.parent.name}.method", path)
     return places
 
 

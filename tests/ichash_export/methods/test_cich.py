@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ichash_export.layers import FeatureScaling
-from ichash_export.methods import _cich_losses as eq
-from ichash_export.methods._cich_memory import LabelSets, Memory, remember
-from ichash_export.methods._cich_networks import POOLS, MultiScale
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.cich import CICH, CICHConfig
+from ichash_export.methods.cich import losses as eq
+from ichash_export.methods.cich.memory import LabelSets, Memory, hamming_neighbours, remember
+from ichash_export.methods.cich.networks import POOLS, MultiScale
+from ichash_export.methods.cich.recovery import kl_standard_normal, reconstruction
 from ichash_export.onnx.parity import check_parity
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.train.model import Model
@@ -259,12 +260,12 @@ def test_eq_9_divergence_and_likelihood() -> None:
     mu, logvar, target = torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4)
     elements = [(m, np.exp(v)) for m, v in zip(array(mu).ravel(), array(logvar).ravel(), strict=True)]
     kl = np.mean([(m**2 + var - 1 - np.log(var)) / 2 for m, var in elements])
-    assert eq.kl_standard_normal(mu, logvar).item() == pytest.approx(kl, rel=1e-5)
+    assert kl_standard_normal(mu, logvar).item() == pytest.approx(kl, rel=1e-5)
     x = np.linspace(-12, 12, 200_001)
     m, var = elements[0]
     p, r = np.exp(-((x - m) ** 2) / 2 / var) / np.sqrt(2 * np.pi * var), np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     by_integral = np.trapezoid(np.where(p > 1e-300, p * np.log(np.maximum(p, 1e-300) / r), 0), x)
-    assert eq.kl_standard_normal(mu[:1, :1], logvar[:1, :1]).item() == pytest.approx(by_integral, rel=1e-4)
+    assert kl_standard_normal(mu[:1, :1], logvar[:1, :1]).item() == pytest.approx(by_integral, rel=1e-4)
     constant = np.log(2 * np.pi) / 2
     gaussian = np.mean(
         [
@@ -272,7 +273,7 @@ def test_eq_9_divergence_and_likelihood() -> None:
             for t, g in zip(array(target).ravel(), array(mu).ravel(), strict=True)
         ]
     )
-    assert eq.reconstruction(target, mu).item() == pytest.approx(gaussian - constant, rel=1e-5)
+    assert reconstruction(target, mu).item() == pytest.approx(gaussian - constant, rel=1e-5)
 
 
 @settings(max_examples=50, deadline=None)
@@ -282,7 +283,7 @@ def test_neighbours_are_the_nearest_in_hamming_space(seed: int, k: int, n: int, 
     # Zeros are 0 bits, few bits make many ties.
     query, bank = (rng.integers(-1, 2, (m, bits)).astype(np.float32) for m in (5, n))
     itself = rng.integers(-1, n, 5)
-    found = eq.hamming_neighbours(torch.tensor(query), torch.tensor(bank), k, torch.tensor(itself))
+    found = hamming_neighbours(torch.tensor(query), torch.tensor(bank), k, torch.tensor(itself))
     for i in range(5):
         assert found[i].tolist() == nearest(query[i] > 0, bank > 0, k, itself[i])
 

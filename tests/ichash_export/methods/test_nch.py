@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from ichash_export.layers import FeatureScaling, observed_only
-from ichash_export.methods._nch_batches import proportional_batches
-from ichash_export.methods._nch_neighbours import NearestAnchors, NeighbourAttention
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.nch import NCH, NCHConfig
+from ichash_export.methods.nch.batches import proportional_batches
+from ichash_export.methods.nch.neighbours import NearestAnchors, NeighbourAttention
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from ichash_export.layers import FeatureScaling
-from ichash_export.methods._pmch_completion import AttentionScores, GraphAutoencoder, NearestPrototypes
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.pmch import PMCH, PMCHConfig, prototype_loss
+from ichash_export.methods.pmch.completion import AttentionScores, GraphAutoencoder, NearestPrototypes
+from ichash_export.methods.pmch.method import PMCH, PMCHConfig, prototype_loss
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision

@@ -53,10 +53,10 @@ from torch.optim import Adam, Optimizer
 
 from ichash_export.knowledge.knowledge import Knowledge
 from ichash_export.losses import signs
-from ichash_export.methods import _egich_knowledge as external
-from ichash_export.methods._egich_batch import TERMS, CodedBatch, grouped_batches, terms
-from ichash_export.methods._egich_network import Network
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData
+from ichash_export.methods.egich import knowledge as external
+from ichash_export.methods.egich.losses import TERMS, CodedBatch, grouped_batches, terms
+from ichash_export.methods.egich.network import Network
 from milvus_ichash.errors import InputError
 
 _CHUNK = 4096

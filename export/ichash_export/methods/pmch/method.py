@@ -30,7 +30,7 @@ Ours:
 - Not in the paper: the encoders' activation; and, off by default, `weight_decay` and `modality_dropout`, a share of the paired items that
   each step hashes from one of their modalities only (L_recons still sees all of them), so that paired items
   teach the completed codes too.
-- The ablations of Tables 3 to 5 are described in `_pmch_completion`; "mean" is ours: the feature of the mean item.
+- The ablations of Tables 3 to 5 are described in `pmch.completion`; "mean" is ours: the feature of the mean item.
 """
 
 from __future__ import annotations
@@ -46,8 +46,16 @@ from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import hide, mlp, observed_only
 from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods._pmch_completion import Aggregation, recovery_network
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.pmch.completion import (
+    Aggregation,
+    AttentionScores,
+    GraphAutoencoder,
+    MLPGenerator,
+    NearestPrototypes,
+    PrototypeAggregation,
+    WeightNet,
+)
 from milvus_ichash.errors import InputError
 
 Pair = tuple[int, int]
@@ -337,3 +345,23 @@ def prototype_loss(h: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
 def _paired(present: Tensor) -> Tensor:
     """bool (B,): items that have two or more modalities."""
     return present.sum(dim=1) > 1
+
+
+def recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
+    """What completes by these settings, from `prototypes` prototypes a modality; None where nothing is learnt for it."""
+    if config.completion == "gae":
+        return GraphAutoencoder(modalities, config.width, config.weight_net[0])
+    if config.completion == "mlp":
+        return MLPGenerator(modalities, config.width, config.weight_net)
+    if config.completion != "prototypes":
+        return None
+    return PrototypeAggregation(modalities, [_coefficients(config, prototypes) for _ in range(modalities)])
+
+
+def _coefficients(config: PMCHConfig, prototypes: int) -> nn.Module:
+    """What makes one modality's coefficients."""
+    if config.aggregation == "weight_net":
+        return WeightNet(config.width, config.weight_net, prototypes, softmax=config.softmax)
+    if config.aggregation == "knn":
+        return NearestPrototypes(config.nearest)
+    return AttentionScores(config.width, config.weight_net[0], config.aggregation)

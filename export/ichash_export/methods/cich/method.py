@@ -58,12 +58,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ichash_export.losses import shared_label
-from ichash_export.methods import _cich_batch as batch
-from ichash_export.methods import _cich_losses as eq
-from ichash_export.methods._cich_memory import LabelSets, Memory, check_items, remember
-from ichash_export.methods._cich_networks import Encoder, Networks
-from ichash_export.methods._cich_recovery import MeanRecovery, NeighbourRecovery, Recovery, StoredContext
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.cich import losses as eq
+from ichash_export.methods.cich.memory import LabelSets, Memory, check_items, remember
+from ichash_export.methods.cich.networks import Encoder, Networks, View
+from ichash_export.methods.cich.recovery import MeanRecovery, NeighbourRecovery, Recovered, Recovery, StoredContext
 from milvus_ichash.errors import InputError
 
 
@@ -278,22 +277,33 @@ class CICH(Method):
         views = {
             m: self.networks.view(m, items.features[m], items.present[:, i]) for i, m in enumerate(self.spec.modalities)
         }
-        terms = {"L_Q": batch.quantisation_term(views, self.state["B"][index])}
+        terms = {"L_Q": eq.quantisation_term(views, self.state["B"][index])}
         if self.learns_prototypes:
-            terms["L_P"] = batch.prototype_term(views, items.labels, (sets.labels @ self.W_p).detach(), sets)
+            terms["L_P"] = eq.prototype_term(views, items.labels, (sets.labels @ self.W_p).detach(), sets)
         else:
-            terms["L_pair"] = batch.pair_term(views, items.labels)
+            terms["L_pair"] = eq.pair_term(views, items.labels)
         recovery, recovered = self._recovery(memory), {}
         if recovery is not None:
             more, recovered = recovery.batch(views, index)
             terms |= more
         if c.variant == "full":
-            terms["L_SaCH"] = batch.contrast_term(
-                self.networks, views, recovered, items.labels, tau=c.tau, propagate=c.propagation
-            )
+            codes = {m: self._coded(m, view, recovered) for m, view in views.items()}
+            terms["L_SaCH"] = eq.contrast_term(codes, items.labels, tau=c.tau, propagate=c.propagation)
         if c.label_loss:
-            terms["L_label"] = batch.label_term(self.networks, views, items.labels)
+            terms["L_label"] = eq.label_term(self.networks.label_heads, views, items.labels)
         return terms
+
+    def _coded(self, m: str, view: View, recovered: dict[str, Recovered]) -> eq.Coded:
+        """The codes of a modality in a batch, those of recovered features behind the observed ones."""
+        observed = torch.zeros_like(view.rows, dtype=torch.bool)
+        if m not in recovered:
+            return eq.Coded(view.rows, view.h, observed)
+        more = recovered[m]
+        return eq.Coded(
+            torch.cat([view.rows, more.rows]),
+            torch.cat([view.h, self.networks.code(m, more.features)]),
+            torch.cat([observed, torch.ones_like(more.rows, dtype=torch.bool)]),
+        )
 
     def objective(self, terms: dict[str, Tensor]) -> Tensor:
         """Eq. 11."""

@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ichash_export.methods._cich_losses import kl_standard_normal, reconstruction
-from ichash_export.methods._cich_memory import Memory
-from ichash_export.methods._cich_networks import Networks, View
+from ichash_export.methods.cich.memory import Memory
+from ichash_export.methods.cich.networks import Networks, View
+
+
+def reconstruction(target: Tensor, guess: Tensor) -> Tensor:
+    """Return -log q(f | z) of eq. 9 and 10 for a Gaussian of unit variance, without its constant: the mean over items and features."""
+    return F.mse_loss(guess, target) / 2
+
+
+def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return KL(p(z | f), r(z)) of eq. 9 for N(mu, e^logvar) and r = N(0, 1): the mean over items and features."""
+    return (mu.square() + logvar.exp() - 1 - logvar).mean() / 2
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ hardly see what goes together. Ablations put something there, for m not in s: "m
 a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 / W over what subsets hide, weight `memory`;
 "mean completion" one learnt z*_m for all items, likewise.
 
-Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`_unihash_losses.lengths`), so
+Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`unihash.losses.lengths`), so
 that one model trained at 128 bits also gives codes of 16, 32, 64 and 96: the first bits of each.
 """
 
@@ -45,10 +45,10 @@ from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import observed_only
 from ichash_export.losses import quantisation
-from ichash_export.methods._unihash_donors import with_donors
-from ichash_export.methods._unihash_losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
-from ichash_export.methods._unihash_network import Gates, MeanLatents, Memory, encoder
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.unihash.donors import with_donors
+from ichash_export.methods.unihash.losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
+from ichash_export.methods.unihash.networks import Gates, MeanLatents, Memory, encoder
 
 
 class UniHashConfig(MethodConfig):

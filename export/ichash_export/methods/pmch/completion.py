@@ -16,7 +16,7 @@ Every module here is called with (source, x, prototypes, labels) and returns wha
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,6 @@ from torch import Tensor, nn
 
 from ichash_export.layers import mlp
 from ichash_export.losses import squashed_similarity
-
-if TYPE_CHECKING:
-    from ichash_export.methods.pmch import PMCHConfig
 
 Aggregation = Literal["weight_net", "knn", "gat", "transformer"]
 Recovered = dict[int, Tensor]
@@ -150,23 +147,3 @@ class GraphAutoencoder(nn.Module):
         graph = squashed_similarity(labels, labels) + own
         alone = torch.rand(len(labels), 1, device=labels.device) < 0.5
         return torch.where(alone, own, graph / graph.sum(dim=1, keepdim=True))
-
-
-def recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
-    """What completes by these settings, from `prototypes` prototypes a modality; None where nothing is learnt for it."""
-    if config.completion == "gae":
-        return GraphAutoencoder(modalities, config.width, config.weight_net[0])
-    if config.completion == "mlp":
-        return MLPGenerator(modalities, config.width, config.weight_net)
-    if config.completion != "prototypes":
-        return None
-    return PrototypeAggregation(modalities, [_coefficients(config, prototypes) for _ in range(modalities)])
-
-
-def _coefficients(config: PMCHConfig, prototypes: int) -> nn.Module:
-    """What makes one modality's coefficients."""
-    if config.aggregation == "weight_net":
-        return WeightNet(config.width, config.weight_net, prototypes, softmax=config.softmax)
-    if config.aggregation == "knn":
-        return NearestPrototypes(config.nearest)
-    return AttentionScores(config.width, config.weight_net[0], config.aggregation)

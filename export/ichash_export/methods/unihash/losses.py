@@ -1,4 +1,4 @@
-"""UniHash's loss terms, each a mean over items or pairs of items; equations as numbered in `unihash`."""
+"""UniHash's loss terms, each a mean over items or pairs of items; equations as numbered in the docstring of `unihash.method`."""
 
 from __future__ import annotations
 

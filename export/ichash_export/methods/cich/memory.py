@@ -8,9 +8,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ichash_export.methods._cich_losses import hamming_neighbours
-from ichash_export.methods._cich_networks import Networks
+from ichash_export.losses import signs
 from ichash_export.methods.base import TrainData
+from ichash_export.methods.cich.networks import Networks
 from milvus_ichash.errors import InputError
 
 _ROWS = 4096
@@ -97,3 +97,23 @@ def remember(networks: Networks, data: TrainData) -> Memory:
         memory[m] = Observed(rows, place, mu, networks.code(m, mu))
     networks.train(training)
     return memory
+
+
+def hamming_neighbours(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
+    """Return the indices, int64 (m, k), of the k rows of `bank` nearest to each row of `query` in Hamming space, nearest first.
+
+    Equal distances go by index, so that the result does not depend on the device or on the other rows.
+
+    Args:
+        query: relaxed codes (m, K).
+        bank: relaxed codes (p, K), p > k where `exclude` is given, else p >= k.
+        k: how many.
+        exclude: int64 (m,), the row of the bank that is the item itself, -1 where it is not there.
+    """
+    bits, p = bank.shape[1], len(bank)
+    distance = (bits - signs(query) @ signs(bank).T) / 2
+    key = distance.round().long() * p + torch.arange(p, device=bank.device)
+    if exclude is not None:
+        itself = torch.arange(p, device=bank.device) == exclude.unsqueeze(1)
+        key = key.masked_fill(itself, (bits + 1) * p)
+    return key.topk(k, dim=1, largest=False).indices

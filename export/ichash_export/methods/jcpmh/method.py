@@ -10,7 +10,7 @@ other one. Three stages, each fixed when the next begins:
 
     eq. 1      L_c = cross-entropy of L and f_C(X), plus the same for the text
 
-2. The autoencoder f_A, on the complete items (`autoencoder_epochs`; `_jcpmh_guides`):
+2. The autoencoder f_A, on the complete items (`autoencoder_epochs`; `jcpmh.guides`):
 
     eq. 3, 4   H^(l+1) = ReLU(A~ H^l W^l),  A~ = (1 - exp(-L L^T)) / (1 + exp(-L L^T))
     eq. 2, 5-7 X^, Y^ = f_A([X, Y], A~);  L_r = ||X^ - X||^2 + cross-entropy of Y and Y^
@@ -62,9 +62,9 @@ from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import FeatureScaling, hide, mlp
 from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods._jcpmh_completion import Generators
-from ichash_export.methods._jcpmh_guides import GraphAutoencoder, adjacency, classification_loss
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, Scaling, TrainData, batches
+from ichash_export.methods.jcpmh.generators import Generators
+from ichash_export.methods.jcpmh.guides import GraphAutoencoder, adjacency, classification_loss
 from milvus_ichash.errors import InputError
 
 WORDS = ("text", "words")

@@ -6,7 +6,7 @@ The equations are not public: the terms below are stated from facts about the au
 Every block is Linear, BatchNorm, tanh. x_m are the features of modality m, standardised because tanh has to reach them; l are labels;
 S = 2 / (1 + exp(-l_i . l_j)) - 1.
 
-Stage 1, on the complete items, one neighbour module N_ab for each ordered pair of modalities (`_nch_neighbours`):
+Stage 1, on the complete items, one neighbour module N_ab for each ordered pair of modalities (`nch.neighbours`):
 
     L1 = sum over (a, b) of MSE(N_ab(x_a, l), x_b)
 
@@ -44,9 +44,9 @@ from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import normed_mlp, observed_only
 from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods._nch_batches import proportional_batches
-from ichash_export.methods._nch_neighbours import neighbour_module
 from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.nch.batches import proportional_batches
+from ichash_export.methods.nch.neighbours import neighbour_module
 from milvus_ichash.errors import InputError
 
 Pair = tuple[str, str]
