@@ -22,11 +22,13 @@ def connection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield opened
 
 
+_NUMBERS = count()
+
+
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> Callable[[], str]:
     """Names for collections, new at each call."""
-    numbers = count()
-    return lambda: f"{request.node.originalname}_{abs(hash(request.node.name)) % 10_000}_{next(numbers)}"
+    return lambda: f"{request.node.originalname}_{next(_NUMBERS)}"
 
 
 @pytest.fixture(scope="session")

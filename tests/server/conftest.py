@@ -23,13 +23,16 @@ def connection(request: pytest.FixtureRequest, uri: str) -> Iterator[Connection]
         yield opened
 
 
+_NUMBERS = count()
+
+
 @pytest.fixture
-def name(request: pytest.FixtureRequest, uri: str) -> Iterator[Callable[[], str]]:
+def name(uri: str) -> Iterator[Callable[[], str]]:
     """Names for collections, new at each call; they are dropped afterwards."""
-    numbers, made = count(), []
+    made = []
 
     def new() -> str:
-        made.append(f"ichash_test_{os.getpid()}_{abs(hash(request.node.name)) % 100_000}_{next(numbers)}")
+        made.append(f"ichash_test_{os.getpid()}_{next(_NUMBERS)}")
         return made[-1]
 
     yield new

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import milvus_server
 from support.command import run_here
+from support.exact import exact
 
 from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
@@ -47,7 +48,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     rng = np.random.default_rng(0)
-    image, text = rng.standard_normal((N, 6)), rng.standard_normal((N, 4))
+    image, text = exact(rng.standard_normal((N, 6))), exact(rng.standard_normal((N, 4)))
     columns = {
         "id": [f"käfer {i}" for i in rng.permutation(N)],
         "image": [None if i % 4 == 0 else image[i].tolist() for i in range(N)],
@@ -90,7 +91,7 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate()
     assert "Traceback" not in err
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -140,7 +141,7 @@ def test_a_first_load_that_was_cut_off_gets_its_index(
     connection.client.release_collection(collection)
     connection.client.drop_index(collection, connection.client.list_indexes(collection)[0])
     ingest(source, encoder, connection, collection, IngestOptions(nlist=16, resume=True, wait=False))
-    assert HashIndex.open(connection, collection).index == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
+    assert HashIndex.open(connection, collection).spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
 
 
 @pytest.mark.parametrize("moment", [0, 1, 3_000], ids=["collection made", "first rows", "middle"])
@@ -151,10 +152,8 @@ def test_every_row_once_after_the_client_was_killed(
     command = ["ingest", source.info.path, "-b", bundle, "-c", collection, "--uri", uri, "--no-wait"]
     with connect(MilvusSettings(uri=uri)) as connection:
         process = start(*command, *SLOWLY)
-        deadline = time.monotonic() + 120
         while rows_written(connection, collection) < moment:
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
             time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -231,7 +230,7 @@ def test_a_rate_limit_is_waited_for(
 
 
 def etcd_beside_another(path: Path) -> Path:
-    """EvaluationSettings for the etcd in a Milvus, whose ports are else the same in all."""
+    """Settings for the etcd in a Milvus, whose ports are else the same in all."""
     clients, peers = (f"http://127.0.0.1:{milvus_server.free_port()}" for _ in range(2))
     path.write_text(
         f"name: default\nlisten-client-urls: {clients}\nadvertise-client-urls: {clients}\nlisten-peer-urls: {peers}\n"

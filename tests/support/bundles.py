@@ -1,5 +1,7 @@
 """Small real bundles without torch: linear encoders and completion in an ONNX graph, weights drawn from a seed or given.
 
+Random weights are `exact`: with features that are so too, codes are the same bit by bit on every processor.
+
 Layout of the graph, for modality m with the masked features x_m (zeros where missing) and z_m = x_m W_m (+ ReLU layers before, if any):
 
     fused:        code = sum of z_m
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from support.exact import exact
 
 from milvus_ichash.bundle import ENCODER, BagOfWords, CodeOutput, Manifest, Modality, PictureTower, save
 
@@ -110,7 +113,7 @@ def build_bundle(
 def _layers(rng: np.random.Generator, sizes: Sequence[int], given: np.ndarray | None) -> list[np.ndarray]:
     if given is not None:
         return [np.asarray(given, np.float32)]
-    return [rng.standard_normal((a, b)).astype(np.float32) / np.sqrt(np.float32(a)) for a, b in pairwise(sizes)]
+    return [exact(rng.standard_normal((a, b)) / np.sqrt(a)) for a, b in pairwise(sizes)]
 
 
 def _digest(layers: Mapping[str, Sequence[np.ndarray]]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from support.exact import exact
 
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection
@@ -34,7 +35,7 @@ def items(
     labels = (rng.random((rows, CLASSES)) < 0.3).astype(np.uint8)
     centres = np.random.default_rng(99)
     features = {
-        m: (labels @ centres.standard_normal((CLASSES, d)) + rng.standard_normal((rows, d))).astype(np.float32)
+        m: exact(labels @ centres.standard_normal((CLASSES, d)) + rng.standard_normal((rows, d)))
         for m, d in dims.items()
     }
     present = np.ones((rows, len(dims)), bool)

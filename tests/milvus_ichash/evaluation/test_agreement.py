@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.exact import exact
 from support.labelled_items import items
 from support.ranking_oracle import hamming
 
@@ -21,7 +22,7 @@ VIEWS = {"image": 12, "text": 8, "sound": 5}
 
 def views(n: int = 25) -> FeatureTable:
     rng = np.random.default_rng(0)
-    features = {name: rng.standard_normal((n, dim)).astype(np.float32) for name, dim in VIEWS.items()}
+    features = {name: exact(rng.standard_normal((n, dim))) for name, dim in VIEWS.items()}
     features["sound"][::4] = np.nan
     return FeatureTable.build(np.arange(n), features)
 
@@ -46,7 +47,7 @@ def test_modalities_that_say_the_same_agree(make_bundle: Callable[..., Path]) ->
     )
     same = np.random.default_rng(0).permutation(2**16)[:50]
     x = 2.0 * (same[:, None] >> np.arange(16) & 1) - 1
-    assert agreement(encoder, FeatureTable.build(np.arange(50), {"image": x, "text": x})) == 1.0
+    assert agreement(encoder, FeatureTable.build(np.arange(50), {"image": x, "text": x})) == pytest.approx(1.0)
 
 
 def test_what_cannot_be_asked(make_bundle: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
+from support.exact import exact
 
 from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
 from milvus_ichash.index.collection_schema import Description
@@ -49,8 +50,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     path, rng = tmp_path_factory.mktemp("data") / "items.parquet", np.random.default_rng(0)
     columns = {
         "id": [f"k{i}" for i in range(N)],
-        "image": [None if i % 4 == 0 else rng.standard_normal(6).tolist() for i in range(N)],
-        "text": [None if i % 4 == 1 else rng.standard_normal(4).tolist() for i in range(N)],
+        "image": [None if i % 4 == 0 else exact(rng.standard_normal(6)).tolist() for i in range(N)],
+        "text": [None if i % 4 == 1 else exact(rng.standard_normal(4)).tolist() for i in range(N)],
     }
     pq.write_table(pa.table(columns), path)
     return open_source(path)

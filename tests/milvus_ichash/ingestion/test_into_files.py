@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
+from support.exact import exact
 
 from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError, PartialIngestError
@@ -38,8 +39,8 @@ def write(path: Path, **columns: Any) -> FeatureSource:
     rng = np.random.default_rng(0)
     given = {
         "id": [f"ké {i}" for i in range(N)],
-        "image": [None if i % 4 == 0 else rng.standard_normal(3).tolist() for i in range(N)],
-        "text": [None if i % 4 == 1 else rng.standard_normal(2).tolist() for i in range(N)],
+        "image": [None if i % 4 == 0 else exact(rng.standard_normal(3)).tolist() for i in range(N)],
+        "text": [None if i % 4 == 1 else exact(rng.standard_normal(2)).tolist() for i in range(N)],
         "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(N)],
         "title": [f"Käse {i}" for i in range(N)],
     }

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
+from support.exact import exact
 
 from milvus_ichash.errors import InputError, MilvusError, MismatchError, PartialIngestError
 from milvus_ichash.features import FeatureTable
@@ -36,8 +37,8 @@ def table(n: int = N, **columns: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
         "id": [f"k{i}" for i in range(n)],
-        "image": [None if i % 4 == 0 else rng.standard_normal(3).tolist() for i in range(n)],
-        "text": [None if i % 4 == 1 else rng.standard_normal(2).tolist() for i in range(n)],
+        "image": [None if i % 4 == 0 else exact(rng.standard_normal(3)).tolist() for i in range(n)],
+        "text": [None if i % 4 == 1 else exact(rng.standard_normal(2)).tolist() for i in range(n)],
         "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(n)],
         "title": [f"title {i}" for i in range(n)],
         "year": list(range(n)),

@@ -35,17 +35,22 @@ def test_items_are_written_in_their_order_beside_the_drawing() -> None:
 def test_the_next_items_are_made_while_one_is_written_but_not_many() -> None:
     """Item 0 is being written until the others wait: the drawing stops with the queue full and one in hand."""
     drawn: list[int] = []
+    full = threading.Event()
     at_most = 0
+
+    def items() -> Iterator[int]:
+        for item in drawn_until(20, drawn):
+            if item == WAITING + 1:
+                full.set()
+            yield item
 
     def write(item: int) -> None:
         nonlocal at_most
-        deadline = time.monotonic() + 5
-        while item == 0 and len(drawn) < WAITING + 2 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(0.02)
+        full.wait()
+        time.sleep(0.02)  # time to draw more, which must not happen
         at_most = max(at_most, len(drawn) - item)
 
-    overlapped(drawn_until(20, drawn), write, threading.Event())
+    overlapped(items(), write, threading.Event())
     assert at_most == WAITING + 2  # the one that is written, those that wait, and the one drawn behind them
 
 
@@ -87,7 +92,7 @@ def test_ctrl_c_while_the_last_items_are_written() -> None:
     def write(item: int) -> None:
         if item == 1:
             _thread.interrupt_main()
-            assert stopping.wait(10)
+            assert stopping.wait()
         written.append(item)
 
     with pytest.raises(KeyboardInterrupt):
