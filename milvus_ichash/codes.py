@@ -19,17 +19,12 @@ Codes = npt.NDArray[np.uint8]
 AnyValue = TypeVar("AnyValue", bound=np.generic)
 
 
-def check_bits(bits: int) -> int:
-    """Return `bits` where it is a usable code length: a positive multiple of 8.
-
-    Raises:
-        InputError: for any other number.
-    """
+def check_bits(bits: int) -> None:
+    """Raise InputError where `bits` is no usable code length; a positive multiple of 8 is one."""
     if bits <= 0 or bits % 8:
         raise InputError(
             f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128."
         )
-    return bits
 
 
 def pack(relaxed: npt.NDArray[np.floating]) -> Codes:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from milvus_ichash.errors import InputError
 
 Features = npt.NDArray[np.float32]
+MultiHot = npt.NDArray[np.uint8]
+"""Labels, uint8 (N, C): 1 where an item belongs to a class, else 0."""
 Mask = npt.NDArray[np.bool_]
 Ids = npt.NDArray[Any]
 """int64 (N,) or object (N,) of str: the two kinds of primary key that Milvus takes."""
@@ -39,7 +41,7 @@ class FeatureTable:
     ids: Ids
     features: dict[str, Features]
     present: Mask
-    labels: npt.NDArray[np.uint8] | None = None
+    labels: MultiHot | None = None
     labelled: Mask | None = None
     label_names: tuple[str, ...] | None = None
     payload: Mapping[str, Sequence[Any]] = field(default_factory=dict)

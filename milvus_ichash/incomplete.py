@@ -106,12 +106,12 @@ class RowUse:
 
 def discard(train: Mask, retrieval: Mask) -> RowUse:
     """Train on complete rows and retrieve among complete rows. `train` is bool (N, M), `retrieval` bool (R, M)."""
-    return RowUse(_is_complete(train), _complete(retrieval))
+    return RowUse(_lacks_nothing(train), _complete_rows(retrieval))
 
 
 def enhance(train: Mask, retrieval: Mask) -> RowUse:
     """Train on all rows, retrieve among complete ones."""
-    return RowUse(np.ones(len(train), np.bool_), _complete(retrieval))
+    return RowUse(np.ones(len(train), np.bool_), _complete_rows(retrieval))
 
 
 def extend(train: Mask, retrieval: Mask) -> RowUse:
@@ -149,20 +149,21 @@ def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fr
     return paired, image, text
 
 
-def _is_complete(present: Mask) -> Mask:
-    complete: Mask = np.all(present, axis=1)
-    return complete
+def _lacks_nothing(present: Mask) -> Mask:
+    """Return bool (N,): True where the row has every modality."""
+    full: Mask = np.all(present, axis=1)
+    return full
 
 
-def _complete(present: Mask) -> Mask:
-    """bool (N, M): all of a row True where it lacks nothing."""
-    return np.repeat(_is_complete(present)[:, None], present.shape[1], axis=1)
+def _complete_rows(present: Mask) -> Mask:
+    """Return bool (N, M): `present` without the rows that lack a modality."""
+    return present & _lacks_nothing(present)[:, None]
 
 
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:
     """Cut complete rows until `lacking[m]` rows lack modality m, as nearly as gaps by nature allow, and sum(lacking) lack one."""
-    complete = np.flatnonzero(_is_complete(present))
-    gaps = np.flatnonzero(~_is_complete(present))
+    complete = np.flatnonzero(_lacks_nothing(present))
+    gaps = np.flatnonzero(~_lacks_nothing(present))
     natural = np.bincount(np.argmin(present[gaps], axis=1), minlength=present.shape[1])
     more = _shortfalls(lacking, natural.tolist())
     order = np.random.default_rng(seed).permutation(complete)

@@ -11,9 +11,8 @@ import numpy as np
 
 from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.histograms import Labels
 from milvus_ichash.evaluation.tasks import single_modality_code
-from milvus_ichash.features import FeatureTable, Ids, Mask
+from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot
 from milvus_ichash.io.column_rules import listing
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Database:
     """
 
     ids: Ids
-    labels: Labels
+    labels: MultiHot
     label_names: tuple[str, ...] | None
     present: Mask
     modalities: tuple[str, ...]
@@ -71,7 +70,7 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence
             f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with --labels-column."
         )
     ids: list[Ids] = []
-    labels: list[Labels] = []
+    labels: list[MultiHot] = []
     present: list[Mask] = []
     codes: dict[str, list[Codes]] = {}
     for table in source.batches(_BATCH):
@@ -93,7 +92,7 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence
     )
 
 
-def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> Labels:
+def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> MultiHot:
     """Lists of class indices, as a collection holds them, as multi-hot uint8 (N, classes).
 
     Raises:
@@ -111,7 +110,7 @@ def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None
     return labels
 
 
-def align_labels(query: Labels, query_names: Sequence[str] | None, database: Database) -> tuple[Labels, list[str]]:
+def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: Database) -> tuple[MultiHot, list[str]]:
     """Queries' labels over the database's classes: by name where both sides have names, else by index.
 
     Returns:
@@ -156,7 +155,7 @@ def _alone(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str])
     return found
 
 
-def _known_labels(labels: Labels | None, labelled: Mask | None) -> Labels:
+def _known_labels(labels: MultiHot | None, labelled: Mask | None) -> MultiHot:
     if labels is None:
         raise InputError("a batch of the database has no labels.")
     return labels if labelled is None else labels * labelled[:, None]

@@ -11,9 +11,10 @@ from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.evaluation.collection_database import about, read_database
 from milvus_ichash.evaluation.database import Database, encode_database
-from milvus_ichash.evaluation.histograms import Labels, joint_histograms
+from milvus_ichash.evaluation.histograms import joint_histograms
 from milvus_ichash.evaluation.metrics import Groups
 from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, near_rows
+from milvus_ichash.features import MultiHot
 
 if TYPE_CHECKING:
     from milvus_ichash.index.hash_index import HashIndex
@@ -66,7 +67,7 @@ class ExactRetriever(Retriever):
             yield rows[order], distances[order].astype(np.int32)
 
     def ranked(
-        self, code: str, query_codes: Codes, query_labels: Labels, required: Sequence[str], ties: Ties
+        self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
         """See `Retriever.ranked`. Nothing is sorted where ties are in expectation."""
         if ties == "stable":

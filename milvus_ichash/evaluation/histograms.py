@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Mask
+from milvus_ichash.features import Mask, MultiHot
 
-Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.unsignedinteger]
@@ -23,7 +22,7 @@ _ROWS = 1 << 15
 
 
 def joint_histograms(
-    query_codes: Codes, codes: Codes, query_labels: Labels, labels: Labels, *, graded: bool = True
+    query_codes: Codes, codes: Codes, query_labels: MultiHot, labels: MultiHot, *, graded: bool = True
 ) -> Counts:
     """Count the database rows by Hamming distance from each query and by labels shared with it.
 
@@ -62,7 +61,7 @@ def joint_histograms(
     return result
 
 
-def max_shared(query_labels: Labels, labels: Labels) -> int:
+def max_shared(query_labels: MultiHot, labels: MultiHot) -> int:
     """The largest number of labels that a query and a row could share; at least 1."""
     most = (int(np.count_nonzero(side, axis=1).max(initial=1)) for side in (query_labels, labels))
     return max(1, min(most))
@@ -71,16 +70,16 @@ def max_shared(query_labels: Labels, labels: Labels) -> int:
 class LabelSets:
     """The labels of N rows as sets of bits, for counting what they share with one query after the other."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: MultiHot) -> None:
         self._sets = np.ascontiguousarray(_words(_bits(labels)).T)
         self._word = np.empty(len(labels), np.uint64)
         self._count = np.empty(len(labels), np.uint8)
 
-    def shared_with(self, query_labels: Labels) -> npt.NDArray[np.uint16]:
+    def shared_with(self, query_labels: MultiHot) -> npt.NDArray[np.uint16]:
         """Labels shared with a query, multi-hot (C,): uint16 (N,)."""
         return self.shared(_words(_bits(query_labels[None, :]))[0])
 
-    def shared_by(self, rows: npt.NDArray[np.intp], query_labels: Labels) -> npt.NDArray[np.intp]:
+    def shared_by(self, rows: npt.NDArray[np.intp], query_labels: MultiHot) -> npt.NDArray[np.intp]:
         """Labels that some rows share with a query, multi-hot (C,): (rows,)."""
         shared = np.zeros(len(rows), np.intp)
         for theirs, ours in zip(self._sets, _words(_bits(query_labels[None, :]))[0], strict=True):
@@ -121,7 +120,7 @@ class _Distances:
         return total
 
 
-def _bits(labels: Labels) -> npt.NDArray[np.uint8]:
+def _bits(labels: MultiHot) -> npt.NDArray[np.uint8]:
     return np.packbits(np.asarray(labels) != 0, axis=1)
 
 
@@ -132,7 +131,7 @@ def _words(packed: npt.NDArray[np.uint8]) -> Words:
     return words
 
 
-def _check(query_codes: Codes, codes: Codes, query_labels: Labels, labels: Labels) -> None:
+def _check(query_codes: Codes, codes: Codes, query_labels: MultiHot, labels: MultiHot) -> None:
     if query_codes.shape[1] != codes.shape[1]:
         raise InputError(
             f"the queries have codes of {query_codes.shape[1] * 8} bits, the database of {codes.shape[1] * 8}."

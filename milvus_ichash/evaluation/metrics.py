@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.histograms import Counts, Labels, joint_histograms
+from milvus_ichash.evaluation.histograms import Counts, joint_histograms
+from milvus_ichash.features import MultiHot
 
 Floats = npt.NDArray[np.float64]
 Normalisation = Literal["min(R,k)", "hits"]
@@ -191,7 +192,7 @@ def random_average_precision(rows: Counts, relevant: Counts, k: int | None = Non
 
 
 def mean_average_precision(
-    query_codes: Codes, database_codes: Codes, query_labels: Labels, database_labels: Labels
+    query_codes: Codes, database_codes: Codes, query_labels: MultiHot, database_labels: MultiHot
 ) -> float:
     """Tie-aware mAP over the whole database; queries without any relevant row are left out of the mean.
 

@@ -11,9 +11,9 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.evaluation.collection_database import about, not_indexed_note, read_database
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.histograms import Labels, LabelSets, max_shared
+from milvus_ichash.evaluation.histograms import LabelSets, max_shared
 from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, ranked_by_distance
-from milvus_ichash.features import Ids
+from milvus_ichash.features import Ids, MultiHot
 from milvus_ichash.index import rankings
 from milvus_ichash.index.batch import code_bytes
 from milvus_ichash.index.hash_index import HashIndex
@@ -80,7 +80,7 @@ class MilvusRetriever(Retriever):
             yield self._row_of_id(ids), distances
 
     def ranked(
-        self, code: str, query_codes: Codes, query_labels: Labels, required: Sequence[str], ties: Ties
+        self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
         """See `Retriever.ranked`. Nothing is sorted where rankings are complete and ties are in expectation."""
         if self._top_k is not None or ties == "stable":

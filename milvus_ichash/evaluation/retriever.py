@@ -17,9 +17,10 @@ import numpy.typing as npt
 from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.histograms import Counts, Labels, LabelSets, max_shared
+from milvus_ichash.evaluation.histograms import Counts, LabelSets, max_shared
 from milvus_ichash.evaluation.metrics import Groups
 from milvus_ichash.evaluation.tasks import has_all
+from milvus_ichash.features import MultiHot
 
 Rows = npt.NDArray[np.intp]
 Distances = npt.NDArray[np.int32]
@@ -82,7 +83,7 @@ class Retriever(ABC):
         """
 
     def ranked(
-        self, code: str, query_codes: Codes, query_labels: Labels, required: Sequence[str], ties: Ties
+        self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
         """The same as `rankings`, in blocks of queries in their order, with the rows counted by shared labels."""
         sets, part = LabelSets(self.database.labels), self.part(required)
@@ -99,7 +100,7 @@ class Retriever(ABC):
 def counted(
     rankings: Iterable[tuple[Rows, Distances]],
     sets: LabelSets,
-    query_labels: Labels,
+    query_labels: MultiHot,
     there: Iterable[Counts],
     ties: Ties,
     bits: int,
@@ -120,11 +121,11 @@ def counted(
         yield replace(ranked, groups=Groups.from_order(shared[None, :])) if ties == "stable" else ranked
 
 
-def _remembering(count: Callable[[Labels], Counts]) -> Callable[[Labels], Counts]:
+def _remembering(count: Callable[[MultiHot], Counts]) -> Callable[[MultiHot], Counts]:
     """The same function, called once for queries with the same labels."""
     known: dict[bytes, Counts] = {}
 
-    def remembered(labels: Labels) -> Counts:
+    def remembered(labels: MultiHot) -> Counts:
         key = labels.tobytes()
         if key not in known:
             known[key] = count(labels)

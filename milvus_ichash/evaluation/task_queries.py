@@ -13,11 +13,10 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.database import align_labels
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
-from milvus_ichash.evaluation.histograms import Labels
 from milvus_ichash.evaluation.result import TaskResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.tasks import Task
-from milvus_ichash.features import FeatureTable, Mask
+from milvus_ichash.features import FeatureTable, Mask, MultiHot
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io.column_rules import listing
 
@@ -41,7 +40,7 @@ class TaskQueries:
     """
 
     codes: Codes
-    labels: Labels
+    labels: MultiHot
     required: tuple[str, ...]
     rows: int
     without_modality: int
@@ -146,7 +145,7 @@ def left_out(name: str, asked: Sequence[str] | None, queries: int, counts: TaskQ
     )
 
 
-def _labels(table: FeatureTable) -> Labels:
+def _labels(table: FeatureTable) -> MultiHot:
     if table.labels is None:
         raise InputError("the queries have no labels.")
     return table.labels

@@ -1,6 +1,6 @@
 """Which of a file's named arrays hold what, for `.npz`, `.h5` and `.mat` alike.
 
-ColumnNames are found by name and shape: `id` (or `ids`, `_id`), `labels` (or `label`; `L`, `Lab`, `LAll` in the layouts of
+Columns are found by name and shape: `id` (or `ids`, `_id`), `labels` (or `label`; `L`, `Lab`, `LAll` in the layouts of
 `layouts`), `label_names`, and `present` (N, M; one column per modality, in the file's order, which is alphabetical in HDF5; image and
 text first in the layouts). Every other matrix of numbers is a modality, and every array of one value per item is payload. Arrays
 of one axis and another length are left out, as a vocabulary is. Labels are multi-hot vectors, or one class number or name per item.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.array_source import ArraySource, Part
+from milvus_ichash.io.array_source import ArraySource, SplitArrays
 from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, listing, pick, pick_modalities
 from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo
 from milvus_ichash.io.label_rule import LabelRule, rule_for_arrays
@@ -129,7 +129,7 @@ class ArrayTable:
             raise InputError(f"the {name} split holds no rows." if name else "the file holds no rows.")
         if roles.id is not None and roles.id not in group and name != "train":
             raise InputError(f"the {name} split has no ids ('{roles.id}'), where other splits of the file have them.")
-        part = Part(
+        arrays = SplitArrays(
             name=name,
             rows=rows,
             features={m: group.get(column, AbsentArray(rows, self.dims[m])) for m, column in roles.modalities.items()},
@@ -144,12 +144,12 @@ class ArrayTable:
             path=self.path,
             rows=rows,
             dims=self.dims,
-            id_kind="str" if part.ids is not None and part.ids.kind in "UO" else "int64",
+            id_kind="str" if arrays.ids is not None and arrays.ids.kind in "UO" else "int64",
             classes=None if self.rule is None else self.rule.classes,
             label_names=None if self.rule is None else self.rule.names,
             payload=self.payload,
         )
-        return ArraySource(info, part, self.rule)
+        return ArraySource(info, arrays, self.rule)
 
 
 def is_matrix(array: RowArray) -> bool:

@@ -17,7 +17,7 @@ _ID_ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitArrays:
     """The arrays of one split.
 
     Attributes:
@@ -45,11 +45,11 @@ class Part:
 class ArraySource(FeatureSource):
     """One split of a file of arrays as a stream of feature tables."""
 
-    def __init__(self, info: SourceInfo, part: Part, rule: LabelRule | None) -> None:
+    def __init__(self, info: SourceInfo, arrays: SplitArrays, rule: LabelRule | None) -> None:
         self.info = info
-        self._part = part
+        self._arrays = arrays
         self._rule = rule
-        self._where: Path | str = f"{info.path} ({part.name})" if part.name else info.path
+        self._where: Path | str = f"{info.path} ({arrays.name})" if arrays.name else info.path
 
     def ids(self) -> Iterator[Ids]:
         """The ids alone."""
@@ -58,11 +58,11 @@ class ArraySource(FeatureSource):
 
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
         """The rows from `start` on, `size` at a time."""
-        part = self._part
-        features = {name: array.chunks(size, start) for name, array in part.features.items()}
-        payload = {name: array.chunks(size, start) for name, array in part.payload.items()}
-        present = None if part.present is None else part.present.chunks(size, start)
-        labels = None if part.labels is None else part.labels.chunks(size, start)
+        arrays = self._arrays
+        features = {name: array.chunks(size, start) for name, array in arrays.features.items()}
+        payload = {name: array.chunks(size, start) for name, array in arrays.payload.items()}
+        present = None if arrays.present is None else arrays.present.chunks(size, start)
+        labels = None if arrays.labels is None else arrays.labels.chunks(size, start)
         with reading(self._where):
             for ids in self._ids(size, start):
                 vectors, labelled = (
@@ -71,7 +71,7 @@ class ArraySource(FeatureSource):
                 yield FeatureTable.build(
                     ids,
                     {name: next(chunks) for name, chunks in features.items()},
-                    present=None if present is None else next(present)[:, part.present_columns].astype(np.bool_),
+                    present=None if present is None else next(present)[:, arrays.present_columns].astype(np.bool_),
                     labels=vectors,
                     labelled=labelled,
                     label_names=self.info.label_names,
@@ -81,11 +81,11 @@ class ArraySource(FeatureSource):
                 start += len(ids)
 
     def _ids(self, size: int, start: int) -> Iterator[Ids]:
-        part = self._part
-        if part.ids is None:
-            for begin in range(start, part.rows, size):
-                yield np.arange(begin, min(begin + size, part.rows), dtype=np.int64) + part.first_id
+        arrays = self._arrays
+        if arrays.ids is None:
+            for begin in range(start, arrays.rows, size):
+                yield np.arange(begin, min(begin + size, arrays.rows), dtype=np.int64) + arrays.first_id
             return
-        for chunk in part.ids.chunks(size, start):
+        for chunk in arrays.ids.chunks(size, start):
             yield to_ids(chunk, start)
             start += len(chunk)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Mask
+from milvus_ichash.features import Mask, MultiHot
 from milvus_ichash.io.row_arrays import AnyArray, RowArray, kind_of, strings
 
-Labels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.intp]
 
 MOST_CLASSES = 65_536
@@ -38,7 +37,7 @@ class LabelRule:
     def __post_init__(self) -> None:
         _check_classes(self.classes)
 
-    def from_vectors(self, x: AnyArray, first_row: int) -> tuple[Labels, Mask | None]:
+    def from_vectors(self, x: AnyArray, first_row: int) -> tuple[MultiHot, Mask | None]:
         """Multi-hot vectors (n, C) of 0 and 1 in any numeric type; a row of NaN is an item whose labels are unknown.
 
         Raises:
@@ -54,7 +53,7 @@ class LabelRule:
             )
         return (x == 1).astype(np.uint8), _known(unknown)
 
-    def from_array(self, chunk: AnyArray, first_row: int) -> tuple[Labels, Mask | None]:
+    def from_array(self, chunk: AnyArray, first_row: int) -> tuple[MultiHot, Mask | None]:
         """Rows of an array: multi-hot (n, C), or one class number or name per item, (n,); NaN or an empty name is unknown.
 
         Raises:
@@ -72,7 +71,9 @@ class LabelRule:
         rows = np.flatnonzero(~unknown)
         return self.from_numbers(rows, values[rows], unknown, first_row)
 
-    def from_numbers(self, rows: Rows, numbers: AnyArray, unknown: Mask, first_row: int) -> tuple[Labels, Mask | None]:
+    def from_numbers(
+        self, rows: Rows, numbers: AnyArray, unknown: Mask, first_row: int
+    ) -> tuple[MultiHot, Mask | None]:
         """Class numbers, each of the item in `rows` at the same place; `unknown` (n,) marks items without known labels.
 
         Raises:

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Mask
+from milvus_ichash.features import Mask, MultiHot
 from milvus_ichash.io import parquet_columns
-from milvus_ichash.io.label_rule import LabelRule, Labels, rule_for_numbers
+from milvus_ichash.io.label_rule import LabelRule, rule_for_numbers
 
 Form = Literal["names", "numbers", "vectors"]
 
@@ -39,7 +39,7 @@ class ParquetLabels:
     form: Form
     rule: LabelRule
 
-    def read(self, column: pa.Array, first_row: int) -> tuple[Labels, Mask | None]:
+    def read(self, column: pa.Array, first_row: int) -> tuple[MultiHot, Mask | None]:
         """uint8 (n, C), and which rows have known labels (None: all).
 
         Raises:

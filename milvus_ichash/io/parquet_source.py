@@ -1,6 +1,6 @@
 """Parquet: one row per item, a list column of numbers per modality, null where the item lacks it.
 
-ColumnNames are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the id),
+Columns are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the id),
 `labels` (or `label`; forms in `parquet_labels`), every other list column of numbers as a modality under its own name, and
 strings, numbers, booleans and lists of strings as payload. Binary columns, dates and nested structures are left out, and so is
 a list column that is null everywhere.

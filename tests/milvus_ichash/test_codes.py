@@ -92,5 +92,5 @@ def test_relaxed_codes_of_such_a_length_are_refused():
 
 
 @pytest.mark.parametrize("bits", [8, 16, 128])
-def test_usable_code_lengths_come_back(bits):
-    assert check_bits(bits) == bits
+def test_usable_code_lengths_pass(bits):
+    check_bits(bits)

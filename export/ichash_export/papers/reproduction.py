@@ -144,11 +144,10 @@ def _cell(figure: Figure, data: Collection[str], seeds: Sequence[int], contender
 
 def _parts(figure: Figure, who: Contender, seed: int) -> Iterator[Part]:
     """A mean is half of each direction, a drop is easy minus hard."""
+    check_bits(figure.bits)
     levels = [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]
     ways = WAYS if figure.task == "mean" else (figure.task,)
     for sign, level in levels:
         hidden = Protocol(figure.train_pdr or 0.0, level, figure.query_pdr or 0.0, figure.use or COMPLETE)
-        case = Case(
-            who.method, who.variant, check_bits(figure.bits), seed, hidden, who.settings, who.training, who.recipe
-        )
+        case = Case(who.method, who.variant, figure.bits, seed, hidden, who.settings, who.training, who.recipe)
         yield from (Part(sign / len(ways), case, way) for way in ways)

@@ -66,9 +66,11 @@ def make_plan(
         **(read.training if read else {}),
         **{name: value for name, value in (options or {}).items() if value is not None},
     }
+    length = bits if bits is not None else read.bits if read else before.get("bits", DEFAULT_BITS)
+    check_bits(length)
     return Plan(
         method=chosen,
-        bits=check_bits(bits if bits is not None else read.bits if read else before.get("bits", DEFAULT_BITS)),
+        bits=length,
         settings=chosen_settings,
         options=validated(TrainingOptions, chosen_options, "training"),
         epochs=validated(registry.load(chosen).Config, chosen_settings, f"method '{chosen}'").epochs,
