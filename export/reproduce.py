@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ichash_export.methods import registry
-from ichash_export.papers.published import Figure, published_table, published_tables
+from ichash_export.papers.published import PublishedFigure, published_table, published_tables
 from milvus_ichash.cli import guarded
 from milvus_ichash.cli.options import Device, Format, mapping
 from milvus_ichash.cli.output import emit, filled, note
@@ -28,7 +28,7 @@ from milvus_ichash.io import ColumnNames
 
 if TYPE_CHECKING:
     from ichash_export.compare.dataset import DataFile, Dataset
-    from ichash_export.papers.reproduction import Cell, Key
+    from ichash_export.papers.reproduction import Key, ReproducedCell
 
 
 def numbers(text: str) -> list[int]:
@@ -86,7 +86,7 @@ def listed() -> list[dict[str, Any]]:
     return rows
 
 
-def chosen(table: str, bits: Sequence[int] | None) -> tuple[Figure, ...]:
+def chosen(table: str, bits: Sequence[int] | None) -> tuple[PublishedFigure, ...]:
     """The table's cells of these code lengths."""
     figures = published_table(table)
     there = sorted({figure.bits for figure in figures})
@@ -98,7 +98,7 @@ def chosen(table: str, bits: Sequence[int] | None) -> tuple[Figure, ...]:
     return tuple(figure for figure in figures if not bits or figure.bits in bits)
 
 
-def files(pairs: list[str], figures: Sequence[Figure], columns: ColumnNames) -> dict[str, DataFile]:
+def files(pairs: list[str], figures: Sequence[PublishedFigure], columns: ColumnNames) -> dict[str, DataFile]:
     """The data files that were given, by the name that the table has for them."""
     from ichash_export.compare.dataset import DataFile
     from ichash_export.papers.reproduction import slug
@@ -129,18 +129,18 @@ def read(file: DataFile) -> Dataset:
 
 
 def run(
-    args: argparse.Namespace, table: Sequence[Cell], given: dict[str, DataFile], results: Path
+    args: argparse.Namespace, table: Sequence[ReproducedCell], given: dict[str, DataFile], results: Path
 ) -> tuple[list[dict[str, Any]], int]:
     """Run what the results do not hold yet; the rows of the table, and how many runs failed."""
     from ichash_export.compare.case import key
-    from ichash_export.compare.records import Records
-    from ichash_export.compare.resumption import plan, refuse_changed, run_missing
-    from ichash_export.papers.reproduction import cases, row
+    from ichash_export.compare.planned_cases import plan_cases, refuse_changed, run_planned
+    from ichash_export.compare.results_file import ResultsFile
+    from ichash_export.papers.reproduction import needed_cases, table_row
 
-    records = Records(results)
+    records = ResultsFile(results)
     failures: dict[Key, str] = {}
     data = {name: read(file) for name, file in given.items()}
-    planned = {name: plan(cases(table, name), data[name], records) for name in data}
+    planned = {name: plan_cases(needed_cases(table, name), data[name], records) for name in data}
     for name, dataset in data.items():
         if not args.replace:
             refuse_changed(planned[name], records)
@@ -150,7 +150,7 @@ def run(
         left = sum(each.state != "there" for each in planned[name])
         note(f"{dataset.name}: {sizes}; {left} of {len(planned[name])} runs to make.", quiet=args.quiet)
     for name, file in given.items():
-        outcomes = run_missing(
+        outcomes = run_planned(
             planned[name], records, data[name], file, jobs=args.jobs, device=args.device, replace=args.replace
         )
         for outcome in outcomes:
@@ -159,9 +159,9 @@ def run(
             if outcome.figures is None:
                 failures[key(outcome.case.identity(file.name, {}))] = outcome.failure
     lines = records.read()
-    return [row(cell, given[cell.figure.dataset].name if cell.seeds else "", lines, failures) for cell in table], len(
-        failures
-    )
+    return [
+        table_row(cell, given[cell.figure.dataset].name if cell.seeds else "", lines, failures) for cell in table
+    ], len(failures)
 
 
 def main() -> None:
@@ -173,7 +173,7 @@ def main() -> None:
         raise InputError('name a table, such as "PMCH 3"; --list shows all.')
     if args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: at least one process is needed.")
-    from ichash_export.papers.reproduction import cells
+    from ichash_export.papers.reproduction import reproduced_cells
     from ichash_export.train.model import resolve_device
     from milvus_ichash.evaluation.report import check_folder
 
@@ -182,7 +182,7 @@ def main() -> None:
         check_folder(args.results)
     figures = chosen(args.table, args.bits)
     given = files(args.data, figures, ColumnNames(mapping(args.modality, "--modality")))
-    table = cells(figures, given, args.seeds, args.set)
+    table = reproduced_cells(figures, given, args.seeds, args.set)
     with tempfile.TemporaryDirectory() as folder:
         rows, failed = run(args, table, given, args.results or Path(folder) / "runs.jsonl")
     style = Format(args.format)

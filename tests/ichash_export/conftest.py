@@ -9,7 +9,7 @@ import torch
 from support.tiny import make_table, plugin
 
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
-from ichash_export.train.trained import TrainedModel
+from ichash_export.train.trained_model import TrainedModel
 from ichash_export.train.training import train
 
 

@@ -12,7 +12,7 @@ from support.tiny import make_table
 from ichash_export.methods import registry
 from ichash_export.train import training
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.runlog import Report
+from ichash_export.train.run_record import Report
 from ichash_export.train.training import train
 
 SMALLER: dict[str, dict[str, Any]] = {

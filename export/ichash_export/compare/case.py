@@ -138,9 +138,10 @@ class Case:
         }
 
     def __str__(self) -> str:
-        return f"{self.describe()}, seed {self.seed}"
+        return f"{self.title}, seed {self.seed}"
 
-    def describe(self) -> str:
+    @property
+    def title(self) -> str:
         """For people, without the seed."""
         p = self.protocol
         parts = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ichash_export.train.resuming import digest
+from ichash_export.train.run_folder import digest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
 from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, SourceInfo, open_splits

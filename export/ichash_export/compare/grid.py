@@ -10,23 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from ichash_export import baselines
+from ichash_export.baselines.baseline import baseline_names
 from ichash_export.compare.case import BASELINE, COMPLETE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
-from ichash_export.compare.unlabelled import check_share
-from ichash_export.compare.unseen import check_classes, draw_classes
+from ichash_export.compare.hidden_labels import exact_share
+from ichash_export.compare.unseen_classes import draw_classes, known_classes
 from ichash_export.methods import registry
 from ichash_export.methods.base import Method, ModelSpec
-from ichash_export.papers.recipes import load_recipe, recipe_names
 from ichash_export.train.model import build_model
 from ichash_export.train.options import validated
 from ichash_export.train.plan import parse_settings
-from ichash_export.train.preparation import masked
+from ichash_export.train.recipe import Recipe
+from ichash_export.train.training_items import masked
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 from milvus_ichash.incomplete import partition_mask, pdr_mask
-
-Settings = dict[str, Any]
 
 _NO_ROWS = np.ones((0, 2), np.bool_)
 
@@ -46,7 +44,7 @@ def contenders(
     names: Sequence[str],
     *,
     ablations: bool = False,
-    recipe_set: str | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
     settings: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
 ) -> list[Contender]:
@@ -57,43 +55,48 @@ def contenders(
     Args:
         names: of methods, `method:ablation`, or of baselines.
         ablations: take each method's ablations along.
-        recipe_set: methods take the recipe `<method>/<recipe_set>` where there is one.
+        recipes: the recipes that methods take, by the name of the method; the others keep their defaults.
         settings: `METHOD.NAME=VALUE`, or `NAME=VALUE` for all methods.
         training: options that come before a recipe's.
 
     Raises:
-        InputError: an unknown method, ablation, recipe set or setting, a value or a file that cannot be used.
+        InputError: an unknown method, ablation or setting, a value or a file that cannot be used.
     """
     given = _settings_by_method(settings, {name.partition(":")[0] for name in names})
-    if recipe_set and not any(name.endswith(f"/{recipe_set}") for name in recipe_names()):
-        there = ", ".join(sorted({name.partition("/")[2] for name in recipe_names()}))
-        raise InputError(f"no method has a recipe '{recipe_set}'; there are: {there}.")
     found: dict[tuple[str, str], Contender] = {}
     for name in names:
-        for contender in _named(name, ablations, recipe_set, given, training or {}):
+        for contender in _named(name, ablations, recipes or {}, given, training or {}):
             found[contender.method, contender.variant] = contender
     return list(found.values())
 
 
 def _named(
-    name: str, ablations: bool, recipe_set: str | None, given: Mapping[str, Settings], training: Mapping[str, Any]
+    name: str,
+    ablations: bool,
+    recipes: Mapping[str, Recipe],
+    given: Mapping[str, dict[str, Any]],
+    training: Mapping[str, Any],
 ) -> list[Contender]:
     method, _, variant = (part.strip() for part in name.partition(":"))
     if method not in registry.method_names():
-        if method in baselines.names() and not variant:
+        if method in baseline_names() and not variant:
             return [Contender(method, BASELINE, {}, {}, None)]
         raise InputError(_unknown(name, method))
-    known: Mapping[str, Settings] = {FULL: {}, **registry.load(method).ablations}
+    known: Mapping[str, Mapping[str, Any]] = {FULL: {}, **registry.load(method).ablations}
     if variant and variant not in known:
         raise InputError(f"{method} has no ablation '{variant}'; it has: {', '.join(known)}.{_hint(variant, known)}")
-    recipe = f"{method}/{recipe_set}" if f"{method}/{recipe_set}" in recipe_names(method) else None
-    read = load_recipe(recipe) if recipe else None
-    base = {**(read.settings if read else {}), **given.get("", {}), **given.get(method, {})}
+    recipe = recipes.get(method)
+    base = {**(recipe.settings if recipe else {}), **given.get("", {}), **given.get(method, {})}
     options = {
-        name: value for name, value in (read.training if read else {}).items() if name not in ("seed", "pdr", "level")
+        name: value
+        for name, value in (recipe.training if recipe else {}).items()
+        if name not in ("seed", "pdr", "level")
     }
     chosen = [variant] if variant else list(known) if ablations else [FULL]
-    result = [Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe) for each in chosen]
+    result = [
+        Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe and recipe.name)
+        for each in chosen
+    ]
     chosen_method = registry.load(method)
     for contender in result:
         config = validated(chosen_method.Config, contender.settings, f"method '{method}', {contender.variant}")
@@ -101,9 +104,9 @@ def _named(
     return result
 
 
-def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, Settings]:
+def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, dict[str, Any]]:
     """Settings by the method that they are for; "" for all of them."""
-    given: dict[str, Settings] = {}
+    given: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         name = pair.partition("=")[0]
         method, dot, _ = name.rpartition(".")
@@ -114,9 +117,9 @@ def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, Se
 
 
 def _unknown(name: str, method: str) -> str:
-    if method in baselines.names():
+    if method in baseline_names():
         return f"'{name}': a baseline has no ablations."
-    known = [*registry.method_names(), *baselines.names()]
+    known = [*registry.method_names(), *baseline_names()]
     return f"there is no method or baseline '{method}'; there are: {', '.join(known)}.{_hint(method, known)}"
 
 
@@ -153,7 +156,7 @@ def protocols(
     for level in levels:
         partition_mask(_NO_ROWS, level, 0)
     for share in labelled:
-        check_share(share)
+        exact_share(share)
     hidden: list[tuple[float, Any]] = [(pdr, None) for pdr in pdrs] + [(0.0, level) for level in levels] or [
         (0.0, None)
     ]
@@ -193,7 +196,7 @@ def cases(
         if protocol.unseen_share is not None:
             protocol = replace(protocol, unseen=draw_classes(data, protocol.unseen_share, seed))
         elif protocol.unseen:
-            protocol = replace(protocol, unseen=check_classes(data, protocol.unseen))
+            protocol = replace(protocol, unseen=known_classes(data, protocol.unseen))
         for length in bits:
             for c, shorts in zip(who, shorter[length], strict=True):
                 whole = Case(c.method, c.variant, length, seed, protocol, c.settings, c.training, c.recipe)

@@ -43,7 +43,7 @@ class Probe:
     present: npt.NDArray[np.bool_]
 
 
-def check_parity(model: Model, content: bytes, *, dims: Mapping[str, int]) -> dict[str, Any]:
+def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int]) -> dict[str, Any]:
     """Compare the exported graph with the model, for several batch sizes and all patterns of presence.
 
     Args:

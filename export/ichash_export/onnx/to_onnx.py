@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ichash_export.onnx.attachments import Attachment
-from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.train.model import Model
-from ichash_export.train.trained import TrainedModel
+from ichash_export.train.trained_model import TrainedModel
 from milvus_ichash.bundle import ENCODER, PRESENT, CodeOutput, Manifest, modalities_of, save
 from milvus_ichash.errors import InputError
 from milvus_ichash.version import __version__
@@ -90,7 +90,7 @@ def export_bundle(
     """
     graph = ExportGraph(trained.model).eval()
     content = to_onnx(graph)
-    parity = check_parity(trained.model, content, dims=trained.model.spec.dims)
+    parity = compare_with_torch(trained.model, content, dims=trained.model.spec.dims)
     given = attachments or {}
     method = trained.model.method
     manifest = Manifest(

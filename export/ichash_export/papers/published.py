@@ -40,7 +40,7 @@ Use = Literal["discard", "enhance", "extend"]
 FILE = "published.csv"
 
 
-class Figure(BaseModel):
+class PublishedFigure(BaseModel):
     """One cell of a published table; the fields are the file's columns."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,20 +61,20 @@ class Figure(BaseModel):
     value: float = Field(ge=-1, le=1)
 
 
-def published_tables() -> dict[str, tuple[Figure, ...]]:
+def published_tables() -> dict[str, tuple[PublishedFigure, ...]]:
     """The cells of all tables by the table's name, "PMCH 3".
 
     Raises:
         InputError: a file that is not as described above.
     """
-    tables: dict[str, list[Figure]] = {}
+    tables: dict[str, list[PublishedFigure]] = {}
     for path in sorted(recipes_folder().glob(f"*/{FILE}")):
         for figure in read_figures(path):
             tables.setdefault(figure.table, []).append(figure)
     return {name: tuple(figures) for name, figures in tables.items()}
 
 
-def published_table(name: str) -> tuple[Figure, ...]:
+def published_table(name: str) -> tuple[PublishedFigure, ...]:
     """The cells of one table, "PMCH 3" (or "pmch 3").
 
     Raises:
@@ -89,12 +89,12 @@ def published_table(name: str) -> tuple[Figure, ...]:
     return tables[wanted]
 
 
-def published_figures(method: str) -> list[Figure]:
+def published_figures(method: str) -> list[PublishedFigure]:
     """All cells of a method, in whichever paper's tables, by the name that `train` knows it by."""
     return [figure for figures in published_tables().values() for figure in figures if figure.method.lower() == method]
 
 
-def read_figures(path: Path) -> Iterator[Figure]:
+def read_figures(path: Path) -> Iterator[PublishedFigure]:
     """The cells of one paper's file.
 
     Raises:
@@ -112,4 +112,4 @@ def read_figures(path: Path) -> Iterator[Figure]:
             stated = {name: value for name, value in row.items() if value}
             if "table" in stated:
                 stated["table"] = f"{paper} {stated['table']}"
-            yield validated(Figure, stated, where)
+            yield validated(PublishedFigure, stated, where)

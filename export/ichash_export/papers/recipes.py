@@ -16,11 +16,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from ichash_export.train.options import TrainingOptions, validated
+from ichash_export.train.recipe import Recipe, RecipeContent
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 
@@ -28,19 +26,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-class Recipe(BaseModel):
-    """A recipe file. `settings` are held against the method's Config when they are used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    bits: int = 32
-    note: str = ""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    """The members of TrainingOptions that are not at their defaults."""
 
 
 def recipes_folder() -> Path:
@@ -68,10 +53,32 @@ def load_recipe(name: str | Path) -> Recipe:
         content = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe '{path}' is not TOML: {error}.") from error
-    recipe = validated(Recipe, content, f"recipe '{path}'")
+    recipe = validated(RecipeContent, content, f"recipe '{path}'")
     validated(TrainingOptions, recipe.training, f"recipe '{path}', section [training]")
     check_bits(recipe.bits)
-    return recipe
+    return Recipe(name=str(name), **recipe.model_dump())
+
+
+def load_recipe_set(name: str | None) -> dict[str, Recipe]:
+    """Read the recipes `<method>/<name>` of all methods that have one.
+
+    Args:
+        name: a data set's name, as recipe files have it; None: no recipes.
+
+    Returns:
+        Recipes by the name of their method.
+
+    Raises:
+        InputError: no method has such a recipe, or one of the files cannot be used.
+    """
+    if name is None:
+        return {}
+    sets: dict[str, list[str]] = {}
+    for each in recipe_names():
+        sets.setdefault(each.partition("/")[2], []).append(each)
+    if name not in sets:
+        raise InputError(f"no method has a recipe '{name}'; there are: {', '.join(sorted(sets))}.")
+    return {recipe.method: recipe for recipe in map(load_recipe, sets[name])}
 
 
 def _files(method: str | None) -> Iterator[Path]:

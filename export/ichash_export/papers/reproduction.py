@@ -10,7 +10,8 @@ from typing import Any
 from ichash_export.compare.case import COMPLETE, FULL, Case, Line, Protocol, key
 from ichash_export.compare.grid import Contender, contenders
 from ichash_export.methods import registry
-from ichash_export.papers.published import Figure
+from ichash_export.papers.published import PublishedFigure
+from ichash_export.papers.recipes import load_recipe_set
 from milvus_ichash.codes import check_bits
 
 Key = tuple[Any, ...]
@@ -21,7 +22,7 @@ MODALITIES = ("image", "text")
 
 
 @dataclass(frozen=True)
-class Part:
+class CellTerm:
     """What one run gives to a cell: `weight` times the mAP of a task."""
 
     weight: float
@@ -30,7 +31,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ReproducedCell:
     """A published cell, and ours.
 
     Attributes:
@@ -39,14 +40,14 @@ class Cell:
         remark: why it is not, though the method is ours, or what has to be known of the runs.
     """
 
-    figure: Figure
-    seeds: tuple[tuple[Part, ...], ...] = ()
+    figure: PublishedFigure
+    seeds: tuple[tuple[CellTerm, ...], ...] = ()
     remark: str = ""
 
 
-def cells(
-    figures: Sequence[Figure], data: Collection[str], seeds: Sequence[int], settings: Sequence[str]
-) -> list[Cell]:
+def reproduced_cells(
+    figures: Sequence[PublishedFigure], data: Collection[str], seeds: Sequence[int], settings: Sequence[str]
+) -> list[ReproducedCell]:
     """The cells of a table with the runs that they need.
 
     A run takes its settings from the method's recipe for the data set, then from `settings`, then from the ablation.
@@ -63,7 +64,7 @@ def cells(
     known = {
         (dataset, contender.method, contender.variant): contender
         for dataset in dict.fromkeys(figure.dataset for figure in figures)
-        for contender in contenders(_names(figures, dataset), recipe_set=slug(dataset), settings=settings)
+        for contender in contenders(_names(figures, dataset), recipes=load_recipe_set(slug(dataset)), settings=settings)
     }
     return [
         _cell(figure, data, seeds, known.get((figure.dataset, figure.method.lower(), figure.variant or FULL)))
@@ -76,13 +77,15 @@ def slug(dataset: str) -> str:
     return "".join(character for character in dataset.lower() if character.isalnum())
 
 
-def cases(table: Sequence[Cell], dataset: str) -> list[Case]:
+def needed_cases(table: Sequence[ReproducedCell], dataset: str) -> list[Case]:
     """The runs that the cells of a data set need, each once, seed by seed, so that every cell has a figure early."""
     needed = [part.case for cell in table if cell.figure.dataset == dataset for parts in cell.seeds for part in parts]
     return sorted({key(case.identity(dataset, {})): case for case in needed}.values(), key=lambda case: case.seed)
 
 
-def row(cell: Cell, name: str, lines: Mapping[Key, Line], failures: Mapping[Key, str]) -> dict[str, Any]:
+def table_row(
+    cell: ReproducedCell, name: str, lines: Mapping[Key, Line], failures: Mapping[Key, str]
+) -> dict[str, Any]:
     """A cell as a row of the printed table: what is published, ours (mean over the seeds), and what is to be said.
 
     Args:
@@ -112,7 +115,7 @@ def row(cell: Cell, name: str, lines: Mapping[Key, Line], failures: Mapping[Key,
     }
 
 
-def _names(figures: Sequence[Figure], dataset: str) -> list[str]:
+def _names(figures: Sequence[PublishedFigure], dataset: str) -> list[str]:
     """`method:variant` of ours on a data set."""
     names = {
         (f.method.lower(), f.variant or FULL): f
@@ -126,23 +129,25 @@ def _names(figures: Sequence[Figure], dataset: str) -> list[str]:
     ]
 
 
-def _cell(figure: Figure, data: Collection[str], seeds: Sequence[int], contender: Contender | None) -> Cell:
+def _cell(
+    figure: PublishedFigure, data: Collection[str], seeds: Sequence[int], contender: Contender | None
+) -> ReproducedCell:
     method = figure.method.lower()
     if method not in registry.method_names():
-        return Cell(figure)
+        return ReproducedCell(figure)
     if contender is None:
-        return Cell(figure, remark=f"{method} has no ablation '{figure.variant}'")
+        return ReproducedCell(figure, remark=f"{method} has no ablation '{figure.variant}'")
     if figure.dataset not in data:
-        return Cell(figure, remark=f'no data: give --data "{figure.dataset}=FILE"')
+        return ReproducedCell(figure, remark=f'no data: give --data "{figure.dataset}=FILE"')
     remarks = ["training PDR not stated, taken for 0"] * (
         figure.train_pdr is None and figure.level is None and figure.use is None
     )
     remarks += ["no recipe, default settings"] * (contender.recipe is None)
     parts = tuple(tuple(_parts(figure, contender, seed)) for seed in dict.fromkeys(seeds))
-    return Cell(figure, seeds=parts, remark="; ".join(remarks))
+    return ReproducedCell(figure, seeds=parts, remark="; ".join(remarks))
 
 
-def _parts(figure: Figure, who: Contender, seed: int) -> Iterator[Part]:
+def _parts(figure: PublishedFigure, who: Contender, seed: int) -> Iterator[CellTerm]:
     """A mean is half of each direction, a drop is easy minus hard."""
     check_bits(figure.bits)
     levels = [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]
@@ -150,4 +155,4 @@ def _parts(figure: Figure, who: Contender, seed: int) -> Iterator[Part]:
     for sign, level in levels:
         hidden = Protocol(figure.train_pdr or 0.0, level, figure.query_pdr or 0.0, figure.use or COMPLETE)
         case = Case(who.method, who.variant, figure.bits, seed, hidden, who.settings, who.training, who.recipe)
-        yield from (Part(sign / len(ways), case, way) for way in ways)
+        yield from (CellTerm(sign / len(ways), case, way) for way in ways)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ichash_export.methods import registry
-from ichash_export.papers.recipes import load_recipe
 from ichash_export.train.options import TrainingOptions, validated
+from ichash_export.train.recipe import Recipe
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 
@@ -31,7 +31,7 @@ class Plan:
 
 def make_plan(
     *,
-    recipe: str | None = None,
+    recipe: Recipe | None = None,
     method: str | None = None,
     bits: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -41,7 +41,7 @@ def make_plan(
     """Put a plan together: defaults < the run that goes on < recipe < flags.
 
     Args:
-        recipe: name or path of a recipe.
+        recipe: the recipe to start from.
         method: flag; must be the recipe's where both are given; DEFAULT_METHOD where nothing names one.
         bits: flag.
         settings: flags; settings of the method.
@@ -53,20 +53,23 @@ def make_plan(
         InputError: an unknown method, or settings that it does not take.
     """
     before = going_on or {}
-    read = load_recipe(recipe) if recipe else None
-    if read and method and method != read.method:
+    if recipe and method and method != recipe.method:
         raise InputError(
-            f"recipe '{recipe}' is one of {read.method}, not of {method}: leave --method out, or take another recipe."
+            f"recipe '{recipe.name}' is one of {recipe.method}, not of {method}: leave --method out, or take another recipe."
         )
-    chosen = method or (read.method if read else before.get("method", DEFAULT_METHOD))
+    chosen = method or (recipe.method if recipe else before.get("method", DEFAULT_METHOD))
     same = chosen == before.get("method")
-    chosen_settings = {**(before["settings"] if same else {}), **(read.settings if read else {}), **(settings or {})}
+    chosen_settings = {
+        **(before["settings"] if same else {}),
+        **(recipe.settings if recipe else {}),
+        **(settings or {}),
+    }
     chosen_options = {
         **before.get("options", {}),
-        **(read.training if read else {}),
+        **(recipe.training if recipe else {}),
         **{name: value for name, value in (options or {}).items() if value is not None},
     }
-    length = bits if bits is not None else read.bits if read else before.get("bits", DEFAULT_BITS)
+    length = bits if bits is not None else recipe.bits if recipe else before.get("bits", DEFAULT_BITS)
     check_bits(length)
     return Plan(
         method=chosen,

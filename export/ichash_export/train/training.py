@@ -22,11 +22,11 @@ from ichash_export.methods.base import TrainData
 from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, load, save
 from ichash_export.train.model import build_model, resolve_device, spec_of
 from ichash_export.train.options import TrainingOptions, validated
-from ichash_export.train.preparation import Note, Parts, counts, prepare, tensors
 from ichash_export.train.randomness import reproducible, seed_everything
-from ichash_export.train.resuming import digest, info_of_start, refuse_changes
-from ichash_export.train.runlog import Log, Report
-from ichash_export.train.trained import TrainedModel, trained_from
+from ichash_export.train.run_folder import digest, record_to_resume, refuse_changes
+from ichash_export.train.run_record import Log, Report
+from ichash_export.train.trained_model import TrainedModel, trained_from
+from ichash_export.train.training_items import Note, TrainingItems, counts, prepare, tensors
 from ichash_export.train.validation import validate
 from milvus_ichash.bundle import modalities_of
 from milvus_ichash.codes import check_bits
@@ -80,7 +80,7 @@ def train(
     config = validated(chosen.Config, settings or {}, f"method '{method}'")
     check_bits(bits)
     modalities_of(table.dims)
-    going_on = run is not None and info_of_start(run, resume=resume, overwrite=overwrite)
+    going_on = run is not None and record_to_resume(run, resume=resume, overwrite=overwrite)
     identity = {
         "method": method,
         "bits": bits,
@@ -116,7 +116,12 @@ class _Run:
     optimizers: dict[str, Optimizer]
 
     def __init__(
-        self, info: dict[str, Any], parts: Parts, options: TrainingOptions, place: torch.device, folder: Path | None
+        self,
+        info: dict[str, Any],
+        parts: TrainingItems,
+        options: TrainingOptions,
+        place: torch.device,
+        folder: Path | None,
     ) -> None:
         seed_everything(options.seed, -1)
         self.info, self.parts, self.options, self.place, self.folder = info, parts, options, place, folder
@@ -132,7 +137,7 @@ class _Run:
             self._begin()
         else:
             self._restore(checkpoint)
-        self.held_out = self.model.scaled(tensors(self.parts.held_out, self.place))
+        self.validation = self.model.scaled(tensors(self.parts.validation, self.place))
         began, before = time.monotonic(), self.log.seconds
         while self.log.epoch < self.log.epochs and not self.log.out_of_patience(self.options.patience):
             self._epoch()
@@ -169,13 +174,13 @@ class _Run:
         validation = None
         if self._due():
             self._fix()
-            validation = validate(self.method, self.held_out, self.training)
+            validation = validate(self.method, self.validation, self.training)
         if self.log.add(losses, validation):
             self.best = {name: x.detach().clone() for name, x in self.model.state_dict().items()}
 
     def _due(self) -> bool:
         done = self.log.epoch + 1
-        if not len(self.held_out) or done <= self.method.warmup:
+        if not len(self.validation) or done <= self.method.warmup:
             return False
         return done % self.options.validate_every == 0 or done == self.log.epochs
 

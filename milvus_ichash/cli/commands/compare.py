@@ -24,8 +24,8 @@ from milvus_ichash.cli.output import complain, emit, note, progress
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from ichash_export.compare.jobs import Outcome
-    from ichash_export.compare.resumption import Planned
+    from ichash_export.compare.planned_cases import PlannedCase
+    from ichash_export.compare.workers import Outcome
     from milvus_ichash.cli.output import Advance, Row
 
 Value = TypeVar("Value")
@@ -240,10 +240,11 @@ def compare(
     from milvus_ichash.cli.backends import TRAINING, require
 
     require(TRAINING, extra="train", what="training")
-    from ichash_export.compare import grid, pictures, tables
+    from ichash_export.compare import grid, plots, tables
     from ichash_export.compare.dataset import DataFile
-    from ichash_export.compare.records import Records
-    from ichash_export.compare.resumption import lines_of, missing, plan, refuse_changed, run_missing
+    from ichash_export.compare.planned_cases import lines_of, plan_cases, refuse_changed, run_planned, still_to_run
+    from ichash_export.compare.results_file import ResultsFile
+    from ichash_export.papers.recipes import load_recipe_set
     from ichash_export.train.model import resolve_device
     from milvus_ichash.evaluation.report import check_folder
     from milvus_ichash.io import ColumnNames
@@ -251,12 +252,12 @@ def compare(
     resolve_device(device.value)
     check_folder(results)
     lengths, cuts, pdrs = _listed(bits, int, "--bits"), _listed(cut, int, "--cut"), _listed(pdr, float, "--pdr")
-    pictures.check(figure_pdr, pdrs, "--figure-pdr needs several --pdr")
-    pictures.check(figure_bits, [*lengths, *cuts], "--figure-bits needs several --bits")
+    plots.check(figure_pdr, pdrs, "--figure-pdr needs several --pdr")
+    plots.check(figure_bits, [*lengths, *cuts], "--figure-bits needs several --bits")
     who = grid.contenders(
         [each for group in methods for each in _listed(group, str, "--methods")],
         ablations=ablations,
-        recipe_set=recipe_set,
+        recipes=load_recipe_set(recipe_set),
         settings=settings or (),
         training={} if validation is None else {"validation": validation},
     )
@@ -278,8 +279,8 @@ def compare(
         complete_only,
         held_out,
     )
-    read, records = file.read(), Records(results)
-    planned = plan(grid.cases(who, lengths, how, _listed(seeds, int, "--seeds"), read, cuts), read, records)
+    read, records = file.read(), ResultsFile(results)
+    planned = plan_cases(grid.cases(who, lengths, how, _listed(seeds, int, "--seeds"), read, cuts), read, records)
     if dry_run:
         emit([_planned(each) for each in planned], style)
         return
@@ -287,12 +288,12 @@ def compare(
         refuse_changed(planned, records)
     for remark in grid.remarks(who, recipe_set):
         note(remark, quiet=quiet)
-    left = missing(planned, replace=replace)
+    left = still_to_run(planned, replace=replace)
     if no_run and left:
         note(f"{len(planned) - len(left)} of {len(planned)} runs are in '{results}'.", quiet=quiet)
     try:
         with progress(f"{read.name}: {len(left)} runs", 0 if no_run else len(left), quiet=quiet) as advance:
-            outcomes = run_missing(planned, records, read, file, jobs=jobs, device=device.value, replace=replace)
+            outcomes = run_planned(planned, records, read, file, jobs=jobs, device=device.value, replace=replace)
             failures = [] if no_run else _watched(outcomes, advance, quiet)
     except KeyboardInterrupt:
         complain(
@@ -304,7 +305,7 @@ def compare(
         emit(tables.rows(tables.groups(lines), numbers=style not in (Format.table, Format.markdown)), style)
     for failure in failures:
         complain(failure)
-    for draw, path in ((pictures.against_pdr, figure_pdr), (pictures.against_bits, figure_bits)):
+    for draw, path in ((plots.against_pdr, figure_pdr), (plots.against_bits, figure_bits)):
         if path is not None:
             draw(tables.groups(lines), path)
     if failures:
@@ -327,12 +328,12 @@ def _listed(text: str | None, kind: Callable[[str], Value], option: str) -> list
     return list(dict.fromkeys(values))
 
 
-def _planned(each: Planned) -> Row:
+def _planned(each: PlannedCase) -> Row:
     return {
         "method": each.case.method,
         "variant": each.case.called,
         "bits": each.case.bits,
-        "case": each.case.describe(),
+        "case": each.case.title,
         "seed": each.case.seed,
         "state": each.state,
         "changed": "; ".join(each.changed),
@@ -346,7 +347,7 @@ def _watched(outcomes: Iterator[Outcome], advance: Advance, quiet: bool) -> list
     for outcome in outcomes:
         for remark in outcome.notes:
             if remark not in noted:
-                note(f"{outcome.case.describe()}: {remark}", quiet=quiet)
+                note(f"{outcome.case.title}: {remark}", quiet=quiet)
             noted.add(remark)
         if outcome.figures is None:
             failed.setdefault(outcome.failure, []).append(str(outcome.case))

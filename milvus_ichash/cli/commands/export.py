@@ -49,7 +49,7 @@ def export(
     require(TRAINING, extra="train", what="exporting")
     from ichash_export.onnx.attachments import remembered
     from ichash_export.onnx.to_onnx import export_bundle
-    from ichash_export.train.trained import load_trained
+    from ichash_export.train.trained_model import load_trained
     from milvus_ichash.bundle import check_free
 
     check_free(out, overwrite=overwrite)

@@ -37,7 +37,7 @@ from milvus_ichash.cli.raw_input_options import (
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from ichash_export.train.runlog import Report
+    from ichash_export.train.run_record import Report
     from milvus_ichash.cli.output import Advance
 
 _TRAINING = "Training"
@@ -163,9 +163,10 @@ def train(
     require(TRAINING, extra="train", what="training")
     from ichash_export.onnx.attachments import remember, remembered
     from ichash_export.onnx.to_onnx import export_bundle
+    from ichash_export.papers.recipes import load_recipe
     from ichash_export.train.model import resolve_device
     from ichash_export.train.plan import make_plan, parse_settings
-    from ichash_export.train.resuming import info_of_start
+    from ichash_export.train.run_folder import record_to_resume
     from ichash_export.train.training import train as run_training
     from milvus_ichash.bundle import check_free
     from milvus_ichash.io import ColumnNames, open_splits
@@ -176,9 +177,9 @@ def train(
     replace = overwrite or (resume and bundle is None)
     resolve_device(device.value)
     began = time.time()
-    before = info_of_start(out, resume=resume, overwrite=overwrite)
+    before = record_to_resume(out, resume=resume, overwrite=overwrite)
     plan = make_plan(
-        recipe=recipe,
+        recipe=load_recipe(recipe) if recipe else None,
         method=method,
         bits=bits,
         settings={**parse_settings(settings), **({} if epochs is None else {"epochs": epochs})},

@@ -104,8 +104,7 @@ def test_how_a_case_is_described() -> None:
         variant="no completion", level="hard", query_pdr=0.9, use="extend", unseen=("a", "b"), labelled=0.1
     )
     assert (
-        case.describe()
-        == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, labelled 0.1"
+        case.title == "tiny: no completion, 16 bits, level hard, query PDR 0.9, extend, 2 unseen classes, labelled 0.1"
     )
 
 

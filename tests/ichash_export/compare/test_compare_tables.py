@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ichash_export.compare import pictures
+from ichash_export.compare import plots
 from ichash_export.compare.tables import groups, rows, tasks
 from milvus_ichash.errors import InputError
 
@@ -106,7 +106,7 @@ def test_figures_show_every_contender_condition_and_deviation(tmp_path: Path) ->
         for b in (16, 32)
     ]
     found = groups(lines)
-    for draw, name in ((pictures.against_pdr, "pdr.png"), (pictures.against_bits, "bits.svg")):
+    for draw, name in ((plots.against_pdr, "pdr.png"), (plots.against_bits, "bits.svg")):
         draw(found, tmp_path / name)
     assert (tmp_path / "pdr.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "bits.svg").read_text("utf-8")
@@ -127,7 +127,7 @@ def test_what_is_drawn() -> None:
     from matplotlib.container import ErrorbarContainer
 
     found = groups([line(seed=seed, pdr=pdr) for pdr in (0.9, 0.1) for seed in (0, 1)])
-    figure = pictures._panels(found, "PDR", "pdr")
+    figure = plots._panels(found, "PDR", "pdr")
     both, image = figure.axes
     (bars,) = [c for c in both.containers if isinstance(c, ErrorbarContainer)]
     np.testing.assert_allclose(bars.lines[0].get_xydata(), [[0.1, 0.55], [0.9, 0.55]])
@@ -140,17 +140,17 @@ def test_what_is_drawn() -> None:
 
 def test_shares_of_labels_are_lines_of_their_own() -> None:
     found = groups([line(pdr=pdr, labelled=share) for share in (0.1, 1.0) for pdr in (0.9, 0.1)])
-    drawn = pictures._lines(found, "pdr")
+    drawn = plots._lines(found, "pdr")
     assert [each.name for each in drawn] == ["tiny, labelled 0.1", "tiny, labelled 1"]
     assert all(len(each.groups) == 2 for each in drawn)
 
 
 def test_figures_are_checked_early(tmp_path: Path) -> None:
-    pictures.check(None, [], "--figure-pdr needs several --pdr")
-    pictures.check(tmp_path / "a.png", [0.1, 0.5], "--figure-pdr needs several --pdr")
+    plots.check(None, [], "--figure-pdr needs several --pdr")
+    plots.check(tmp_path / "a.png", [0.1, 0.5], "--figure-pdr needs several --pdr")
     with pytest.raises(InputError, match="--figure-pdr needs several --pdr: a line needs two values"):
-        pictures.check(tmp_path / "a.png", [0.1], "--figure-pdr needs several --pdr")
+        plots.check(tmp_path / "a.png", [0.1], "--figure-pdr needs several --pdr")
     with pytest.raises(InputError, match="a figure ends in"):
-        pictures.check(tmp_path / "a.jpeg", [0.1, 0.5], "")
+        plots.check(tmp_path / "a.jpeg", [0.1, 0.5], "")
     with pytest.raises(InputError, match="no run that the figure could show"):
-        pictures.against_pdr(groups([line(level="easy")]), tmp_path / "a.png")
+        plots.against_pdr(groups([line(level="easy")]), tmp_path / "a.png")

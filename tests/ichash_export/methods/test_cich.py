@@ -22,7 +22,7 @@ from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, hamming_neighbours, remember
 from ichash_export.methods.cich.networks import POOLS, MultiScale
 from ichash_export.methods.cich.recovery import kl_standard_normal, reconstruction
-from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.train.model import Model
 from milvus_ichash.codes import pack
@@ -610,7 +610,7 @@ def test_multi_scale_pooling() -> None:
 )
 def test_the_exported_graph_makes_the_same_codes(dims: dict[str, int], chosen: dict[str, Any]) -> None:
     exported = Model(trained(items(60, dims), dims, **chosen)).eval()
-    check_parity(exported, to_onnx(ExportGraph(exported)), dims=dims)
+    compare_with_torch(exported, to_onnx(ExportGraph(exported)), dims=dims)
 
 
 # ---- what cannot be trained

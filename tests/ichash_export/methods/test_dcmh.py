@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.dcmh import DCMH, DCMHConfig
-from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.train.model import Model
 from milvus_ichash.codes import pack
@@ -173,7 +173,7 @@ def test_the_export_gives_the_same_codes() -> None:
     dcmh = model()
     run(dcmh, data, 1)
     exported = Model(dcmh).eval()
-    check_parity(exported, to_onnx(ExportGraph(exported)), dims=DIMS)
+    compare_with_torch(exported, to_onnx(ExportGraph(exported)), dims=DIMS)
 
 
 def test_without_a_paired_item_it_says_so() -> None:

@@ -17,13 +17,13 @@ from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.egich import EGICH, EGICHConfig
 from ichash_export.methods.egich.knowledge import centre_guides, class_guides, select
 from ichash_export.methods.egich.losses import alignment, dice, grouped_batches, soft_cross_entropy
-from ichash_export.onnx.parity import check_parity
+from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from ichash_export.train import training
 from ichash_export.train.checkpoint import load
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.trained import load_trained
+from ichash_export.train.trained_model import load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
@@ -402,7 +402,7 @@ def test_a_row_alone_and_in_a_batch_has_the_same_code(settings: dict[str, Any], 
 def test_an_export_has_the_same_bits(file: str) -> None:
     table = make_table(classes=3)
     done = train(table_with_names(table), "egich", 16, settings={**SMALL, "knowledge": file, "hidden": 16, "width": 12})
-    check_parity(done.model, to_onnx(ExportGraph(done.model).eval()), dims=table.dims)
+    compare_with_torch(done.model, to_onnx(ExportGraph(done.model).eval()), dims=table.dims)
 
 
 def table_with_names(table: Any) -> Any:

@@ -9,20 +9,20 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from ichash_export.onnx.parity import ParityError, check_parity, make_probe
-from ichash_export.train.trained import TrainedModel
+from ichash_export.onnx.parity import ParityError, compare_with_torch, make_probe
+from ichash_export.train.trained_model import TrainedModel
 
 Change = Callable[[onnx.GraphProto], None]
 
 
 def test_a_faithful_graph_passes(trained: TrainedModel, exported: bytes) -> None:
-    said = check_parity(trained.model, exported, dims=trained.model.spec.dims)
+    said = compare_with_torch(trained.model, exported, dims=trained.model.spec.dims)
     assert said["batch_sizes"] == [1, 2, 7, 64]
     assert 0 <= said["largest_difference"] < 1e-5
 
 
 def test_three_modalities_and_two_codes_pass(trained_cross: TrainedModel, exported_cross: bytes) -> None:
-    check_parity(trained_cross.model, exported_cross, dims=trained_cross.model.spec.dims)
+    compare_with_torch(trained_cross.model, exported_cross, dims=trained_cross.model.spec.dims)
 
 
 def _initializer(graph: onnx.GraphProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -87,7 +87,7 @@ def test_a_broken_graph_does_not_pass(trained: TrainedModel, exported: bytes, ch
     change(broken.graph)
     onnx.checker.check_model(broken)
     with pytest.raises(ParityError, match=message):
-        check_parity(trained.model, broken.SerializeToString(), dims=trained.model.spec.dims)
+        compare_with_torch(trained.model, broken.SerializeToString(), dims=trained.model.spec.dims)
 
 
 def test_the_probe_covers_every_pattern_and_fills_gaps_with_junk(

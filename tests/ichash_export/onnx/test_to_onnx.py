@@ -18,7 +18,7 @@ from ichash_export.onnx import to_onnx as module
 from ichash_export.onnx.attachments import vocabulary
 from ichash_export.onnx.parity import ParityError
 from ichash_export.onnx.to_onnx import OPSET, ExportGraph, export_bundle, to_onnx, weights_digest
-from ichash_export.train.trained import TrainedModel
+from ichash_export.train.trained_model import TrainedModel
 from ichash_export.train.training import train
 from milvus_ichash import codes
 from milvus_ichash.bundle import read_manifest, verify

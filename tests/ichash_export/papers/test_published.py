@@ -10,7 +10,13 @@ import pytest
 
 from ichash_export.methods import registry
 from ichash_export.papers import recipes
-from ichash_export.papers.published import Figure, published_figures, published_table, published_tables, read_figures
+from ichash_export.papers.published import (
+    PublishedFigure,
+    published_figures,
+    published_table,
+    published_tables,
+    read_figures,
+)
 from milvus_ichash.errors import InputError
 
 COUNTS = {
@@ -96,7 +102,7 @@ def test_every_method_is_named_in_the_text_before_its_numbers(papers: Path, tabl
         at = found.end() - 1
 
 
-def _row(figure: Figure) -> tuple[object, ...]:
+def _row(figure: PublishedFigure) -> tuple[object, ...]:
     """What a row of a table has in common."""
     several_sets = figure.table.startswith(("JCPMH", "PMCH"))
     task = figure.task if figure.table.startswith("PMCH") else None

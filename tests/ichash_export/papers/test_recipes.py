@@ -8,7 +8,7 @@ import pytest
 
 from ichash_export.methods import registry
 from ichash_export.papers import recipes
-from ichash_export.papers.recipes import load_recipe, recipe_names
+from ichash_export.papers.recipes import load_recipe, load_recipe_set, recipe_names
 from ichash_export.train.options import validated
 from milvus_ichash.errors import InputError
 
@@ -56,6 +56,8 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message
 def test_a_recipe_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"no recipe 'nch/nowhere'; there are: .*nch/mirflickr25k"):
         load_recipe("nch/nowhere")
+    with pytest.raises(InputError, match=r"no method has a recipe 'fashoin'; there are: .*fashion"):
+        load_recipe_set("fashoin")
 
 
 def test_in_a_wheel_the_recipes_are_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

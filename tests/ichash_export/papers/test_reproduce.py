@@ -17,8 +17,8 @@ from support.tiny import make_table
 
 from ichash_export.compare.case import Protocol, key
 from ichash_export.compare.dataset import DataFile
-from ichash_export.compare.records import Records
-from ichash_export.compare.resumption import plan, run_missing
+from ichash_export.compare.planned_cases import plan_cases, run_planned
+from ichash_export.compare.results_file import ResultsFile
 from ichash_export.papers import reproduction
 from ichash_export.papers.published import published_table
 from milvus_ichash.cli import guarded
@@ -77,10 +77,10 @@ def program(capsys: pytest.CaptureFixture[str]) -> Program:
 # ---- which runs a cell needs
 
 
-def _only_cell(table: str, **wanted: Any) -> tuple[reproduction.Part, ...]:
+def _only_cell(table: str, **wanted: Any) -> tuple[reproduction.CellTerm, ...]:
     """The parts of the one cell with these values, for one seed."""
     figures = [f for f in published_table(table) if all(getattr(f, name) == value for name, value in wanted.items())]
-    (cell,) = reproduction.cells(figures, {f.dataset for f in figures}, [3], ["batch_size=99"])
+    (cell,) = reproduction.reproduced_cells(figures, {f.dataset for f in figures}, [3], ["batch_size=99"])
     (parts,) = cell.seeds
     assert all(
         (part.case.seed, part.case.bits, part.case.settings["batch_size"]) == (3, wanted["bits"], "99")
@@ -134,8 +134,8 @@ def test_a_mean_is_half_of_each_way_and_a_drop_is_easy_minus_hard() -> None:
 def test_cells_share_their_runs() -> None:
     """CICH II: 3 levels of CICH on one data set serve its 12 cells; the runs of the first seed come first."""
     figures = [f for f in published_table("CICH II") if f.dataset == "MS COCO" and f.method == "CICH"]
-    table = reproduction.cells(figures, ["MS COCO"], [1, 0], [])
-    runs = reproduction.cases(table, "MS COCO")
+    table = reproduction.reproduced_cells(figures, ["MS COCO"], [1, 0], [])
+    runs = reproduction.needed_cases(table, "MS COCO")
     assert len(table) == 12 and [case.seed for case in runs] == [0, 0, 0, 1, 1, 1]
     assert {case.protocol.level for case in runs[:3]} == {"easy", "medium", "hard"}
 
@@ -146,17 +146,18 @@ def test_ours_is_the_mean_over_seeds_of_the_weighted_parts() -> None:
         for f in published_table("CICH II")
         if (f.dataset, f.method, f.metric, f.task) == ("MS COCO", "CICH", "mAP drop", "mean")
     ]
-    (cell,) = reproduction.cells(figures, ["MS COCO"], [0, 1], [])
+    (cell,) = reproduction.reproduced_cells(figures, ["MS COCO"], [0, 1], [])
     maps = {(0, "easy"): (0.7, 0.8), (0, "hard"): (0.6, 0.5), (1, "easy"): (0.5, 0.5), (1, "hard"): (0.4, 0.4)}
     runs = {
-        key(case.identity("x", {})): (case.seed, case.protocol.level) for case in reproduction.cases([cell], "MS COCO")
+        key(case.identity("x", {})): (case.seed, case.protocol.level)
+        for case in reproduction.needed_cases([cell], "MS COCO")
     }
     lines = {each: {"map": dict(zip(reproduction.WAYS, maps[run], strict=True))} for each, run in runs.items()}  # type: ignore[index]
-    row = reproduction.row(cell, "x", lines, {})
+    row = reproduction.table_row(cell, "x", lines, {})
     assert row["ours"] == pytest.approx((0.75 - 0.55 + 0.5 - 0.4) / 2) and row["std"] == pytest.approx(0.05)
     assert row["difference"] == pytest.approx(row["ours"] - row["published"])
     failed = next(each for each, run in runs.items() if run == (1, "hard"))
-    row = reproduction.row(
+    row = reproduction.table_row(
         cell, "x", {each: line for each, line in lines.items() if each != failed}, {failed: "too few items"}
     )
     assert (row["ours"], row["std"], row["remark"]) == (pytest.approx(0.2), None, "too few items")
@@ -200,15 +201,15 @@ def test_a_table_is_run_and_goes_on_where_it_stopped(program: Program, items: Pa
 def test_a_cross_modal_mean_on_a_database_with_gaps(items: Path, tmp_path: Path) -> None:
     figures = [f for f in published_table("CICH IV") if (f.method, f.bits, f.level) == ("CICH", 16, "hard")]
     settings = ["epochs=1", "hidden=8", "width=8", "neighbours=2"]
-    (cell,) = reproduction.cells(figures, ["MIRFlickr-25K"], [0], settings)
-    file, records = DataFile(items, "items", ColumnNames()), Records(tmp_path / "runs.jsonl")
+    (cell,) = reproduction.reproduced_cells(figures, ["MIRFlickr-25K"], [0], settings)
+    file, records = DataFile(items, "items", ColumnNames()), ResultsFile(tmp_path / "runs.jsonl")
     data = file.read()
-    planned = plan(reproduction.cases([cell], "MIRFlickr-25K"), data, records)
-    (outcome,) = run_missing(planned, records, data, file)
+    planned = plan_cases(reproduction.needed_cases([cell], "MIRFlickr-25K"), data, records)
+    (outcome,) = run_planned(planned, records, data, file)
     assert outcome.figures is not None, outcome.failure
     found = outcome.figures["map"]
     assert (
-        reproduction.row(cell, "items", records.read(), {})["ours"] == pytest.approx(sum(found.values()) / 2)
+        reproduction.table_row(cell, "items", records.read(), {})["ours"] == pytest.approx(sum(found.values()) / 2)
         and len(found) == 2
     )
     assert outcome.figures["rows"] == {"image->text": 6 + 27, "text->image": 6 + 27}, (

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ichash_export.papers.recipes import load_recipe
 from ichash_export.train.plan import make_plan, parse_settings
+from ichash_export.train.recipe import Recipe
 from milvus_ichash.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("tiny_methods")
@@ -15,10 +17,10 @@ BEFORE = {"method": "tiny", "bits": 64, "settings": {"epochs": 9, "width": 5}, "
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> str:
+def recipe(tmp_path: Path) -> Recipe:
     path = tmp_path / "r.toml"
     path.write_text('method = "tiny"\nbits = 16\n[settings]\nwidth = 8\nepochs = 7\n[training]\npdr = 0.5\nseed = 1\n')
-    return str(path)
+    return load_recipe(path)
 
 
 def test_defaults() -> None:
@@ -31,13 +33,13 @@ def test_unihash_where_nothing_names_a_method() -> None:
     assert (plan.method, plan.bits, plan.epochs) == ("unihash", 32, 3)
 
 
-def test_flags_come_before_the_recipe(recipe: str) -> None:
+def test_flags_come_before_the_recipe(recipe: Recipe) -> None:
     plan = make_plan(recipe=recipe, bits=24, settings={"width": "9"}, options={"pdr": 0.3, "level": None, "seed": None})
     assert (plan.bits, plan.settings, plan.epochs) == (24, {"width": "9", "epochs": 7}, 7)
     assert (plan.options.pdr, plan.options.seed) == (0.3, 1)
 
 
-def test_the_recipe_comes_before_the_run_that_goes_on(recipe: str) -> None:
+def test_the_recipe_comes_before_the_run_that_goes_on(recipe: Recipe) -> None:
     alone = make_plan(going_on=BEFORE)
     assert (alone.method, alone.bits, alone.settings, alone.options.seed, alone.options.pdr) == (
         "tiny",
@@ -51,7 +53,7 @@ def test_the_recipe_comes_before_the_run_that_goes_on(recipe: str) -> None:
     assert make_plan(method="tiny-cross", going_on=BEFORE).settings == {}
 
 
-def test_a_method_that_is_named_must_be_the_recipes(recipe: str) -> None:
+def test_a_method_that_is_named_must_be_the_recipes(recipe: Recipe) -> None:
     with pytest.raises(InputError, match="is one of tiny, not of tiny-cross"):
         make_plan(recipe=recipe, method="tiny-cross")
 

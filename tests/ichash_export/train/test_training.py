@@ -16,8 +16,8 @@ from support.tiny import make_table
 from ichash_export.train import training
 from ichash_export.train.checkpoint import CHECKPOINT, load, load_info
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.runlog import Log, Report
-from ichash_export.train.trained import TrainedModel, load_trained
+from ichash_export.train.run_record import Log, Report
+from ichash_export.train.trained_model import TrainedModel, load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.features import FeatureTable

@@ -23,14 +23,14 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingItems:
     """The training items in two parts; `held_out` is empty where validation is off."""
 
     training: FeatureTable
-    held_out: FeatureTable
+    validation: FeatureTable
 
 
-def prepare(table: FeatureTable, options: TrainingOptions, *, needs_labels: bool, note: Note) -> Parts:
+def prepare(table: FeatureTable, options: TrainingOptions, *, needs_labels: bool, note: Note) -> TrainingItems:
     """Check the labels, hide modalities (`pdr`, `level`) and hold out a validation part, all by `options.seed`.
 
     Items whose labels are unknown are left out where the method needs labels, and never held out.
@@ -43,8 +43,8 @@ def prepare(table: FeatureTable, options: TrainingOptions, *, needs_labels: bool
         note(f"{int((~known).sum())} of {len(table)} items have no known labels and are left out.")
         table, known = table.take(known), known[known]
     table = masked(table, options)
-    held = _held_out(known, options)
-    parts = Parts(table.take(~held), table.take(held))
+    held = _chosen_for_validation(known, options)
+    parts = TrainingItems(table.take(~held), table.take(held))
     if len(parts.training) < 2:
         raise InputError(f"{len(parts.training)} training items are left of {len(table)}: training needs more.")
     for i, name in enumerate(table.modalities):
@@ -66,14 +66,14 @@ def tensors(table: FeatureTable, device: torch.device) -> TrainData:
     )
 
 
-def counts(parts: Parts) -> dict[str, Any]:
+def counts(parts: TrainingItems) -> dict[str, Any]:
     """Numbers of items for the training summary."""
     present = parts.training.present
     return {
         "training_items": len(parts.training),
         "complete_items": int(present.all(axis=1).sum()),
         "observed": {name: int(present[:, i].sum()) for i, name in enumerate(parts.training.modalities)},
-        "validation_items": len(parts.held_out),
+        "validation_items": len(parts.validation),
     }
 
 
@@ -101,7 +101,7 @@ def masked(table: FeatureTable, options: TrainingOptions) -> FeatureTable:
     return table.hide(pdr_mask(table.present, options.pdr, options.seed)) if options.pdr else table
 
 
-def _held_out(
+def _chosen_for_validation(
     known: np.ndarray[Any, np.dtype[np.bool_]], options: TrainingOptions
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     held = np.zeros(len(known), bool)

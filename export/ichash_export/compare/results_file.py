@@ -16,7 +16,7 @@ from milvus_ichash.errors import InputError
 _NEEDED = {*KEY, *MADE_WITH, "map"}
 
 
-class Records:
+class ResultsFile:
     """The results file. A last line that a kill left torn is no line, and the next one takes its place."""
 
     def __init__(self, path: Path) -> None:

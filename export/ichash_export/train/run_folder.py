@@ -14,7 +14,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 
 
-def info_of_start(run: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
     """`Checkpoint.info` of the run to go on with, without its tensors; None for a fresh start.
 
     Raises:

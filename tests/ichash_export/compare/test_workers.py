@@ -14,7 +14,7 @@ from support.tiny import plugin
 
 from ichash_export.compare.case import BASELINE, Case, Protocol
 from ichash_export.compare.dataset import DataFile
-from ichash_export.compare.jobs import run_here, run_in_workers
+from ichash_export.compare.workers import run_here, run_in_workers
 from milvus_ichash.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichash_export.compare.unlabelled import with_labels
+from ichash_export.compare.hidden_labels import with_labels
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 

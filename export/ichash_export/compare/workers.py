@@ -21,7 +21,7 @@ import torch
 
 from ichash_export.compare.case import Case, Line
 from ichash_export.compare.dataset import DataFile, Dataset
-from ichash_export.compare.running import run_together
+from ichash_export.compare.measuring import run_together
 from milvus_ichash.errors import IchashError, InputError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -10,14 +10,14 @@ import torch
 from support.tiny import make_table
 
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.preparation import Parts, counts, prepare, tensors
+from ichash_export.train.training_items import TrainingItems, counts, prepare, tensors
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 
 
 def _prepare(
     table: FeatureTable, *, needs_labels: bool = True, notes: list[str] | None = None, **options: object
-) -> Parts:
+) -> TrainingItems:
     return prepare(
         table, TrainingOptions(**options), needs_labels=needs_labels, note=(notes if notes is not None else []).append
     )
@@ -26,19 +26,19 @@ def _prepare(
 def test_parts_are_disjoint_and_complete() -> None:
     table = make_table(200)
     parts = _prepare(table, validation=0.15)
-    assert len(parts.held_out) == 30
-    assert sorted([*parts.training.ids, *parts.held_out.ids]) == list(range(200))
+    assert len(parts.validation) == 30
+    assert sorted([*parts.training.ids, *parts.validation.ids]) == list(range(200))
     again, other = _prepare(table, validation=0.15), _prepare(table, validation=0.15, seed=1)
-    assert list(again.held_out.ids) == list(parts.held_out.ids)
-    assert list(other.held_out.ids) != list(parts.held_out.ids)
+    assert list(again.validation.ids) == list(parts.validation.ids)
+    assert list(other.validation.ids) != list(parts.validation.ids)
 
 
 @pytest.mark.parametrize(
     ("items", "share", "held"), [(200, 0.0, 0), (200, 0.001, 10), (12, 0.1, 6), (30000, 0.1, 2000)]
 )
-def test_how_many_are_held_out(items: int, share: float, held: int) -> None:
+def test_how_many_are_chosen_for_validation(items: int, share: float, held: int) -> None:
     parts = _prepare(make_table(items, dims={"a": 2}, missing=0), validation=share)
-    assert (len(parts.held_out), len(parts.training)) == (held, items - held)
+    assert (len(parts.validation), len(parts.training)) == (held, items - held)
 
 
 def test_pdr_and_level_hide_exact_numbers() -> None:
@@ -64,12 +64,12 @@ def test_items_without_labels_are_left_out_where_labels_are_needed() -> None:
     labels = np.where(known[:, None], table.labels, 0)
     table, notes = replace(table, labels=labels, labelled=known), []
     parts = _prepare(table, notes=notes)
-    assert sorted([*parts.training.ids, *parts.held_out.ids]) == list(np.flatnonzero(known))
+    assert sorted([*parts.training.ids, *parts.validation.ids]) == list(np.flatnonzero(known))
     assert notes == ["50 of 200 items have no known labels and are left out."]
     parts = _prepare(table, needs_labels=False, notes=notes)
-    assert len(parts.training) + len(parts.held_out) == 200
-    assert len(parts.held_out) == 15
-    assert known[parts.held_out.ids].all()
+    assert len(parts.training) + len(parts.validation) == 200
+    assert len(parts.validation) == 15
+    assert known[parts.validation.ids].all()
     assert len(notes) == 1
 
 
@@ -106,5 +106,5 @@ def test_counts_and_tensors() -> None:
     raw = tensors(parts.training, torch.device("cpu"))
     assert (raw.labels.dtype, raw.present.dtype, raw.features["text"].shape) == (torch.float32, torch.bool, (100, 8))
     assert raw.labelled is None
-    empty = tensors(parts.held_out, torch.device("cpu"))
+    empty = tensors(parts.validation, torch.device("cpu"))
     assert (len(empty), empty.features["image"].shape) == (0, (0, 12))

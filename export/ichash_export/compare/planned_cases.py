@@ -8,15 +8,15 @@ from typing import Literal
 
 from ichash_export.compare.case import Case, Line, changes, key
 from ichash_export.compare.dataset import DataFile, Dataset
-from ichash_export.compare.jobs import Outcome, run_here, run_in_workers
-from ichash_export.compare.records import Records, refusal
+from ichash_export.compare.results_file import ResultsFile, refusal
+from ichash_export.compare.workers import Outcome, run_here, run_in_workers
 from milvus_ichash.errors import InputError
 
 State = Literal["there", "to run", "changed"]
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCase:
     """A case and what the results file knows of it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Planned:
         return "changed" if self.changed else "there"
 
 
-def plan(cases: Sequence[Case], data: Dataset, records: Records) -> list[Planned]:
+def plan_cases(cases: Sequence[Case], data: Dataset, records: ResultsFile) -> list[PlannedCase]:
     """Hold a grid against the results.
 
     Raises:
@@ -50,31 +50,31 @@ def plan(cases: Sequence[Case], data: Dataset, records: Records) -> list[Planned
     for case in cases:
         identity = case.identity(data.name, digests)
         line = lines.get(key(identity))
-        planned.append(Planned(case, identity, line, tuple(changes(line, identity)) if line else ()))
+        planned.append(PlannedCase(case, identity, line, tuple(changes(line, identity)) if line else ()))
     return planned
 
 
-def refuse_changed(planned: Sequence[Planned], records: Records) -> None:
+def refuse_changed(planned: Sequence[PlannedCase], records: ResultsFile) -> None:
     """Raise InputError where cells are there that were made with something else."""
     changed = [(each.identity, list(each.changed)) for each in planned if each.changed]
     if changed:
         raise InputError(refusal(records.path, changed))
 
 
-def missing(planned: Sequence[Planned], *, replace: bool = False) -> list[Planned]:
+def still_to_run(planned: Sequence[PlannedCase], *, replace: bool = False) -> list[PlannedCase]:
     """What is to be run: cells that are not there, and with `replace` those that are there with something else."""
     return [each for each in planned if each.state == "to run" or (replace and each.state == "changed")]
 
 
-def lines_of(planned: Sequence[Planned], records: Records) -> list[Line]:
+def lines_of(planned: Sequence[PlannedCase], records: ResultsFile) -> list[Line]:
     """The lines of these cases that are there now, in the order of the cases."""
     there = records.read()
     return [there[key(each.identity)] for each in planned if key(each.identity) in there]
 
 
-def run_missing(
-    planned: Sequence[Planned],
-    records: Records,
+def run_planned(
+    planned: Sequence[PlannedCase],
+    records: ResultsFile,
     data: Dataset,
     file: DataFile,
     *,
@@ -88,8 +88,8 @@ def run_missing(
     not run again. With `replace`, changed cells are run too, and their new lines take the place of the old.
     """
     identities = {key(each.identity): each.identity for each in planned}
-    together: dict[tuple[object, ...], list[Planned]] = {}
-    for each in missing(planned, replace=replace):
+    together: dict[tuple[object, ...], list[PlannedCase]] = {}
+    for each in still_to_run(planned, replace=replace):
         together.setdefault(key(each.case.whole.identity(data.name, {})), []).append(each)
 
     def due() -> Iterator[tuple[Case, ...]]:
@@ -108,5 +108,5 @@ def run_missing(
         yield outcome
 
 
-def _is_due(each: Planned, line: Line | None, replace: bool) -> bool:
+def _is_due(each: PlannedCase, line: Line | None, replace: bool) -> bool:
     return line is None or (replace and bool(changes(line, each.identity)))

@@ -14,7 +14,7 @@ from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import fraction
 
 
-def check_share(share: float) -> Fraction:
+def exact_share(share: float) -> Fraction:
     """The share as it is written.
 
     Raises:
@@ -35,7 +35,7 @@ def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
     Raises:
         InputError: a share outside (0, 1], or items without labels.
     """
-    exact = check_share(share)
+    exact = exact_share(share)
     if exact == 1:
         return table
     whole = labels_of(table)

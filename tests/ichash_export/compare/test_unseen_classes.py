@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ichash_export.compare.dataset import Dataset
-from ichash_export.compare.unseen import check_classes, class_names, draw_classes, without_unseen
+from ichash_export.compare.unseen_classes import class_names, draw_classes, known_classes, without_unseen
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 
@@ -31,7 +31,7 @@ def _data(seed: int = 0, rows: int = 40) -> Dataset:
 @given(seed=st.integers(0, 999), unseen=st.sets(st.sampled_from(NAMES), min_size=1, max_size=3))
 def test_against_loops_over_the_items(seed: int, unseen: set[str]) -> None:
     data = _data(seed)
-    chosen = check_classes(data, sorted(unseen))
+    chosen = known_classes(data, sorted(unseen))
     found = without_unseen(data, chosen)
 
     def names_of(table: FeatureTable, row: int) -> set[str]:
@@ -74,11 +74,11 @@ def test_shares_that_are_not_possible(share: float, message: str) -> None:
 
 
 def test_names_are_checked() -> None:
-    assert check_classes(_data(), ["hen", "cat"]) == ("cat", "hen")
+    assert known_classes(_data(), ["hen", "cat"]) == ("cat", "hen")
     with pytest.raises(InputError, match="--unseen 'owl': there is no such class; there are: cat, dog"):
-        check_classes(_data(), ["owl"])
+        known_classes(_data(), ["owl"])
     with pytest.raises(InputError, match="every class"):
-        check_classes(_data(), NAMES)
+        known_classes(_data(), NAMES)
 
 
 def test_nothing_left() -> None:

@@ -23,7 +23,7 @@ def class_names(table: FeatureTable) -> tuple[str, ...]:
     return table.label_names or tuple(map(str, range(table.labels.shape[1])))
 
 
-def check_classes(data: Dataset, names: Sequence[str]) -> tuple[str, ...]:
+def known_classes(data: Dataset, names: Sequence[str]) -> tuple[str, ...]:
     """These classes, in the data's order.
 
     Raises:

@@ -13,10 +13,10 @@ import pytest
 from support.grids import dataset, tiny_case, write_splits
 from support.tiny import plugin
 
-from ichash_export import baselines
+from ichash_export.baselines.baseline import measure_baseline
 from ichash_export.compare.case import BASELINE, FULL, Case, Protocol
 from ichash_export.compare.dataset import Dataset
-from ichash_export.compare.running import run_together, tables
+from ichash_export.compare.measuring import case_data, run_together
 from ichash_export.methods import registry
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
@@ -87,7 +87,7 @@ def test_one_training_serves_all_cuts_of_its_codes(items: Path, data: Dataset, t
 @pytest.mark.parametrize(("use", "part"), [("discard", "complete"), ("enhance", "complete"), ("extend", "observed")])
 @pytest.mark.parametrize("how", [{"pdr": 0.4}, {"level": "easy"}])
 def test_what_becomes_of_incomplete_rows(data: Dataset, use: str, part: str, how: dict) -> None:
-    given = tables(tiny_case(seed=5, use=use, **how), data)
+    given = case_data(tiny_case(seed=5, use=use, **how), data)
     masks = {
         name: pdr_mask(table.present, 0.4, 5) if "pdr" in how else partition_mask(table.present, "easy", 5)
         for name, table in (("train", data.train), ("retrieval", data.retrieval))
@@ -131,7 +131,7 @@ def test_unseen_classes(data: Dataset) -> None:
 
 
 def test_hidden_labels_are_hidden_from_training_alone(data: Dataset) -> None:
-    given = tables(tiny_case(labelled=0.25, pdr=0.4), data)
+    given = case_data(tiny_case(labelled=0.25, pdr=0.4), data)
     assert given.train.labelled is not None and given.train.labelled.sum() == math.ceil(len(data.train) / 4)
     assert given.query is data.query and given.retrieval is data.retrieval
     line = run(tiny_case(labelled=0.25), data)
@@ -144,7 +144,7 @@ def test_hidden_labels_are_hidden_from_training_alone(data: Dataset) -> None:
 def test_a_baseline_learns_from_the_masked_items(data: Dataset) -> None:
     line = run(Case("pca-itq", BASELINE, 8, 3, Protocol(pdr=0.6)), data)
     masked = data.train.hide(pdr_mask(data.train.present, 0.6, 3))
-    found = baselines.measure("pca-itq", train=masked, queries=data.query, database=data.retrieval, bits=8, seed=3)
+    found = measure_baseline("pca-itq", train=masked, queries=data.query, database=data.retrieval, bits=8, seed=3)
     assert line["map"] == {name: round(value, 5) for name, value in found.items()}
     assert line["items"] == {"training_items": 120, "complete_items": 48}
     assert list(line["random"]) == list(line["map"])
@@ -154,14 +154,14 @@ def test_a_baseline_searches_the_complete_rows_where_that_is_asked(data: Dataset
     line = run(Case("cosine", BASELINE, 8, 0, Protocol(pdr=0.6, use="enhance", query_pdr=0.3)), data)
     database = data.retrieval.take(pdr_mask(data.retrieval.present, 0.6, 0).all(axis=1))
     queries = data.query.hide(pdr_mask(data.query.present, 0.3, 0))
-    found = baselines.measure("cosine", train=data.train, queries=queries, database=database, bits=8, seed=0)
+    found = measure_baseline("cosine", train=data.train, queries=queries, database=database, bits=8, seed=0)
     assert line["map"] == {name: round(value, 5) for name, value in found.items()}
 
 
 def test_discarding_everything(data: Dataset) -> None:
     images = data.train.take(np.arange(3)).hide(np.array([[True, False]]))
     with pytest.raises(InputError, match="none of the 3 training items is complete"):
-        tables(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
+        case_data(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
 
 
 def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(

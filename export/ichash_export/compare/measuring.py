@@ -13,16 +13,16 @@ import numpy as np
 import onnxruntime
 import torch
 
-from ichash_export import baselines
+from ichash_export.baselines.baseline import measure_baseline
 from ichash_export.compare.case import COMPLETE, Case, Line
 from ichash_export.compare.dataset import Dataset, TableSource, labels_of
-from ichash_export.compare.unlabelled import with_labels
-from ichash_export.compare.unseen import without_unseen
+from ichash_export.compare.hidden_labels import with_labels
+from ichash_export.compare.unseen_classes import without_unseen
 from ichash_export.methods import registry
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.preparation import masked
 from ichash_export.train.training import train
+from ichash_export.train.training_items import masked
 from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
@@ -41,7 +41,7 @@ DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Tables:
+class CaseData:
     """What a case trains on and is measured with.
 
     Attributes:
@@ -59,7 +59,7 @@ class Tables:
     options: TrainingOptions
 
 
-def tables(case: Case, data: Dataset) -> Tables:
+def case_data(case: Case, data: Dataset) -> CaseData:
     """The splits as a case sees them.
 
     "discard": training keeps the complete items only, so that it has nothing left to hide. "discard", "enhance" and
@@ -73,15 +73,15 @@ def tables(case: Case, data: Dataset) -> Tables:
     data = replace(data, train=with_labels(data.train, case.protocol.labelled, case.seed))
     options = case.options()
     if case.protocol.use == COMPLETE:
-        return Tables(data.train, data.query, data.retrieval, "observed", options)
+        return CaseData(data.train, data.query, data.retrieval, "observed", options)
     training, retrieval = masked(data.train, options), masked(data.retrieval, options)
     rows = ROW_USES[case.protocol.use](training.present, retrieval.present)
     if not rows.train.any():
         raise InputError(f"use 'discard': none of the {len(training)} training items is complete.")
     part: DatabasePart = "observed" if case.protocol.use == "extend" else "complete"
     if rows.train.all():
-        return Tables(data.train, data.query, retrieval, part, options)
-    return Tables(
+        return CaseData(data.train, data.query, retrieval, part, options)
+    return CaseData(
         training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None})
     )
 
@@ -109,7 +109,7 @@ def run_together(
         InputError: data or settings that this method cannot be trained with.
     """
     case = cases[0].whole
-    chosen = tables(case, data)
+    chosen = case_data(case, data)
     return (
         [_baseline(case, chosen)]
         if case.is_baseline
@@ -117,7 +117,9 @@ def run_together(
     )
 
 
-def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note: Callable[[str], None]) -> list[Line]:
+def _method(
+    case: Case, lengths: Sequence[int], given: CaseData, device: str, note: Callable[[str], None]
+) -> list[Line]:
     watch = _Watch()
     trained = train(
         given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note
@@ -143,7 +145,7 @@ def _method(case: Case, lengths: Sequence[int], given: Tables, device: str, note
     return [{**figures, **of_the_training} for figures in measured]
 
 
-def _measured(case: Case, encoder: HashEncoder, database: Database, given: Tables) -> Line:
+def _measured(case: Case, encoder: HashEncoder, database: Database, given: CaseData) -> Line:
     settings = EvaluationSettings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
     result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
     cells = {name: cell for name, cell in result.tasks.items() if cell.queries}
@@ -158,14 +160,14 @@ def _measured(case: Case, encoder: HashEncoder, database: Database, given: Table
     }
 
 
-def _baseline(case: Case, given: Tables) -> Line:
+def _baseline(case: Case, given: CaseData) -> Line:
     training = masked(given.train, given.options)
     retrieval = (
         given.retrieval.take(given.retrieval.present.all(axis=1)) if given.part == "complete" else given.retrieval
     )
     query = given.query.hide(pdr_mask(given.query.present, case.protocol.query_pdr, case.seed))
     watch = _Watch()
-    found = baselines.measure(
+    found = measure_baseline(
         case.method, train=training, queries=query, database=retrieval, bits=case.bits, seed=case.seed
     )
     return {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ichash_export.compare.case import KEY, key
-from ichash_export.compare.records import Records
+from ichash_export.compare.results_file import ResultsFile
 from milvus_ichash.errors import InputError
 
 
@@ -28,16 +28,16 @@ def _line(seed: int = 0, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "runs.jsonl")
+def records(tmp_path: Path) -> ResultsFile:
+    return ResultsFile(tmp_path / "runs.jsonl")
 
 
-def test_nothing_is_there_at_first(records: Records) -> None:
+def test_nothing_is_there_at_first(records: ResultsFile) -> None:
     assert records.read() == {}
     assert not records.path.exists()
 
 
-def test_lines_are_appended_and_read_back(records: Records) -> None:
+def test_lines_are_appended_and_read_back(records: ResultsFile) -> None:
     lines = [_line(seed) for seed in range(3)]
     for line in lines:
         records.add(line)
@@ -45,7 +45,7 @@ def test_lines_are_appended_and_read_back(records: Records) -> None:
     assert records.read() == {key(line): line for line in lines}
 
 
-def test_lines_from_before_labels_could_be_hidden_are_of_all_labels(records: Records) -> None:
+def test_lines_from_before_labels_could_be_hidden_are_of_all_labels(records: ResultsFile) -> None:
     records.add({**_line(), "labelled": 1.0})
     old = _line()
     del old["labelled"]
@@ -55,14 +55,14 @@ def test_lines_from_before_labels_could_be_hidden_are_of_all_labels(records: Rec
     assert len(records.path.read_text("utf-8").splitlines()) == 1
 
 
-def test_a_run_that_is_there_is_not_added_again(records: Records) -> None:
+def test_a_run_that_is_there_is_not_added_again(records: ResultsFile) -> None:
     records.add(_line(width=3))
     records.add({**_line(width=3), "map": {"both": 0.6}})
     assert [line["map"]["both"] for line in records.read().values()] == [0.5]
 
 
 @pytest.mark.parametrize("cut", [1, 20, 150])
-def test_a_torn_last_line_is_no_line_and_is_replaced(records: Records, cut: int) -> None:
+def test_a_torn_last_line_is_no_line_and_is_replaced(records: ResultsFile, cut: int) -> None:
     records.add(_line(0))
     whole = records.path.read_bytes()
     records.add(_line(1))
@@ -72,13 +72,13 @@ def test_a_torn_last_line_is_no_line_and_is_replaced(records: Records, cut: int)
     assert [json.loads(text)["seed"] for text in records.path.read_text("utf-8").splitlines()] == [0, 2]
 
 
-def test_a_last_line_that_lacks_its_end_only_is_kept(records: Records) -> None:
+def test_a_last_line_that_lacks_its_end_only_is_kept(records: ResultsFile) -> None:
     records.path.write_text(json.dumps(_line(0)), "utf-8")
     records.add(_line(1))
     assert [json.loads(text)["seed"] for text in records.path.read_text("utf-8").splitlines()] == [0, 1]
 
 
-def test_other_settings_are_refused_and_replace_the_line_where_asked(records: Records) -> None:
+def test_other_settings_are_refused_and_replace_the_line_where_asked(records: ResultsFile) -> None:
     for seed in range(3):
         records.add(_line(seed, width=3))
     before = records.path.read_bytes()
@@ -93,15 +93,15 @@ def test_other_settings_are_refused_and_replace_the_line_where_asked(records: Re
     assert [path.name for path in records.path.parent.iterdir()] == ["runs.jsonl"]
 
 
-def test_many_writers_at_once(records: Records) -> None:
+def test_many_writers_at_once(records: ResultsFile) -> None:
     """Appending and replacing (which puts another file in the place) at the same time loses nothing."""
     for seed in range(5):
         records.add(_line(seed, width=0))
 
     def write(writer: int) -> None:
         for i in range(10):
-            Records(records.path).add(_line(100 * writer + i))
-        Records(records.path).add(_line(writer % 5, width=1), replace=True)
+            ResultsFile(records.path).add(_line(100 * writer + i))
+        ResultsFile(records.path).add(_line(writer % 5, width=1), replace=True)
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(5, 10)]
     for thread in threads:
@@ -123,7 +123,7 @@ def test_many_writers_at_once(records: Records) -> None:
         ("oops\n{}\n", "line 1, is no JSON"),
     ],
 )
-def test_another_file_is_refused_with_the_line(records: Records, text: str, message: str) -> None:
+def test_another_file_is_refused_with_the_line(records: ResultsFile, text: str, message: str) -> None:
     records.path.write_text(text, "utf-8")
     with pytest.raises(InputError, match=message):
         records.read()
@@ -134,4 +134,4 @@ def test_another_file_is_refused_with_the_line(records: Records, text: str, mess
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
-        Records(tmp_path).add(_line())
+        ResultsFile(tmp_path).add(_line())
