@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ class FeatureTable:
         label_names: the C names, or None.
         payload: further columns, each a sequence of N values that Milvus can store.
         first_row: number of the first row in its file, so that messages name rows as the file has them.
+        checked: True where the features of present modalities are known to be finite, so that nobody has to look at
+            them again; such a table's arrays must not be written to. A copy by `dataclasses.replace` is not checked.
 
     Use `FeatureTable.build` to make one from arrays with gaps; the constructor checks shapes only.
     """
@@ -46,6 +48,7 @@ class FeatureTable:
     label_names: tuple[str, ...] | None = None
     payload: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     first_row: int = 0
+    checked: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         n, m = len(self.ids), len(self.features)
@@ -84,6 +87,11 @@ class FeatureTable:
 
         Raises:
             InputError: names the row that has no modality, or NaN or infinity in a modality that it does have.
+
+        Example:
+            >>> image = np.array([[0.5, 1.0], [np.nan, np.nan]])
+            >>> FeatureTable.build(np.array([7, 8]), {"image": image, "text": np.ones((2, 3))}).present.tolist()
+            [[True, True], [False, True]]
         """
         with np.errstate(over="ignore"):
             # A double beyond float32 becomes infinity, and is reported as such below.
@@ -96,9 +104,11 @@ class FeatureTable:
         seen = np.ones((len(ids), len(arrays)), np.bool_)
         if present is not None and np.shape(present) != seen.shape:
             raise InputError(f"'present' has shape {np.shape(present)}; expected {seen.shape}.")
-        for column, x in enumerate(arrays.values()):
-            rows = _rows_not_finite(x)
-            seen[rows, column] = ~np.isnan(x[rows]).all(axis=1)
+        suspects = {}
+        for column, (name, x) in enumerate(arrays.items()):
+            rows, empty = rows_not_finite(x)
+            seen[rows[empty], column] = False
+            suspects[name] = rows[~empty]
         table = cls(
             ids=ids,
             features=arrays,
@@ -109,41 +119,48 @@ class FeatureTable:
             payload=dict(payload or {}),
             first_row=first_row,
         )
-        table.check_rows()
+        table._check(suspects)
         return table
 
     def check_rows(self) -> None:
         """Raise InputError where a row has no modality at all, or a present row holds NaN or infinity."""
+        self._check({} if self.checked else {name: rows_not_finite(x)[0] for name, x in self.features.items()})
+
+    def _check(self, suspects: Mapping[str, npt.NDArray[np.intp]]) -> None:
+        """Do what `check_rows` says, where only these rows of each modality may hold NaN or infinity."""
         empty = np.flatnonzero(~self.present.any(axis=1))
         if len(empty):
             more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
             raise InputError(
-                f"row {self.first_row + empty[0]} (id {self._id(empty[0])}) has no modality at all{more}: "
+                f"{self.row_name(empty[0])} has no modality at all{more}: "
                 f"it cannot get a code; remove it or give it one of {', '.join(self.features)}."
             )
-        for column, (name, x) in enumerate(self.features.items()):
-            bad = _rows_not_finite(x)
+        for column, name in enumerate(self.features):
+            bad = suspects.get(name, empty)
             bad = bad[self.present[bad, column]]
             if len(bad):
                 more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
                 raise InputError(
-                    f"row {self.first_row + bad[0]} (id {self._id(bad[0])}) has NaN or infinity in '{name}'{more}: "
+                    f"{self.row_name(bad[0])} has NaN or infinity in '{name}'{more}: "
                     "mend the value, or make the whole row null (all NaN) if the modality is missing."
                 )
+        object.__setattr__(self, "checked", True)
 
-    def _id(self, row: np.intp) -> str:
-        return repr(self.ids[row : row + 1].tolist()[0])
+    def row_name(self, row: int | np.intp) -> str:
+        """Return how messages name the row at this place: by its number in the file and its id."""
+        # tolist() makes Python's integers of numpy's, whose repr is np.int64(7).
+        return f"row {self.first_row + row} (id {self.ids[row : row + 1].tolist()[0]!r})"
 
     @classmethod
     def concat(cls, tables: Iterable[FeatureTable], rows: int) -> FeatureTable:
-        """One table of `rows` rows out of several of the same kind; each is copied as it comes, so an iterator will do.
+        """Return one table of `rows` rows, made of several of the same kind; each is copied as it comes, so an iterator will do.
 
         Raises:
             InputError: where there are no tables, or they do not have `rows` rows between them.
         """
         whole: FeatureTable | None = None
         payload: dict[str, list[Any]] = {}
-        end = 0
+        end, checked = 0, True
         for table in tables:
             if whole is None:
                 whole = table._room(rows)
@@ -152,15 +169,17 @@ class FeatureTable:
             if end > rows:
                 break
             whole._fill(slice(begin, end), table)
+            checked = checked and table.checked
             for name, values in table.payload.items():
                 payload[name].extend(values)
         if whole is None or end != rows:
             raise InputError(f"{rows} rows were expected, and {'more' if end > rows else end} came.")
         known = whole.labelled is None or bool(whole.labelled.all())
-        return replace(whole, payload=payload, labelled=None if known else whole.labelled)
+        object.__setattr__(whole, "checked", checked)
+        return whole._like(payload=payload, labelled=None if known else whole.labelled)
 
     def _room(self, rows: int) -> FeatureTable:
-        """A table of this kind with `rows` rows still to be filled, without payload."""
+        """Return a table of this kind with `rows` rows still to be filled, without payload."""
         return FeatureTable(
             ids=np.empty(rows, self.ids.dtype),
             features={name: np.empty((rows, x.shape[1]), np.float32) for name, x in self.features.items()},
@@ -181,6 +200,12 @@ class FeatureTable:
         if self.labelled is not None and table.labelled is not None:
             self.labelled[rows] = table.labelled
 
+    def _like(self, **changes: Any) -> FeatureTable:
+        """Return the table with changes that bring no new features, so that it is as well checked as this one."""
+        table = replace(self, **changes)
+        object.__setattr__(table, "checked", self.checked)
+        return table
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -195,39 +220,40 @@ class FeatureTable:
         return {name: x.shape[1] for name, x in self.features.items()}
 
     def take(self, rows: npt.NDArray[np.integer] | Mask) -> FeatureTable:
-        """The table of these rows (indices or a mask), in this order."""
+        """Return the table of these rows (indices or a mask), in this order."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return replace(
-            self,
-            ids=self.ids[index],
-            features={name: x[index] for name, x in self.features.items()},
-            present=self.present[index],
-            labels=None if self.labels is None else self.labels[index],
-            labelled=None if self.labelled is None else self.labelled[index],
-            payload={name: [column[int(i)] for i in index] for name, column in self.payload.items()},
-            first_row=0,
-        )
+        payload = {name: [column[int(i)] for i in index] for name, column in self.payload.items()}
+        return self._select(index, payload, first_row=0)
 
     def rows(self, start: int, stop: int) -> FeatureTable:
-        """The rows from `start` up to `stop`, as a view of this table."""
+        """Return the rows from `start` up to, but not including, `stop`, as a view of this table."""
         part = slice(start, stop)
-        return replace(
-            self,
-            ids=self.ids[part],
-            features={name: x[part] for name, x in self.features.items()},
-            present=self.present[part],
-            labels=None if self.labels is None else self.labels[part],
-            labelled=None if self.labelled is None else self.labelled[part],
-            payload={name: values[part] for name, values in self.payload.items()},
-            first_row=self.first_row + start,
+        payload = {name: values[part] for name, values in self.payload.items()}
+        return self._select(part, payload, first_row=self.first_row + start)
+
+    def _select(
+        self, rows: npt.NDArray[Any] | slice, payload: Mapping[str, Sequence[Any]], first_row: int
+    ) -> FeatureTable:
+        return self._like(
+            ids=self.ids[rows],
+            features={name: x[rows] for name, x in self.features.items()},
+            present=self.present[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            labelled=None if self.labelled is None else self.labelled[rows],
+            payload=payload,
+            first_row=first_row,
         )
 
+    def numbered(self, first_row: int) -> FeatureTable:
+        """Return the same items, the first of which is called row `first_row` in messages."""
+        return self._like(first_row=first_row)
+
     def hide(self, present: Mask) -> FeatureTable:
-        """The same items with fewer modalities: a mask only removes, so gaps of the data itself stay."""
-        return replace(self, present=self.present & present)
+        """Return the same items with fewer modalities: a mask only removes, so gaps of the data itself stay."""
+        return self._like(present=self.present & present)
 
     def only(self, *modalities: str) -> FeatureTable:
-        """The items that have all of these modalities, with the others hidden (single-modality queries, for example).
+        """Return the items that have all of these modalities, with the others hidden: queries by one modality, for example.
 
         Raises:
             InputError: where a name is no modality of this table.
@@ -239,8 +265,19 @@ class FeatureTable:
         rows = np.flatnonzero(self.present[:, wanted].all(axis=1))
         return self.take(rows).hide(wanted[None, :])
 
+    def present_for(self, modalities: Sequence[str]) -> Mask:
+        """Return bool (N, len(modalities)): which of these modalities each item has, in this order.
+
+        Raises:
+            InputError: the table has a modality that is none of these.
+        """
+        check_modalities(self.features, modalities, "the data")
+        present = np.zeros((len(self), len(modalities)), np.bool_)
+        present[:, [modalities.index(name) for name in self.features]] = self.present
+        return present
+
     def with_classes(self, names: Sequence[str]) -> FeatureTable:
-        """The same items with their labels in the columns of another file's classes, matched by name.
+        """Return the same items with their labels in the columns of another file's classes, matched by name.
 
         Two files number their classes alike only where they hold the same ones; a bundle keeps the names it was trained
         with. Labels without names are taken to be numbered in that order.
@@ -259,11 +296,30 @@ class FeatureTable:
             raise InputError(f"the labels hold {what}, where {len(names)} classes are known: {known}.")
         labels = np.zeros((len(self), len(names)), np.uint8)
         labels[:, [place[name] for name in own]] = self.labels
-        return replace(self, labels=labels, label_names=tuple(names))
+        return self._like(labels=labels, label_names=tuple(names))
 
 
-def _rows_not_finite(x: Features) -> npt.NDArray[np.intp]:
-    """Rows that hold NaN or infinity. Either makes the sum of its row so; only such rows are looked at value by value."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspects = np.flatnonzero(~np.isfinite(x.sum(axis=1)))
-    return suspects[~np.isfinite(x[suspects]).all(axis=1)]
+def check_modalities(names: Iterable[str], known: Collection[str], what: object) -> None:
+    """Raise InputError where `what` (a file, say) has a modality that is not among those that a bundle knows.
+
+    It is refused rather than left out, since it is most likely a known modality under another name.
+    """
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"{what} has a modality '{name}' that the bundle does not know; it takes {', '.join(known)}: "
+                "say which column is which with --modality NAME=COLUMN."
+            )
+
+
+def rows_not_finite(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
+    """Return the numbers of the rows that hold NaN or infinity, rising, and for each of them whether all of it is NaN.
+
+    `x` is float32 (N, D).
+    """
+    # One NaN or infinity makes the sum of its row so: only such rows, and those whose sum overflows, are looked at value by value.
+    # einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
+    suspects = np.flatnonzero(~np.isfinite(np.einsum("ij->i", x)))
+    rows = suspects[np.flatnonzero(~np.isfinite(x[suspects]).all(axis=1))]
+    empty: Mask = np.all(np.isnan(x[rows]), axis=1)
+    return rows, empty

@@ -9,7 +9,7 @@ import numpy as np
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Mask
+from milvus_ichash.features import FeatureTable, check_modalities
 from milvus_ichash.index.batch import Batch, build_batch, check_ids
 from milvus_ichash.index.collection_schema import Description, IdKind, has
 from milvus_ichash.io.feature_source import FeatureSource
@@ -46,21 +46,17 @@ class BatchMaker:
         labels = list(_label_lists(self._in_classes(table))) if self.labels and table.labels is not None else None
         keys = check_ids(table.ids, self.id_kind, lite=self.lite)
         return build_batch(
-            self.description, keys, self.encoder.encode_table(table), self._present(table), labels, payload
+            self.description,
+            keys,
+            self.encoder.encode_table(table),
+            table.present_for(self.description.modalities),
+            labels,
+            payload,
         )
 
     def missing(self, batch: Batch) -> dict[str, int]:
         """By modality, how many items of a batch lack it."""
         return {name: batch.present[has(name)].count(False) for name in self.description.modalities}
-
-    def _present(self, table: FeatureTable) -> Mask:
-        """What the items have of the bundle's modalities: bool (n, M)."""
-        modalities = self.description.modalities
-        present = np.zeros((len(table), len(modalities)), np.bool_)
-        for column, name in enumerate(modalities):
-            if name in table.features:
-                present[:, column] = table.present[:, table.modalities.index(name)]
-        return present
 
     def _in_classes(self, table: FeatureTable) -> FeatureTable:
         if self.description.label_names is None:
@@ -86,12 +82,7 @@ def check_source(source: FeatureSource, encoder: HashEncoder, fields: Sequence[s
     if unknown:
         there = ", ".join(source.info.payload) or "none"
         raise InputError(f"{source.info.path} has no payload column '{unknown[0]}'; there is {there}.")
-    strange = [name for name in source.info.dims if name not in encoder.manifest.dims]
-    if strange:
-        raise InputError(
-            f"{source.info.path} has a modality '{strange[0]}' that the bundle does not know; it takes {', '.join(encoder.manifest.dims)}: "
-            "say which column is which with --modality NAME=COLUMN."
-        )
+    check_modalities(source.info.dims, encoder.manifest.dims, source.info.path)
 
 
 def _label_lists(table: FeatureTable) -> Iterator[list[int] | None]:

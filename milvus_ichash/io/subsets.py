@@ -32,7 +32,7 @@ class SelectedSource(FeatureSource):
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
         """The rows that were chosen, from the `start`-th of them on, `size` at a time."""
         for batch in rebatch(self._tables(size, start), size):
-            yield replace(batch, first_row=start)
+            yield batch.numbered(start)
             start += len(batch)
 
     def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
@@ -68,7 +68,7 @@ class ChainedSource(FeatureSource):
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
         """The rows of all parts, `size` at a time, the one batch that holds rows of two parts too."""
         for batch in rebatch(self._tables(size, start), size):
-            yield replace(batch, first_row=start)
+            yield batch.numbered(start)
             start += len(batch)
 
     def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:

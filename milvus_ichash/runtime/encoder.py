@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from milvus_ichash.choices import Device
 from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
-from milvus_ichash.runtime.inputs import Inputs, RowName
+from milvus_ichash.runtime.inputs import Inputs
 from milvus_ichash.runtime.raw_input import RawInput
 from milvus_ichash.runtime.session import device_of, open_session, run
 
@@ -119,11 +119,12 @@ class HashEncoder:
             InputError: an unknown modality, a wrong shape, NaN or infinity in part of a row, a row without any
                 modality.
         """
-        return self._encode(features, present, _row)
+        return self._codes(Inputs.of_arrays(self.manifest.dims, features, present))
 
     def relaxed(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Features]:
         """The relaxed codes, float32 (B, bits) by the code's name, whose signs are the bits. Input and errors as `encode`."""
-        return self._run(Inputs(self.manifest.dims, features, present, _row), "_relaxed", self.bits, np.float32)
+        inputs = Inputs.of_arrays(self.manifest.dims, features, present)
+        return self._run(inputs, "_relaxed", self.bits, np.float32)
 
     def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
         """Hash codes of a table's items, uint8 (N, bits / 8) by the code's name.
@@ -134,18 +135,7 @@ class HashEncoder:
         Raises:
             InputError: as `encode`; rows are named by their number in the file and their id.
         """
-        dims = self.manifest.dims
-        for name in table.modalities:
-            if name not in dims:
-                raise InputError(
-                    f"the data has a modality '{name}' that this bundle does not know; it takes {', '.join(dims)}: "
-                    f"say which column is which with --modality NAME=COLUMN."
-                )
-        present = np.zeros((len(table), len(dims)), np.bool_)
-        for column, name in enumerate(dims):
-            if name in table.features:
-                present[:, column] = table.present[:, table.modalities.index(name)]
-        return self._encode(table.features, present, lambda row: _row_of(table, row))
+        return self._codes(Inputs.of_table(self.manifest.dims, table))
 
     def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
         """Texts into features: the modality's name and float32 (B, D). See `RawInput.words`."""
@@ -155,10 +145,8 @@ class HashEncoder:
         """Picture files into features: the modality's name and float32 (B, D). See `RawInput.pictures`."""
         return self.raw.pictures(paths, modality)
 
-    def _encode(
-        self, features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None, row_name: RowName
-    ) -> dict[str, Codes]:
-        return self._run(Inputs(self.manifest.dims, features, present, row_name), "", self.bits // 8, np.uint8)
+    def _codes(self, inputs: Inputs) -> dict[str, Codes]:
+        return self._run(inputs, "", self.bits // 8, np.uint8)
 
     def _run(self, inputs: Inputs, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
         names = [code.name for code in self.manifest.codes]
@@ -195,15 +183,6 @@ class HashEncoder:
     def __repr__(self) -> str:
         m = self.manifest
         return f"HashEncoder({str(self._bundle)!r}, method={m.method!r}, bits={self.bits}, modalities={m.dims}, device={self.device!r})"
-
-
-def _row(row: int) -> str:
-    return f"row {row}"
-
-
-def _row_of(table: FeatureTable, row: int) -> str:
-    # tolist() makes Python's integers of numpy's, whose repr is np.int64(7).
-    return f"row {table.first_row + row} (id {table.ids[row : row + 1].tolist()[0]!r})"
 
 
 def _reopen(

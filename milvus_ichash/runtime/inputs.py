@@ -1,4 +1,4 @@
-"""From what a caller gives (arrays with gaps) to what the graph takes: float32 rows and `present`, checked."""
+"""From what a caller gives (arrays with gaps, or a table) to what the graph takes: float32 rows and `present`, checked."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Features, Mask
+from milvus_ichash.features import Features, FeatureTable, Mask, rows_not_finite
 
 RowName = Callable[[int], str]
 """How messages name a row, from its number in the input."""
 
 
 class Inputs:
-    """Features of B items, checked as a whole for names, kinds and sizes, and batch by batch for values.
+    """Features of B items, checked as a whole for kinds and sizes, and batch by batch for values.
+
+    Make one with `of_arrays` or `of_table`.
 
     Attributes:
         rows: B.
@@ -28,23 +30,12 @@ class Inputs:
         features: Mapping[str, npt.ArrayLike | None],
         present: npt.ArrayLike | None,
         row_name: RowName,
+        *,
+        checked: bool,
     ) -> None:
-        """Look at names and shapes; no value is read yet.
-
-        Args:
-            dims: feature size of each modality of the bundle.
-            features: (B, D_m) numbers by modality; a modality that is not given, or None, is missing in every row.
-            present: bool (B, M), or None.
-            row_name: names a row in messages.
-
-        Raises:
-            InputError: names the modality that is unknown, holds no numbers or has a wrong shape.
-        """
-        for name in features:
-            if name not in dims:
-                raise InputError(f"this bundle knows no modality '{name}': it takes {_list(dims)}.")
         self._dims = dims
         self._row_name = row_name
+        self._checked = checked
         self._features = {name: _matrix(name, x, dims[name]) for name, x in features.items() if x is not None}
         if not self._features:
             raise InputError(f"nothing to encode: give features of at least one modality ({_list(dims)}).")
@@ -57,8 +48,36 @@ class Inputs:
                 )
         self._present = None if present is None else _mask(present, (self.rows, len(dims)), dims)
 
+    @classmethod
+    def of_arrays(
+        cls, dims: Mapping[str, int], features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None
+    ) -> Inputs:
+        """Look at the names and shapes of arrays; no value is read yet.
+
+        Args:
+            dims: feature size of each modality of the bundle.
+            features: (B, D_m) numbers by modality; a modality that is not given, or None, is missing in every row.
+            present: bool (B, M), or None.
+
+        Raises:
+            InputError: names the modality that is unknown, holds no numbers or has a wrong shape.
+        """
+        for name in features:
+            if name not in dims:
+                raise InputError(f"this bundle knows no modality '{name}': it takes {_list(dims)}.")
+        return cls(dims, features, present, lambda row: f"row {row}", checked=False)
+
+    @classmethod
+    def of_table(cls, dims: Mapping[str, int], table: FeatureTable) -> Inputs:
+        """Look at the names and sizes of a table; its values are not looked at again where it is checked.
+
+        Raises:
+            InputError: names the modality that is unknown or has another size than in `dims`.
+        """
+        return cls(dims, table.features, table.present_for(tuple(dims)), table.row_name, checked=table.checked)
+
     def batch(self, start: int, stop: int) -> tuple[dict[str, Features], Mask]:
-        """float32 (n, D_m) of the given modalities, and present, bool (n, M), of the rows from `start` to `stop`.
+        """Return float32 (n, D_m) of the given modalities, and present, bool (n, M), of the rows from `start` up to `stop`.
 
         A row that is all NaN is missing, and so is one that `present` rules out; the latter may hold anything.
 
@@ -73,7 +92,8 @@ class Inputs:
                 wanted[:, column] = False
                 continue
             arrays[name] = x = _float32(self._features[name][start:stop])
-            self._check_values(name, x, wanted[:, column], start)
+            if not self._checked:
+                self._check_values(name, x, wanted[:, column], start)
         some = wanted.any(axis=1)
         if not some.all():
             raise InputError(
@@ -84,16 +104,9 @@ class Inputs:
 
     def _check_values(self, name: str, x: Features, wanted: Mask, start: int) -> None:
         """Take rows that are all NaN out of `wanted`; complain about a wanted row with some NaN or infinity."""
-        # One NaN or infinity makes the sum of its row so; only such rows (and sums that overflow) are looked
-        # at closely.
-        # Not by BLAS, whose threads would get in the way of onnxruntime's, and without a copy of the rows.
-        finite = np.isfinite(np.einsum("ij->i", x))
-        if finite.all():
-            return
-        missing = np.isnan(np.fmax.reduce(x, axis=1))  # fmax passes over NaN, unless there is nothing else
-        wanted[missing] = False
-        suspects = np.flatnonzero(wanted & ~finite)
-        bad = suspects[~np.isfinite(x[suspects]).all(axis=1)]
+        rows, empty = rows_not_finite(x)
+        wanted[rows[empty]] = False
+        bad = rows[wanted[rows]]
         if len(bad):
             raise InputError(
                 f"{self._row_name(start + int(bad[0]))} has NaN or infinity in '{name}': "

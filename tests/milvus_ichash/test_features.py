@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,6 +169,29 @@ def test_only_takes_the_rows_that_have_the_modality_and_hides_the_others():
     assert t.only("image", "text").present.tolist() == [[True, True]] * 2
     with pytest.raises(InputError, match=r"'sound'.*image, text"):
         t.only("sound")
+
+
+def test_tables_made_of_a_checked_one_are_checked_and_copies_are_not():
+    t = table()
+    made = [t.take(np.array([3, 1])), t.rows(1, 3), t.numbered(7), t.hide(t.present), t.only("text")]
+    made += [t.with_classes(list("fedcba")), FeatureTable.concat([t.rows(0, 2), t.rows(2, 5)], 5)]
+    assert t.checked and all(other.checked for other in made)
+    copy = replace(t, first_row=3)
+    assert not copy.checked
+    assert not FeatureTable.concat([t, copy], 10).checked
+    copy.check_rows()
+    assert copy.checked
+
+
+def test_present_in_the_order_of_a_bundle():
+    text = np.ones((2, 1))
+    text[1] = NAN
+    t = FeatureTable.build(np.arange(2), {"image": np.ones((2, 2)), "text": text})
+    assert t.present_for(["text", "sound", "image"]).tolist() == [[True, False, True], [False, False, True]]
+    with pytest.raises(
+        InputError, match="the data has a modality 'text' that the bundle does not know; it takes image"
+    ):
+        t.present_for(["image"])
 
 
 def test_with_classes_puts_labels_into_another_files_columns_by_name():

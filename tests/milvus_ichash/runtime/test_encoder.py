@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from milvus_ichash import HashEncoder
 from milvus_ichash.bundle import ENCODER, CodeOutput, Manifest, Modality, read_manifest, save
 from milvus_ichash.errors import BackendMissingError, InputError, MismatchError
-from milvus_ichash.features import FeatureTable
+from milvus_ichash.features import FeatureTable, rows_not_finite
 
 MakeBundle = Callable[..., Path]
 Arrays = dict[str, np.ndarray]
@@ -284,13 +284,24 @@ def test_a_table_is_read_by_name(encoder: HashEncoder) -> None:
     check_bits(encoder.encode_table(hidden), wanted)
 
 
+def test_the_values_of_a_table_are_looked_at_once(encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[np.ndarray] = []
+    for room in ("features", "runtime.inputs"):
+        monkeypatch.setattr(f"milvus_ichash.{room}.rows_not_finite", lambda x: looked.append(x) or rows_not_finite(x))
+    whole = table(items(9))
+    encoder.encode_table(whole.rows(2, 6).hide(some_missing(4)))
+    assert len(looked) == len(DIMS)
+    encoder.encode_table(replace(whole))
+    assert len(looked) == 2 * len(DIMS), "a table that nobody checked is checked here"
+
+
 def test_a_table_may_lack_modalities_but_have_none_that_is_unknown(encoder: HashEncoder) -> None:
     features = items(4)
     only = table({"sound": features["sound"]})
     only_sound = np.tile(np.array([False, False, True]), (4, 1))
     check_bits(encoder.encode_table(only), expected(features, only_sound, fused=True))
     with pytest.raises(
-        InputError, match=r"modality 'img' that this bundle does not know; it takes image, text, sound.*--modality"
+        InputError, match=r"modality 'img' that the bundle does not know; it takes image, text, sound.*--modality"
     ):
         encoder.encode_table(table({"img": features["image"], "text": features["text"]}))
 
@@ -298,9 +309,10 @@ def test_a_table_may_lack_modalities_but_have_none_that_is_unknown(encoder: Hash
 def test_rows_of_a_table_are_named_as_its_file_has_them(encoder: HashEncoder) -> None:
     features = items(4)
     whole = table(features, first_row=1000)
-    features["text"][2, 0] = np.nan  # behind the table's back: build() would refuse it
+    features["text"][2, 0] = np.nan
+    unchecked = replace(whole, features=features)  # build() would refuse it
     with pytest.raises(InputError, match=r"row 1002 \(id 'id2'\) has NaN or infinity in 'text'"):
-        encoder.encode_table(whole)
+        encoder.encode_table(unchecked)
     lacking = table({"sound": features["sound"], "text": np.nan_to_num(features["text"])}, first_row=50)
     nothing = lacking.hide(np.array([[True, True]] * 3 + [[False, False]]))
     with pytest.raises(InputError, match=r"row 53 \(id 'id3'\) has no modality"):
