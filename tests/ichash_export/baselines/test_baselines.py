@@ -51,7 +51,8 @@ def test_queries_with_gaps_are_measured_with_what_they_have_too() -> None:
     assert list(found) == ["both", "image", "text", "observed"]
     stored = cosine.unit_features(database)
     for name, asked in (("observed", queries), ("both", queries.only("image", "text"))):
-        assert found[name] == cosine.mean_ap(cosine.unit_features(asked), stored, asked.labels, database.labels)
+        wanted = cosine.mean_ap(cosine.unit_features(asked), stored, asked.labels, database.labels)
+        assert found[name] == pytest.approx(wanted)
 
 
 def test_cross_modal_baselines_are_measured_between_modalities() -> None:
@@ -61,8 +62,10 @@ def test_cross_modal_baselines_are_measured_between_modalities() -> None:
 
 @pytest.mark.parametrize("name", baseline_names())
 def test_the_seed_decides_the_figures(name: str) -> None:
-    assert measured(name, seed=5) == measured(name, seed=5)
-    assert (measured(name, seed=5) != measured(name, seed=6)) == (name != "cosine")
+    one, again, other = (measured(name, seed=seed) for seed in (5, 5, 6))
+    # A bit near zero may turn where threads add up in another order; another seed moves the figures by 0.007 and more.
+    assert again == pytest.approx(one, abs=0.003)
+    assert (other != pytest.approx(one, abs=0.003)) == (name != "cosine")
 
 
 def test_a_seed_may_be_larger_than_an_int() -> None:
@@ -87,7 +90,10 @@ def test_what_a_missing_modality_holds_leaves_no_trace(name: str) -> None:
         found.append({"cosine": cosine.fit, **HASHED}[name](train, 8, 0)(table))
     for other in found[1:]:
         for code, values in found[0].items():
-            assert np.array_equal(values, other[code]), code
+            if name == "cosine":
+                np.testing.assert_allclose(values, other[code], atol=1e-6)
+            else:  # all but a bit near zero here and there
+                assert (unpack(values) != unpack(other[code])).mean() < 0.01, code
 
 
 def _filled(table: FeatureTable, value: float) -> FeatureTable:
@@ -109,10 +115,9 @@ def test_rows_without_the_target_take_no_part_in_cross_modal_tasks() -> None:
     train, queries, database = items(150), items(25, seed=1, gaps=0), items(80, seed=2, gaps=0.5)
     whole = measure_baseline("cca-itq", train=train, queries=queries, database=database, bits=8)
     with_text = database.take(database.present[:, 1])
-    assert (
-        whole["image->text"]
-        == measure_baseline("cca-itq", train=train, queries=queries, database=with_text, bits=8)["image->text"]
-    )
+    without = measure_baseline("cca-itq", train=train, queries=queries, database=with_text, bits=8)
+    # With the rows that have no text, it would be lower by 0.028.
+    assert whole["image->text"] == pytest.approx(without["image->text"], abs=0.005)
 
 
 def test_standardised_features_have_mean_0_and_deviation_1_where_they_are_there() -> None:
@@ -126,7 +131,7 @@ def test_standardised_features_have_mean_0_and_deviation_1_where_they_are_there(
         assert scaled[there, columns].mean(axis=0) == pytest.approx(0, abs=1e-5)
         assert scaled[there, columns].std(axis=0) == pytest.approx(1, abs=1e-5)
         assert not scaled[~there, columns].any()
-    assert not scaled[:, 12].any()
+    assert scaled[:, 12] == pytest.approx(0, abs=1e-5)
 
 
 def test_canonical_directions_correlate_most() -> None:
@@ -221,7 +226,7 @@ def test_classes_are_matched_by_name() -> None:
     named = replace(table, label_names=("a", "b", "c", "d"))
     turned = replace(named, labels=table.labels[:, ::-1], label_names=("d", "c", "b", "a"))
     plain = measure_baseline("cosine", train=table, queries=named, database=named, bits=8)
-    assert measure_baseline("cosine", train=table, queries=turned, database=named, bits=8) == plain
+    assert measure_baseline("cosine", train=table, queries=turned, database=named, bits=8) == pytest.approx(plain)
 
 
 @pytest.mark.parametrize("name", HASHED)

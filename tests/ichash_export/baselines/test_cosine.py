@@ -26,23 +26,24 @@ def oracle(queries: np.ndarray, database: np.ndarray, query_labels: np.ndarray, 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 40), st.booleans())
 def test_it_is_the_oracle_s(seed: int, queries: int, rows: int, coarse: bool) -> None:
-    """Coarse vectors have many equal scores."""
+    """Coarse vectors have many equal scores; products of fine ones are exact in float32 too, and far apart if not equal."""
     rng = np.random.default_rng(seed)
-    made = [rng.integers(0, 3, (n, 2)) / 4 if coarse else rng.uniform(-0.6, 0.6, (n, 3)) for n in (queries, rows)]
+    made = [rng.integers(0, 3, (n, 2)) / 4 if coarse else rng.integers(-64, 65, (n, 3)) / 128 for n in (queries, rows)]
     q, d = (x.astype(np.float32) for x in made)
     ql, dl = ((rng.random((n, 4)) < 0.4).astype(np.uint8) for n in (queries, rows))
     if not (ql.any(0) & dl.any(0)).any():
         with pytest.raises(InputError, match="no query shares a label"):
             mean_ap(q, d, ql, dl)
     else:
-        assert mean_ap(q, d, ql, dl) == pytest.approx(oracle(q, d, ql, dl), abs=2e-3 if not coarse else 1e-9)
+        assert mean_ap(q, d, ql, dl) == pytest.approx(oracle(q, d, ql, dl), abs=1e-9)
 
 
 def test_many_queries_are_ranked_block_by_block() -> None:
     queries, database = items(150, seed=1, gaps=0), items(60, seed=2, gaps=0.4)
     q, d = unit_features(queries), unit_features(database)
+    # Two scores that only rounding tells apart move one query's AP a little; a block in the wrong place moves all.
     assert mean_ap(q, d, queries.labels, database.labels) == pytest.approx(
-        oracle(q, d, queries.labels, database.labels), abs=1e-4
+        oracle(q, d, queries.labels, database.labels), abs=0.005
     )
 
 
@@ -53,11 +54,8 @@ def test_equal_rows_are_tied_wherever_they_stand() -> None:
     d = np.repeat(row, 999, axis=0)
     labels = (rng.random((999, 2)) < 0.3).astype(np.uint8)
     q = unit_features(items(7, seed=3, gaps=0, dims={"image": 1280}))
-    figures = {
-        round(mean_ap(q, d, np.ones((7, 2), np.uint8), labels[order]), 12)
-        for order in (slice(None), slice(None, None, -1))
-    }
-    assert len(figures) == 1
+    forwards, backwards = (mean_ap(q, d, np.ones((7, 2), np.uint8), x) for x in (labels, labels[::-1]))
+    assert forwards == pytest.approx(backwards, abs=1e-9)
 
 
 def test_every_modality_weighs_the_same_and_a_missing_one_nothing() -> None:

@@ -48,7 +48,10 @@ def test_workers_find_what_one_process_finds(file: DataFile) -> None:
     assert there.keys() == here.keys()
     for name, outcome in here.items():
         assert there[name].failure == outcome.failure
-        assert figures_of(there[name].figures or {}) == figures_of(outcome.figures or {})
+        one, other = (figures_of(figures or {}) for figures in (there[name].figures, outcome.figures))
+        # Workers have fewer threads, which may turn a bit near zero.
+        assert one.pop("map", {}) == pytest.approx(other.pop("map", {}), abs=0.003)
+        assert one == other
     assert here[str(too_long)].failure.startswith("pca-itq has at most one bit for each of the 20 features")
     assert [o.failure for o in here.values()].count("") == 3
     assert multiprocessing.active_children() == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
-import time
 from pathlib import Path
 
 import pytest
@@ -165,15 +164,14 @@ def test_a_checkpoint_is_whole_while_another_process_replaces_it(tmp_path: Path)
     save(path, _numbered(0))
     writer = multiprocessing.get_context("fork").Process(target=_write_on, args=(path,), daemon=True)
     writer.start()
-    seen = set()
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
+    seen: set[int] = set()
+    while len(seen) < 100:
+        assert writer.is_alive()
         read = load(path)
         assert torch.equal(read.weights["w"], _numbered(read.info["k"]).weights["w"])
         seen.add(load_info(path)["k"])
     writer.kill()
     writer.join()
-    assert len(seen) > 5
 
 
 def _numbered(k: int) -> Checkpoint:
