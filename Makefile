@@ -1,5 +1,8 @@
 # make demo    the clip-art demo, from nothing to a page with search results
 # make test    linters, types and all tests; those of a Milvus server against one in a closed network of its own, or MILVUS_URI
+# make quick   linters, types and the tests that take no longer than a moment: for the time between two edits
+# make lint    linters, types, the rooms' import contracts, and whether the generated documents are up to date
+# make format  put the code into the form that `make lint` asks for, and write the generated documents anew
 # make server  a Milvus server to try things with, for COMMAND only, or for a shell (Linux; it is reached from nowhere else)
 # make bench   the speed figures of docs/benchmarks.md
 #
@@ -10,7 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-main test-milvus test-server test-pymilvus-2.6 server bench lint clean
+.PHONY: demo test quick test-main test-milvus test-server test-pymilvus-2.6 server bench lint format clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
@@ -24,8 +27,14 @@ test: lint $(VENV)/pymilvus-2.6.stamp
 test-milvus: test-server
 	$(MAKE) --no-print-directory test-pymilvus-2.6
 
+# Tests run in WORKERS processes, a file of them in one, so that what a file sets up is set up once.
+WORKERS ?= 2
+MAIN = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/benchmarks --ignore=tests/server
 test-main: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --ignore=tests/benchmarks --ignore=tests/server $(PYTEST_ARGS)
+	$(MAIN) $(PYTEST_ARGS)
+
+quick: lint
+	$(MAIN) -m "not slow" $(PYTEST_ARGS)
 
 # The test server listens on all interfaces, so it runs where there is none but a loopback, and the tests with it.
 CLOSED = $(BIN)/python tests/support/closed_network.py
@@ -51,6 +60,11 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: $(VENV)/dev.stamp
 	set -- $(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS); $(IN_CLOSED)
