@@ -19,10 +19,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.training import train
-from milvus_ichash import HashEncoder, HashIndex
-from milvus_ichash.features import FeatureTable
-from milvus_ichash.index.connection import connect
-from milvus_ichash.settings import load_settings
+from milvus_ichash import FeatureTable, HashEncoder, HashIndex, connect
 
 
 def colours(picture: bytes) -> np.ndarray:
@@ -49,7 +46,7 @@ print(f"trained on {len(table)} items, {int((~table.present[:, 1]).sum())} of th
 with tempfile.TemporaryDirectory() as folder:
     export_bundle(trained, f"{folder}/bundle")
     encoder = HashEncoder.load(f"{folder}/bundle")
-    with connect(load_settings(uri=f"{folder}/milvus.db")) as connection:
+    with connect(uri=f"{folder}/milvus.db") as connection:
         index = HashIndex.create(connection, "clipart", encoder.manifest)
         index.upsert(
             table.ids, encoder.encode_table(table), table.present, payload={"title": [row["title"] for row in rows]}

@@ -101,11 +101,17 @@ class MilvusSettings(BaseSettings):
 
 
 def load_settings(**flags: Any) -> MilvusSettings:
-    """Settings from everywhere; flags that are None do not count.
+    """Return the settings from flags, environment, `.env` and `ichash.toml`.
+
+    Args:
+        flags: `uri`, `token`, `db_name`, `timeout`; those that are None do not count.
 
     Raises:
-        InputError: names the setting that cannot be used.
+        InputError: names the setting that cannot be used, or that there is not.
     """
+    unknown = [name for name in flags if name not in MilvusSettings.model_fields]
+    if unknown:
+        raise InputError(f"there is no setting '{unknown[0]}'; there are {', '.join(MilvusSettings.model_fields)}.")
     try:
         return MilvusSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
-from milvus_ichash.settings import MilvusSettings
+from milvus_ichash.settings import MilvusSettings, load_settings
 
 if TYPE_CHECKING:
     from milvus_ichash.index.columnar import Columnar
@@ -172,20 +172,37 @@ class Connection:
         self.close()
 
 
-def connect(settings: MilvusSettings, *, create: bool = True, columnar: bool = True) -> Connection:
-    """Connect to the Milvus of these settings: a server, or Milvus Lite in a file.
+def connect(
+    settings: MilvusSettings | None = None, *, create: bool = True, columnar: bool = True, **where: Any
+) -> Connection:
+    """Connect to a Milvus server, or to Milvus Lite in a file.
+
+    Close the connection in the end, or use it in a `with` statement:
+
+        with connect(uri="http://localhost:19530", token="root:Milvus") as connection:
+            index = HashIndex.open(connection, "items")
 
     Args:
-        settings: where it is.
+        settings: where Milvus is, as `load_settings` gives it; None: `where` says it.
         create: make the file of Milvus Lite where it is not there; else that is an InputError.
         columnar: write and read in columns, where this pymilvus allows it (`index.columnar`); else by `MilvusClient`
             alone.
+        where: `uri`, `token`, `db_name` and `timeout` (in seconds); what is left out comes from the environment, `.env`,
+            `ichash.toml` or the defaults, as for the command line (`load_settings`).
+
+    Returns:
+        An open connection.
 
     Raises:
         MilvusError: not reached within the timeout, refused, a server before 2.3, or a file that cannot be opened.
-        InputError: an address that is none.
+        InputError: an invalid address, or a setting that there is not.
+        TypeError: both `settings` and `where` are given.
         BackendMissingError: Milvus Lite is needed and not there, or a release without binary vectors.
     """
+    if settings is None:
+        settings = load_settings(**where)
+    elif where:
+        raise TypeError(f"give the settings, or {', '.join(where)} by name, not both")
     if settings.is_lite:
         if not create and settings.uri.endswith(".db") and not Path(settings.uri).expanduser().exists():
             raise InputError(

@@ -249,12 +249,6 @@ def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
         result.save(tmp_path / "nowhere" / "result.json")
 
 
-def test_it_is_the_name_that_the_package_offers() -> None:
-    import milvus_ichash
-
-    assert milvus_ichash.evaluate is evaluate
-
-
 def split_by_code(encoder: HashEncoder, table: FeatureTable) -> list[ExactRetriever]:
     """One retriever for each code, as on a server of one vector field a collection."""
     whole = retriever_of(encoder, table)
