@@ -175,7 +175,7 @@ def main() -> None:
         raise InputError(f"--jobs {args.jobs}: at least one process is needed.")
     from ichash_export.papers.reproduction import reproduced_cells
     from ichash_export.train.model import resolve_device
-    from milvus_ichash.evaluation.report import check_folder
+    from milvus_ichash.evaluation.output_files import check_folder
 
     resolve_device(args.device)
     if args.results:

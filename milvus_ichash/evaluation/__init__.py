@@ -1,1 +1,1 @@
-"""How good a ranking by Hamming distance is: metrics, retrievers, and the harness that measures one with the other."""
+"""Evaluation: metrics, retrievers that rank a database, and the functions that measure these rankings."""

@@ -1,21 +1,19 @@
-"""What an evaluation reads out of a collection: its rows with their labels, and what is to be said about it."""
+"""The database that a collection holds: its rows with their labels, and facts about the collection for the result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.database import Database, labels_from_lists
-from milvus_ichash.index import index_building
 
 if TYPE_CHECKING:
     from milvus_ichash.index.hash_index import HashIndex
 
 
 def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
-    """All rows of a collection; `codes` are read along.
+    """Return all rows of a collection, with the codes of these names.
 
     Raises:
         InputError: the collection is empty, or has no labels.
@@ -26,8 +24,8 @@ def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
         raise InputError(f"collection '{index.collection}' is empty: ingest something into it first.")
     if rows.labels is None:
         raise InputError(
-            f"collection '{index.collection}' has no labels, so what is relevant cannot be told: ingest its items again from a file with "
-            "labels (--labels-column); that replaces the rows by their ids."
+            f"collection '{index.collection}' has no labels, so what is relevant cannot be told: ingest its items "
+            "again from a file with labels (--labels-column); that replaces the rows by their ids."
         )
     names = index.label_names
     return Database(
@@ -41,33 +39,24 @@ def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
     )
 
 
-def about(index: HashIndex) -> dict[str, Any]:
-    """What the result says of a collection and of the Milvus that holds it."""
+def about_collection(index: HashIndex) -> dict[str, Any]:
+    """Return what the result says about a collection and about the Milvus that holds it."""
     connection = index.connection
-    states = index_building.states(connection, index.collection)
     return {
         "collection": index.collection,
-        "index": states,
+        "index": index.index_states(),
         "index_kind": index.spec.kind,
         "nlist": index.spec.nlist,
-        "rows_not_indexed": _rows_not_indexed(index, states),
+        "rows_not_indexed": index.rows_without_index(),
         "milvus": f"Milvus Lite {connection.server_version}" if connection.is_lite else connection.server_version,
         "address": connection.address,
         "pymilvus": version("pymilvus"),
     }
 
 
-def _rows_not_indexed(index: HashIndex, states: Mapping[str, Mapping[str, Any]]) -> int:
-    """Rows that a search of BIN_IVF_FLAT looks through one by one, since their index is not built yet; 0 for BIN_FLAT."""
-    if index.spec.kind == "BIN_FLAT":
-        return 0
-    pending = max((int(state.get("pending_index_rows", 0)) for state in states.values()), default=0)
-    return max(pending, index_building.rows_without_index(index.connection, index.collection, index.count()))
-
-
 def not_indexed_note(index: HashIndex, rows: int) -> str:
-    """A remark on rows that are not indexed."""
+    """Return a note which says that so many rows are not indexed yet."""
     return (
-        f"{rows} rows of '{index.collection}' are not indexed yet, so the recall is not the index's (it is better than it will be): wait "
-        f"with `milvus-ichash index --collection {index.collection} --wait`, then evaluate again."
+        f"{rows} rows of '{index.collection}' are not indexed yet, so the recall is not the index's (it is better than "
+        f"it will be): wait with `milvus-ichash index --collection {index.collection} --wait`, then evaluate again."
     )

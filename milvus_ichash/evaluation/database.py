@@ -1,17 +1,20 @@
-"""The database side of an evaluation: which rows there are, what they are labelled with, and which modalities they have."""
+"""The database of an evaluation: which rows there are, their labels, and the modalities that they have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.tasks import single_modality_code
+from milvus_ichash.evaluation.histograms import Counts, LabelSets
+from milvus_ichash.evaluation.tasks import has_all, single_modality_code
 from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot
 from milvus_ichash.io.column_rules import listing
 
@@ -28,13 +31,14 @@ class Database:
 
     Attributes:
         ids: (N,) int64 or object of str.
-        labels: multi-hot uint8 (N, C); zeros where a row's labels are unknown.
+        labels: uint8 (N, C); zeros where a row's labels are unknown.
         label_names: the C names, or None.
-        all_classes: False where there may be more classes than these, of which no row was seen (a collection without
-            names).
-        present: bool (N, M), in the order of `modalities`: what was observed, not completed.
+        present: bool (N, M), in the order of `modalities`: True where the row has the modality, False where it is
+            missing.
         modalities: M names.
         codes: uint8 (N, bits / 8) by the code's name; empty where the codes stay in Milvus.
+        all_classes: whether there are no other classes than these C. False for a collection without names, where a
+            class that no row has is not known.
     """
 
     ids: Ids
@@ -44,43 +48,68 @@ class Database:
     modalities: tuple[str, ...]
     codes: Mapping[str, Codes]
     all_classes: bool = True
+    _counted: dict[tuple[tuple[str, ...], bytes], Counts] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def cut(self, bits: int) -> Database:
-        """The same rows with the first `bits` of their codes."""
+        """Return the same rows with the first `bits` of their codes."""
         return replace(self, codes={name: cut(codes, bits // 8) for name, codes in self.codes.items()})
 
+    def rows_with(self, modalities: Sequence[str]) -> npt.NDArray[np.intp]:
+        """Return the numbers of the rows that have all of these modalities, ascending: intp (rows,)."""
+        return np.flatnonzero(has_all(self.present, self.modalities, modalities))
 
-def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> Database:
-    """Encode a feature source, batch by batch.
+    @cached_property
+    def label_sets(self) -> LabelSets:
+        """The labels of all rows, for counting what they share with a query."""
+        return LabelSets(self.labels)
+
+    def count_by_shared_labels(self, labels: MultiHot, required: Sequence[str], levels: int) -> Counts:
+        """Return how many rows share 0, 1, 2, ... labels with a query: int64 (levels,). Repeated questions cost nothing.
+
+        Args:
+            labels: uint8 (C,), labels of the query.
+            required: modalities that a row must have to be counted.
+            levels: length of the result, more than the number of labels of the query.
+        """
+        key = (tuple(required), labels.tobytes())
+        if key not in self._counted:
+            self._counted[key] = np.bincount(self.label_sets.shared_with(labels)[self.rows_with(required)])
+        counts = self._counted[key]
+        return np.pad(counts, (0, levels - len(counts)))
+
+
+def encode_database(encoder: HashEncoder, source: FeatureSource, single_modalities: Sequence[str] = ()) -> Database:
+    """Return the rows of a feature source with their codes, which are made batch by batch.
 
     Args:
         encoder: makes the codes.
-        source: the rows.
-        alone: modalities that fused codes are made from alone too, as `tasks.single_modality_code` names them; zeros in rows that
-            lack it.
+        source: the rows, with labels.
+        single_modalities: modalities for which there are single-modality codes too: fused codes made from this modality
+            only, named by `tasks.single_modality_code`. They are zero in rows that lack it.
 
     Raises:
         InputError: the source has no labels, or rows that cannot be encoded.
     """
     if source.info.classes is None:
         raise InputError(
-            f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with --labels-column."
+            f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with "
+            "--labels-column."
         )
-    ids: list[Ids] = []
-    labels: list[MultiHot] = []
-    present: list[Mask] = []
-    codes: dict[str, list[Codes]] = {}
-    for table in source.batches(_BATCH):
-        ids.append(table.ids)
-        labels.append(_known_labels(table.labels, table.labelled))
-        present.append(table.present)
-        for name, part in (encoder.encode_table(table) | _alone(encoder, table, alone)).items():
-            codes.setdefault(name, []).append(part)
-    if not ids:
+    batches = [
+        (
+            table.ids,
+            _known_labels(table),
+            table.present,
+            encoder.encode_table(table) | _single_modality_codes(encoder, table, single_modalities),
+        )
+        for table in source.batches(_BATCH)
+    ]
+    if not batches:
         raise InputError(f"{source.info.path} has no rows to search in.")
+    ids, labels, present, codes = zip(*batches, strict=True)
     order = np.argsort(np.concatenate(ids), kind="stable")
     return Database(
         ids=np.concatenate(ids)[order],
@@ -88,12 +117,12 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, alone: Sequence
         label_names=source.info.label_names,
         present=np.concatenate(present)[order],
         modalities=tuple(source.info.dims),
-        codes={name: np.concatenate(parts)[order] for name, parts in codes.items()},
+        codes={name: np.concatenate([some[name] for some in codes])[order] for name in codes[0]},
     )
 
 
 def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> MultiHot:
-    """Lists of class indices, as a collection holds them, as multi-hot uint8 (N, classes).
+    """Return lists of class indices, as a collection holds them, as one array: uint8 (N, classes).
 
     Raises:
         InputError: a negative index, or one beyond the number of classes where that is known.
@@ -111,13 +140,19 @@ def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None
 
 
 def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: Database) -> tuple[MultiHot, list[str]]:
-    """Queries' labels over the database's classes: by name where both sides have names, else by index.
+    """Match the queries' classes with the database's, by name where both sides have names, else by index.
+
+    Args:
+        query: uint8 (Q, classes of the queries).
+        query_names: their names, or None.
+        database: its labels and their names.
 
     Returns:
-        uint8 (Q, C), and the names of the queries' classes that the database does not know: those match nothing.
+        The queries' labels over the database's classes, uint8 (Q, C); and the names of the queries' classes that the
+        database does not know: those match nothing.
 
     Raises:
-        InputError: where the classes of the two cannot be the same ones.
+        InputError: the two sides cannot have the same classes.
     """
     names, classes = database.label_names, database.labels.shape[1]
     if query_names is None or names is None:
@@ -127,35 +162,35 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
                 "nobody can tell which are the same: give the query file the database's classes."
             )
         return query[:, :classes], []
-    used = [int(column) for column in np.flatnonzero(query.any(axis=0))]
-    known = {name: column for column, name in enumerate(names)}
-    unknown = [query_names[column] for column in used if query_names[column] not in known]
+    column_of = {name: column for column, name in enumerate(names)}
+    used = [(column, name) for column, name in enumerate(query_names) if query[:, column].any()]
+    unknown = [name for _, name in used if name not in column_of]
     if used and len(unknown) == len(used):
         raise InputError(
-            f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database {listing(names, 5)}. "
-            "Are these the same classes under other names?"
+            f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database "
+            f"{listing(names, 5)}. Are these the same classes under other names?"
         )
     aligned = np.zeros((len(query), classes), np.uint8)
-    for column in used:
-        if query_names[column] in known:
-            aligned[:, known[query_names[column]]] = query[:, column]
+    for column, name in used:
+        if name in column_of:
+            aligned[:, column_of[name]] = query[:, column]
     return aligned, unknown
 
 
-def _alone(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str]) -> dict[str, Codes]:
-    """Fused codes of all rows from one modality each."""
+def _single_modality_codes(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str]) -> dict[str, Codes]:
+    """Return the fused codes of all rows made from one modality each."""
     fused = [code.name for code in encoder.manifest.codes if code.modality is None]
     found: dict[str, Codes] = {}
     for modality in modalities if fused else ():
         there = table.present[:, table.modalities.index(modality)]
         made = encoder.encode_table(table.only(modality))
         for name in fused:
-            found[single_modality_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
-            found[single_modality_code(name, modality)][there] = made[name]
+            codes = found[single_modality_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
+            codes[there] = made[name]
     return found
 
 
-def _known_labels(labels: MultiHot | None, labelled: Mask | None) -> MultiHot:
-    if labels is None:
+def _known_labels(table: FeatureTable) -> MultiHot:
+    if table.labels is None:
         raise InputError("a batch of the database has no labels.")
-    return labels if labelled is None else labels * labelled[:, None]
+    return table.labels if table.labelled is None else table.labels * table.labelled[:, None]

@@ -1,4 +1,4 @@
-"""The harness: queries through the encoder, rankings from a retriever, figures out."""
+"""`evaluate`: how well queries find the rows that share a label with them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
 from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
-from milvus_ichash.evaluation.task_queries import homes, left_out, prepare, queries_of_task
-from milvus_ichash.evaluation.tasks import Task, choose_tasks
+from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task, retriever_by_code
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.version import __version__
 
@@ -36,86 +34,71 @@ def evaluate(
 ) -> EvaluationResult:
     """Measure how well queries find the rows that share a label with them.
 
+    For each task the result holds mAP@all, mAP@k, precision@k, NDCG@k, precision within Hamming radius 2 and precision
+    over recall: means over the queries that can be measured, which are those that have the modalities asked with, known
+    labels, and at least one relevant row. A row is relevant to a query where they share a label. `settings` say which
+    rows count, how rows at the same distance are ordered, and which k there are.
+
     Args:
         encoder: makes the queries' codes, cut to the length of the database's; from the bundle that made those.
-        queries: with labels. One that is also a row of the database is left as it is; the result says how many there
+        queries: with labels. A query that is also a row of the database finds itself; the result says how many there
             are.
-        retriever: ranks the database; several where the codes are stored in several places (a collection for each,
+        retriever: ranks the database. Several, where the codes are stored in several places (a collection for each,
             say): every task is measured on the one that stores its code.
-        tasks: names; None: the usual ones (`tasks.choose_tasks`) that the stored codes allow.
-        settings: how is measured.
-        progress: told of each task and of the queries done.
+        tasks: names; None: the usual ones that the stored codes allow (`tasks.choose_tasks`).
+        settings: how to measure: which rows count, how ties are broken, at which ranks.
+        progress: told of each task, and of the number of queries done.
 
     Raises:
         MismatchError: the codes of encoder and database come from different bundles.
         InputError: no labels, classes that do not fit, an unknown task, a code that is stored in two places, or no
             query left in any task.
         MilvusError: Milvus was not reached in time, or refused.
+
+    Example:
+        >>> retriever = ExactRetriever.encode(encoder, open_source("items.npz", split="retrieval"))
+        >>> result = evaluate(encoder, open_source("items.npz", split="query").read(), retriever)
+        >>> result.tasks["image->text"].metrics["mAP@all"]
     """
     settings = settings or EvaluationSettings()
     retrievers = (retriever,) if isinstance(retriever, Retriever) else tuple(retriever)
-    home = homes(retrievers)
-    chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
-    tables, notes = [], []
-    for place in retrievers:
-        table, remarks = prepare(encoder, queries, place, settings)
-        tables.append(table)
-        notes += [f"{place.name}: {remark}" if len(retrievers) > 1 else remark for remark in (*place.notes, *remarks)]
-    cells = {}
-    for task in chosen:
-        place = home[task.stored_code]
-        cells[task.name] = _measure(encoder, task, tables[retrievers.index(place)], place, settings, progress or silent)
-    if not any(cell.queries for cell in cells.values()):
-        raise InputError(
-            f"no query is left in any task: {'; '.join(left_out(cell.task, cell.asked, cell.queries, cell) for cell in cells.values())}."
-        )
-    notes += [note for cell in cells.values() for note in _remarks(cell)]
-    return EvaluationResult(cells, measured_on(encoder, queries, retrievers, chosen, settings), tuple(notes))
+    by_task, notes = queries_by_task(encoder, queries, retrievers, tasks, settings)
+    by_code = retriever_by_code(retrievers)
+    results = {
+        asked.task.name: _measure(asked, by_code[asked.task.stored_code], settings, progress or silent)
+        for asked in by_task
+    }
+    notes += [
+        f"{name}: {result.rows_missing:g} of {result.rows} rows were not returned for a query, "
+        f"{result.relevant_missing:g} of them relevant (means); they count as misses."
+        for name, result in results.items()
+        if result.rows_missing
+    ]
+    return EvaluationResult(results, measured_on(encoder, queries, retrievers, by_task, settings), tuple(notes))
 
 
-def _measure(
-    encoder: HashEncoder,
-    task: Task,
-    table: FeatureTable,
-    retriever: Retriever,
-    settings: EvaluationSettings,
-    progress: Progress,
-) -> TaskResult:
-    asked = queries_of_task(encoder, task, table, retriever, settings.part)
+def _measure(asked: TaskQueries, retriever: Retriever, settings: EvaluationSettings, progress: Progress) -> TaskResult:
     blocks: list[Scores] = []
-    with progress(task.name, len(asked.codes)) as advance:
-        some = len(asked.codes) > 0
-        for ranked in (
-            retriever.ranked(task.stored_code, asked.codes, asked.labels, asked.required, settings.ties) if some else ()
-        ):
+    with progress(asked.task.name, len(asked)) as advance:
+        for ranked in asked.ranked_by(retriever, settings):
             blocks.append(score(ranked, settings.at_k, settings.normalisation))
-            advance(len(ranked.near))
+            advance(len(ranked.shared))
     return TaskResult(
-        task=task.name,
-        asked=task.asked,
-        code=task.stored_code,
+        task=asked.task.name,
+        asked=asked.task.asked,
+        code=asked.task.stored_code,
         rows=asked.rows,
-        queries=len(asked.codes),
+        queries=len(asked),
         without_modality=asked.without_modality,
         unlabelled=asked.unlabelled,
         without_relevant=asked.without_relevant,
-        **_means(blocks),
         searched=retriever.name or None,
+        **(_means(Scores.concat(blocks)) if blocks else {}),
     )
 
 
-def _means(blocks: Sequence[Scores]) -> dict[str, Any]:
-    """The figures of a cell: means over its queries."""
-    if not blocks:
-        return {
-            "metrics": {},
-            "precision_at_recall": {},
-            "random_precision": None,
-            "rows_missing": 0.0,
-            "relevant_missing": 0.0,
-            "nothing_near": 0,
-        }
-    scores = Scores.concat(blocks)
+def _means(scores: Scores) -> dict[str, Any]:
+    """Return the figures of a `TaskResult`: means over the queries."""
     rows, relevant = scores.missing.mean(axis=0).tolist()
     return {
         "metrics": {name: float(values.mean()) for name, values in scores.values.items()},
@@ -131,17 +114,23 @@ def measured_on(
     encoder: HashEncoder,
     queries: FeatureTable,
     retrievers: Sequence[Retriever],
-    chosen: Sequence[Task],
+    by_task: Sequence[TaskQueries],
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    """What the result says of where its figures come from; several retrievers are listed under "collections"."""
+    """Return what the figures were measured on; several retrievers are listed under "collections"."""
     manifest = encoder.manifest
     lengths = sorted({retriever.bits for retriever in retrievers})
-    places = [{"via": retriever.via, "rows": len(retriever.database), **retriever.about} for retriever in retrievers]
-    for place, retriever in zip(places, retrievers, strict=True):
-        place["bits"] = retriever.bits
-        place["codes"] = list(retriever.codes)
-        place["tasks"] = [task.name for task in chosen if task.stored_code in retriever.codes]
+    places = [
+        {
+            "via": retriever.via,
+            "rows": len(retriever.database),
+            **retriever.about,
+            "bits": retriever.bits,
+            "codes": list(retriever.codes),
+            "tasks": [asked.task.name for asked in by_task if asked.task.stored_code in retriever.codes],
+        }
+        for retriever in retrievers
+    ]
     return {
         "bundle": manifest.fingerprint,
         "method": manifest.method,
@@ -159,18 +148,6 @@ def measured_on(
     }
 
 
-def _remarks(cell: TaskResult) -> list[str]:
-    remarks = []
-    if cell.without_modality or cell.unlabelled or cell.without_relevant:
-        remarks.append(f"{left_out(cell.task, cell.asked, cell.queries, cell)}.")
-    if cell.rows_missing:
-        remarks.append(
-            f"{cell.task}: {cell.rows_missing:g} of {cell.rows} rows were not returned for a query, "
-            f"{cell.relevant_missing:g} of them relevant (means); they count as misses."
-        )
-    return remarks
-
-
 def silent(description: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
-    """A `Progress` that nobody sees."""
+    """Return a `Progress` that shows nothing."""
     return nullcontext(lambda steps: None)

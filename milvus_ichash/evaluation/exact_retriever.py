@@ -9,11 +9,10 @@ import numpy as np
 
 from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.evaluation.collection_database import about, read_database
+from milvus_ichash.evaluation.collection_database import about_collection, read_database
 from milvus_ichash.evaluation.database import Database, encode_database
 from milvus_ichash.evaluation.histograms import joint_histograms
-from milvus_ichash.evaluation.metrics import Groups
-from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, near_rows
+from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows
 from milvus_ichash.features import MultiHot
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ _BLOCK = 512
 
 
 class ExactRetriever(Retriever):
-    """Ranks codes in memory: those of a feature source, or those read out of a collection once."""
+    """A retriever that compares every query with every code, in this process."""
 
     def __init__(
         self, database: Database, fingerprint: str, *, via: str = "exact", about: Mapping[str, Any] | None = None
@@ -38,44 +37,50 @@ class ExactRetriever(Retriever):
         self.about = about or {}
 
     @classmethod
-    def encode(cls, encoder: HashEncoder, source: FeatureSource, alone: Sequence[str] = ()) -> ExactRetriever:
-        """Codes of a feature source, made here: no Milvus is needed. `alone` as for `encode_database`.
+    def encode(
+        cls, encoder: HashEncoder, source: FeatureSource, single_modalities: Sequence[str] = ()
+    ) -> ExactRetriever:
+        """Return a retriever over the codes of a feature source, which are made here: no Milvus is needed.
+
+        Args:
+            encoder: makes the codes.
+            source: the rows, with labels.
+            single_modalities: modalities for which there are single-modality codes too (`encode_database`).
 
         Raises:
             InputError: the source has no labels, or rows that cannot be encoded.
         """
-        database = encode_database(encoder, source, alone)
+        database = encode_database(encoder, source, single_modalities)
         return cls(database, encoder.manifest.fingerprint, about={"database_file": str(source.info.path)})
 
     @classmethod
     def read_back(cls, index: HashIndex) -> ExactRetriever:
-        """Codes as they are stored in a collection.
+        """Return a retriever over the codes that a collection holds, which are read once.
 
         Raises:
             InputError: the collection is empty, or has no labels.
             MilvusError: Milvus was not reached in time, or refused.
         """
-        return cls(read_database(index, tuple(index.codes)), index.fingerprint, via="readback", about=about(index))
+        database = read_database(index, tuple(index.codes))
+        return cls(database, index.fingerprint, via="readback", about=about_collection(index))
 
-    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
-        """See `Retriever.rankings`."""
-        rows = self.part(required)
+    def found(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
+        """Yield for each query every row that counts and its distance. See `Retriever.found`."""
+        rows = self.database.rows_with(required)
         codes = self.database.codes[code][rows]
         for query in query_codes:
-            distances = hamming_distance(query[None, :], codes)[0]
-            order = np.argsort(distances, kind="stable")
-            yield rows[order], distances[order].astype(np.int32)
+            yield rows, hamming_distance(query[None, :], codes)[0].astype(np.int32)
 
     def ranked(
         self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
-        """See `Retriever.ranked`. Nothing is sorted where ties are in expectation."""
+        """Yield the rankings as `Retriever.ranked`, many queries at once where rows at the same distance are one group."""
         if ties == "stable":
             yield from super().ranked(code, query_codes, query_labels, required, ties)
             return
-        rows = self.part(required)
+        rows = self.database.rows_with(required)
         codes, labels = self.database.codes[code][rows], self.database.labels[rows]
         for first in range(0, len(query_codes), _BLOCK):
             block = slice(first, first + _BLOCK)
             counts = joint_histograms(query_codes[block], codes, query_labels[block], labels)
-            yield Ranked(Groups.from_histograms(counts), counts.sum(axis=1), near_rows(counts))
+            yield Ranked.from_histograms(counts, counts.sum(axis=1))

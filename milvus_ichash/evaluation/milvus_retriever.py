@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 
-import numpy as np
-
-from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
-from milvus_ichash.evaluation.collection_database import about, not_indexed_note, read_database
+from milvus_ichash.evaluation.collection_database import about_collection, not_indexed_note, read_database
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.histograms import LabelSets, max_shared
-from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows, ranked_by_distance
-from milvus_ichash.features import Ids, MultiHot
-from milvus_ichash.index import rankings
-from milvus_ichash.index.batch import code_bytes
+from milvus_ichash.evaluation.retriever import Distances, Retriever, Rows
+from milvus_ichash.index.filters import having
 from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.id_rows import rows_of
 from milvus_ichash.index.stored_rows import LIMIT
 
 
 class MilvusRetriever(Retriever):
-    """Ranks by searching in Milvus.
+    """A retriever that searches in Milvus.
 
-    BIN_FLAT gives complete rankings, unless `top_k` is given. BIN_IVF_FLAT looks at some cells only, so its ranking is
-    what one search returns, at most `top_k` rows; the others count as misses.
+    With BIN_FLAT its rankings hold every row, unless `top_k` is given. BIN_IVF_FLAT looks through some of its cells
+    only, so a ranking is what one search returns, at most `top_k` rows; the others count as misses.
 
     Args:
         index: the collection.
-        top_k: rows of one search; None: every row of a collection with BIN_FLAT, however many there are, and as many as
-            Milvus gives (16,384) with BIN_IVF_FLAT.
-        nprobe: cells of BIN_IVF_FLAT that are looked through; a default that follows nlist where None.
+        top_k: rows that one search returns, 1 to 16,384. None: with BIN_FLAT every row of the collection, however many
+            there are; with BIN_IVF_FLAT as many as Milvus gives, 16,384.
+        nprobe: cells of BIN_IVF_FLAT that are looked through, 1 to nlist. None: a default that depends on nlist.
         database: the collection's rows, where they have been read already.
 
     Attributes:
@@ -52,7 +48,7 @@ class MilvusRetriever(Retriever):
         self.index = index
         self._nprobe = index.spec.check_nprobe(nprobe)
         if top_k is not None:
-            rankings.check_reach(top_k, None, index.bits)
+            index.check_top_k(top_k)
         self.database = read_database(index, ()) if database is None else database
         self.complete = top_k is None and index.spec.kind == "BIN_FLAT"
         self.hits = len(self.database) if self.complete else min(top_k or LIMIT, len(self.database))
@@ -60,81 +56,39 @@ class MilvusRetriever(Retriever):
         self.codes = tuple(index.codes)
         self.bits = index.bits
         self.fingerprint = index.fingerprint
-        self.about = {**about(index), "nprobe": self._nprobe, "top_k": self._top_k}
+        self.about = {**about_collection(index), "nprobe": self._nprobe, "top_k": self._top_k}
         pending = self.about["rows_not_indexed"]
         self.notes = (not_indexed_note(index, pending),) if pending else ()
-        self._row_of_id = _row_lookup(self.database.ids)
+        self._rows_of = rows_of(self.database.ids)
 
-    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
-        """See `Retriever.rankings`. Lists that are cut hold the rows that Milvus returned."""
+    def probing(self, nprobe: int) -> MilvusRetriever:
+        """Return a retriever over the same rows that looks through so many cells.
+
+        Raises:
+            InputError: an nprobe beyond nlist, or for BIN_FLAT.
+        """
+        other = copy(self)
+        other._nprobe = self.index.spec.check_nprobe(nprobe)
+        other.about = {**self.about, "nprobe": other._nprobe}
+        return other
+
+    def found(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
+        """Yield for each query the rows that Milvus returned and their distances. See `Retriever.found`."""
+        expression = having(required)
         if self._top_k is None:
-            part = self.part(required)
-            for distances in self._distances(code, query_codes, required):
-                order = rankings.by_distance(distances)
-                yield part[order], distances[order]
+            rows = self.database.rows_with(required)
+            for distances in self.index.distances_to(
+                self.database.ids[rows], query_codes, code=code, filter=expression
+            ):
+                yield rows, distances
             return
-        found = self.index.rank_first(
-            query_codes, top_k=self._top_k, code=code, nprobe=self._nprobe, filter=having(required)
-        )
-        for ids, distances in found:
-            yield self._row_of_id(ids), distances
-
-    def ranked(
-        self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
-    ) -> Iterator[Ranked]:
-        """See `Retriever.ranked`. Nothing is sorted where rankings are complete and ties are in expectation."""
-        if self._top_k is not None or ties == "stable":
-            yield from super().ranked(code, query_codes, query_labels, required, ties)
-            return
-        part = self.part(required)
-        sets = LabelSets(self.database.labels[part])
-        levels = max_shared(query_labels, self.database.labels) + 1
-        for labels, distances in zip(query_labels, self._distances(code, query_codes, required), strict=True):
-            shared = sets.shared_with(labels).astype(np.intp)
-            yield ranked_by_distance(distances, shared, np.bincount(shared, minlength=levels), self.index.bits)
-
-    def _distances(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[Distances]:
-        """For each query the distances of the rows that take part: (rows,)."""
-        expression, keys = having(required), self.database.ids[self.part(required)]
-        if self.index.count(expression) != len(keys):
-            raise _changed(self.index.collection, f"it had {len(keys)} rows that take part, and has others")
-        search = rankings.Search(self.index.collection, code, expression=expression)
-        yield from rankings.complete_distances(
-            self.index.connection, search, code_bytes(query_codes, self.index.bits), keys
-        )
-
-
-def having(required: Sequence[str]) -> str:
-    """Filter for rows that have these modalities."""
-    return " and ".join(f"has_{name} == true" for name in required)
-
-
-def _row_lookup(ids: Ids) -> Callable[[Ids], Rows]:
-    """From ids to row numbers; `ids` are sorted and differ from each other."""
-    if ids.dtype != object:
-
-        def rows(found: Ids) -> Rows:
-            found = found.astype(ids.dtype)
-            at = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
-            _check_known(found[ids[at] != found])
-            return at
-
-        return rows
-    row_of = {name: row for row, name in enumerate(ids)}
-
-    def rows_of_names(found: Ids) -> Rows:
-        at = np.fromiter((row_of.get(name, -1) for name in found), np.intp, len(found))
-        _check_known(found[at < 0])
-        return at
-
-    return rows_of_names
-
-
-def _check_known(strangers: Ids) -> None:
-    if len(strangers):
-        raise _changed("", f"id {strangers[0]!r} is new")
-
-
-def _changed(collection: str, how: str) -> MilvusError:
-    name = f"collection '{collection}'" if collection else "the collection"
-    return MilvusError(f"{name} changed while it was measured: {how}. Evaluate again when nobody writes to it.")
+        for ids, distances in self.index.rank_first(
+            query_codes, top_k=self._top_k, code=code, nprobe=self._nprobe, filter=expression
+        ):
+            rows = self._rows_of(ids)
+            if (rows < 0).any():
+                raise MilvusError(
+                    f"collection '{self.index.collection}' changed while it was measured: id {ids[rows < 0][0]!r} is "
+                    "new. Evaluate again when nobody writes to it."
+                )
+            yield rows, distances

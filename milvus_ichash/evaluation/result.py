@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.output_files import save_json
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task.
+    """The figures of one task.
 
     Attributes:
         task: its name: "image->text", "both", "image", ...
         asked: modalities that the queries were encoded from; None: whatever each query has.
         code: name of the stored code.
-        rows: rows of the database that took part.
-        queries: queries in the means.
-        without_modality: queries left out because they lack what is asked with.
+        rows: number of database rows that count.
+        queries: number of queries that the means are over.
+        without_modality: queries left out because they lack a modality that is asked with.
         unlabelled: queries left out because their labels are unknown.
-        without_relevant: queries left out because no row that took part is relevant to them.
-        metrics: means by name; empty where no query was left.
-        precision_at_recall: mean precision by recall in per cent (0: at the first relevant row).
-        random_precision: mean precision of a random order, at every recall.
-        rows_missing: rows that were not returned, mean over the queries; they count as misses.
-        relevant_missing: the relevant ones of them, mean over the queries.
-        nothing_near: queries without any row within Hamming radius 2 (their precision there counts as 0).
+        without_relevant: queries left out because no row that counts is relevant to them.
         searched: name of the collection or file that the rows are in, where it has one.
+        metrics: mean over the queries by the metric's name; empty where no query is left.
+        precision_at_recall: mean precision by recall in per cent (0: at the first relevant row).
+        random_precision: mean precision of a random order, which is the same at every recall; None where no query is
+            left.
+        rows_missing: number of rows that were not returned, mean over the queries; they count as misses.
+        relevant_missing: number of relevant rows among them, mean over the queries.
+        nothing_near: number of queries with no row within Hamming radius 2 (their precision there counts as 0).
     """
 
     task: str
@@ -40,53 +40,34 @@ class TaskResult:
     without_modality: int
     unlabelled: int
     without_relevant: int
-    metrics: dict[str, float]
-    precision_at_recall: dict[int, float]
-    random_precision: float | None
-    rows_missing: float
-    relevant_missing: float
-    nothing_near: int
     searched: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    precision_at_recall: dict[int, float] = field(default_factory=dict)
+    random_precision: float | None = None
+    rows_missing: float = 0.0
+    relevant_missing: float = 0.0
+    nothing_near: int = 0
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Figures by task, what they were measured on, and remarks that a reader of them should know.
+    """Figures by task, what they were measured on, and notes for whoever reads the figures.
 
     Attributes:
-        tasks: one for each task, by its name.
+        tasks: the result of each task by its name.
         measured_on: bundle fingerprint, method, bits, via, ties, collection, index, rows, versions, date, ...
-        notes: sentences.
+        notes: sentences, such as which queries were left out.
     """
 
     tasks: dict[str, TaskResult]
     measured_on: dict[str, Any]
     notes: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it in types that JSON knows."""
-        return {
-            "measured_on": self.measured_on,
-            "tasks": {name: asdict(task) for name, task in self.tasks.items()},
-            "notes": list(self.notes),
-        }
-
     def save(self, path: str | Path) -> None:
-        """Write it as JSON.
+        """Write everything as JSON: "measured_on", "tasks" by name, and "notes".
 
         Raises:
-            InputError: where the file cannot be written.
+            InputError: the file cannot be written.
         """
-        save_json(self.to_dict(), path)
-
-
-def save_json(document: dict[str, Any], path: str | Path) -> None:
-    """Write a document as a JSON file.
-
-    Raises:
-        InputError: where the file cannot be written.
-    """
-    try:
-        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+        tasks = {name: asdict(task) for name, task in self.tasks.items()}
+        save_json({"measured_on": self.measured_on, "tasks": tasks, "notes": list(self.notes)}, path)

@@ -1,13 +1,13 @@
-"""Who ranks the database: this process, over codes in memory, or Milvus.
+"""Retrievers: what ranks a database, which is this process (over codes in memory) or Milvus.
 
-Both give the same thing, rankings of the rows of one `Database`, so that the harness does not know which it measures.
+All of them rank the rows of one `Database`, so that an evaluation needs not know which of them it measures.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ import numpy.typing as npt
 from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.histograms import Counts, LabelSets, max_shared
+from milvus_ichash.evaluation.histograms import Counts, max_shared
 from milvus_ichash.evaluation.metrics import Groups
-from milvus_ichash.evaluation.tasks import has_all
 from milvus_ichash.features import MultiHot
 
 Rows = npt.NDArray[np.intp]
@@ -28,35 +27,47 @@ Distances = npt.NDArray[np.int32]
 NEAR = 2
 """Hamming radius of the lookup that "P@r<=2" measures."""
 
-_BLOCK = 512
-
 
 @dataclass(frozen=True)
 class Ranked:
     """Rankings of Q queries, as far as the metrics look at them.
 
     Attributes:
-        groups: the rows returned: one group per distance, or one per row where ties are broken by id.
-        shared: int64 (Q, levels), rows that take part by the number of labels shared with the query, returned or not.
-        near: int64 (Q, 2), rows within radius 2, and the relevant ones of them.
+        groups: the returned rows, in a group for each distance; or in one for each row where ties are broken by id.
+        shared: int64 (Q, levels), all rows that count, returned or not, by the number of labels shared with the query.
+        returned: int64 (Q, bits + 1), number of returned rows at each distance.
+        near_relevant: int64 (Q,), number of relevant rows within radius 2.
     """
 
     groups: Groups
     shared: Counts
-    near: Counts
+    returned: Counts
+    near_relevant: Counts
+
+    @classmethod
+    def from_histograms(cls, counts: Counts, shared: Counts, groups: Groups | None = None) -> Ranked:
+        """Return rankings in which the rows at the same distance are one group, unless other groups are given.
+
+        Args:
+            counts: int64 (Q, bits + 1, levels), returned rows by distance and shared labels (`joint_histograms`).
+            shared: int64 (Q, levels), see `Ranked.shared`.
+            groups: the same rows in other groups.
+        """
+        near_relevant = counts[:, : NEAR + 1, 1:].sum(axis=(1, 2))
+        return cls(groups or Groups.from_histograms(counts), shared, counts.sum(axis=2), near_relevant)
 
 
 class Retriever(ABC):
-    """Ranks the rows of a database.
+    """A base class for what ranks the rows of a database.
 
     Attributes:
-        via: how: "exact", "readback" or "search".
+        via: how it ranks: "exact", "readback" or "search".
         database: the rows; `database.codes` is empty where the codes stay in Milvus.
         codes: names of the codes that can be searched.
         bits: their length.
-        fingerprint: of the bundle that made the codes.
-        about: what was measured on, for the result: collection, index, parameters, versions.
-        notes: sentences that a reader of the result should know.
+        fingerprint: fingerprint of the bundle that made the codes.
+        about: what the result says about this database: collection, index, parameters, versions.
+        notes: sentences for whoever reads the result.
     """
 
     via: str
@@ -73,82 +84,45 @@ class Retriever(ABC):
         return str(self.about.get("collection") or Path(self.about.get("database_file", "")).name)
 
     @abstractmethod
-    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
-        """For each query, in order: row numbers of the database and their distances, sorted by (distance, id).
+    def found(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
+        """Yield for each query, in order, the rows that are found and their distances, with no order among distances.
 
         Args:
             code: name of the stored code.
             query_codes: uint8 (Q, bits / 8).
-            required: modalities that a row must have to take part.
+            required: modalities that a row must have to count.
+
+        Yields:
+            Row numbers of the database, intp (rows,), those at the same distance ascending; and int32 (rows,).
         """
+
+    def rankings(self, code: str, query_codes: Codes, required: Sequence[str]) -> Iterator[tuple[Rows, Distances]]:
+        """Yield for each query the rows that are found and their distances, sorted by (distance, id).
+
+        Arguments and shapes are those of `found`.
+        """
+        for rows, distances in self.found(code, query_codes, required):
+            # numpy sorts 16 bits by counting, several times faster than 32.
+            order = np.argsort(distances.astype(np.uint16), kind="stable")
+            yield rows[order], distances[order]
 
     def ranked(
         self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
-        """The same as `rankings`, in blocks of queries in their order, with the rows counted by shared labels."""
-        sets, part = LabelSets(self.database.labels), self.part(required)
-        levels = max_shared(query_labels, self.database.labels) + 1
-        there = _remembering(lambda labels: np.bincount(sets.shared_with(labels)[part], minlength=levels))
-        found = self.rankings(code, query_codes, required)
-        yield from counted(found, sets, query_labels, map(there, query_labels), ties, query_codes.shape[1] * 8)
+        """Yield the rankings in blocks of queries, in their order, with the rows counted by labels shared with the query.
 
-    def part(self, required: Sequence[str]) -> Rows:
-        """Numbers of the rows that have all of these modalities: (rows,)."""
-        return np.flatnonzero(has_all(self.database.present, self.database.modalities, required))
-
-
-def counted(
-    rankings: Iterable[tuple[Rows, Distances]],
-    sets: LabelSets,
-    query_labels: MultiHot,
-    there: Iterable[Counts],
-    ties: Ties,
-    bits: int,
-) -> Iterator[Ranked]:
-    """What the metrics look at of rankings.
-
-    Args:
-        rankings: as `Retriever.rankings` gives them.
-        sets: labels of the database's rows.
-        query_labels: multi-hot (Q, C).
-        there: for each query int64 (levels,), rows that take part by the number of shared labels, returned or not.
-        ties: what is done about rows at the same distance.
-        bits: code length.
-    """
-    for (rows, distances), labels, all_rows in zip(rankings, query_labels, there, strict=True):
-        shared = sets.shared_by(rows, labels)
-        ranked = ranked_by_distance(distances, shared, all_rows, bits)
-        yield replace(ranked, groups=Groups.from_order(shared[None, :])) if ties == "stable" else ranked
-
-
-def _remembering(count: Callable[[MultiHot], Counts]) -> Callable[[MultiHot], Counts]:
-    """The same function, called once for queries with the same labels."""
-    known: dict[bytes, Counts] = {}
-
-    def remembered(labels: MultiHot) -> Counts:
-        key = labels.tobytes()
-        if key not in known:
-            known[key] = count(labels)
-        return known[key]
-
-    return remembered
-
-
-def ranked_by_distance(distances: Distances, shared: Rows, there: Counts, bits: int) -> Ranked:
-    """One query's rows in groups of the same distance.
-
-    Args:
-        distances: int (rows,) of the rows that were returned.
-        shared: int (rows,), labels that they share with the query.
-        there: int64 (levels,), rows that take part by the number of shared labels, returned or not.
-        bits: code length.
-    """
-    levels, distinct = len(there), bits + 1
-    counts = np.bincount(distances * levels + shared, minlength=distinct * levels).reshape(1, distinct, levels)
-    return Ranked(Groups.from_histograms(counts), there[None, :], near_rows(counts))
-
-
-def near_rows(counts: Counts) -> Counts:
-    """Rows within radius 2 and the relevant ones of them, int64 (Q, 2), from joint histograms."""
-    near = counts[:, : NEAR + 1]
-    return np.stack([near.sum(axis=(1, 2)), near[:, :, 1:].sum(axis=(1, 2))], axis=1)
+        Args:
+            code: name of the stored code.
+            query_codes: uint8 (Q, bits / 8).
+            query_labels: uint8 (Q, C), over the database's classes.
+            required: modalities that a row must have to count.
+            ties: "expected": rows at the same distance are one group; "stable": they are ordered by id.
+        """
+        levels, distinct, stable = max_shared(query_labels, self.database.labels) + 1, self.bits + 1, ties == "stable"
+        lists = (self.rankings if stable else self.found)(code, query_codes, required)
+        for (rows, distances), labels in zip(lists, query_labels, strict=True):
+            shared = self.database.label_sets.shared_by(rows, labels)
+            counts = np.bincount(distances * levels + shared, minlength=distinct * levels).reshape(1, distinct, levels)
+            existing = self.database.count_by_shared_labels(labels, required, levels)
+            groups = Groups.from_order(shared[None, :]) if stable else None
+            yield Ranked.from_histograms(counts, existing[None, :], groups)

@@ -1,4 +1,4 @@
-"""From rankings to the figures of one task: every metric per query, then its mean over the queries that have something to find."""
+"""The scores of rankings: every metric for each query, before the means over the queries are taken."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from milvus_ichash.evaluation.retriever import NEAR, Ranked
 
 MAP = "mAP@all"
 RANDOM = "random"
-"""mAP@all of a random order; one word, for the sake of the table."""
+"""The mAP@all of a random order, as tables call it."""
 NEAR_PRECISION = f"P@r<={NEAR}"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of Q queries.
+    """The figures of Q queries.
 
     Attributes:
         values: float64 (Q,) by the metric's name.
         precision: float64 (Q, levels), precision at each of `metrics.RECALL_LEVELS`.
-        random_precision: float64 (Q,), the same where the order is random (it does not depend on the level).
-        missing: int64 (Q, 2), rows that were not returned, and the relevant ones of them.
-        near: int64 (Q,), rows within radius 2.
+        random_precision: float64 (Q,), precision of a random order, which is the same at every level of recall.
+        missing: int64 (Q, 2), number of rows that were not returned, and of relevant rows among them.
+        near: int64 (Q,), number of rows within radius 2.
     """
 
     values: dict[str, Floats]
@@ -38,7 +38,7 @@ class Scores:
 
     @classmethod
     def concat(cls, parts: Sequence[Scores]) -> Scores:
-        """The scores of several blocks of queries as one."""
+        """Return the scores of several blocks of queries, at least one, as one."""
         return cls(
             values={name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
             precision=np.concatenate([part.precision for part in parts]),
@@ -49,12 +49,12 @@ class Scores:
 
 
 def score(ranked: Ranked, at_k: Sequence[int], normalisation: Normalisation) -> Scores:
-    """All metrics of a block of queries.
+    """Return all metrics of a block of queries.
 
     Args:
         ranked: their rankings.
         at_k: ranks at which mAP@k, P@k and NDCG@k are taken.
-        normalisation: of mAP@k (`metrics.average_precision`).
+        normalisation: what mAP@k divides by (`metrics.average_precision`).
     """
     groups, shared = ranked.groups, ranked.shared
     rows, relevant = shared.sum(axis=1), shared[:, 1:].sum(axis=1)
@@ -66,14 +66,14 @@ def score(ranked: Ranked, at_k: Sequence[int], normalisation: Normalisation) -> 
         values[f"mAP@{k}"] = metrics.average_precision(groups, relevant, k, normalisation)
         values[f"P@{k}"] = metrics.precision_at(groups, k)
         values[f"NDCG@{k}"] = metrics.ndcg_at(groups, shared, k)
-    # A lookup that finds nothing has precision 0, as the field counts it.
-    near_rows, near_relevant = ranked.near.T
-    values[NEAR_PRECISION] = near_relevant / np.maximum(near_rows, 1)
+    near = ranked.returned[:, : NEAR + 1].sum(axis=1)
+    # A lookup that finds nothing has precision 0, as it is usually counted.
+    values[NEAR_PRECISION] = ranked.near_relevant / np.maximum(near, 1)
     returned = np.stack([groups.rows.sum(axis=1), groups.relevant.sum(axis=1)], axis=1)
     return Scores(
         values=values,
         precision=metrics.precision_at_recall(groups, relevant),
         random_precision=(relevant + 1) / (rows + 1),
         missing=np.stack([rows, relevant], axis=1) - returned,
-        near=near_rows,
+        near=near,
     )

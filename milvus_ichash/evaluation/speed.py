@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 
 from milvus_ichash.codes import Codes, hamming_distance
-from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever, having
-from milvus_ichash.index.batch import code_bytes
-from milvus_ichash.index.rankings import Search, client_arguments
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
+from milvus_ichash.index.filters import having
 
 SAMPLE = 200
-"""Queries that are timed one by one."""
+"""Number of queries that are timed one by one."""
 TOGETHER = 64
-"""Queries in one call, where queries/s are counted."""
+"""Number of queries in one call, where queries per second are counted."""
 _WARM_UP = 5
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Speed of one way to search.
+    """The speed of one way to search.
 
     Attributes:
-        p50_ms, p95_ms: milliseconds of a call with one query, median and 95th percentile.
+        p50_ms: milliseconds of a call with one query, median.
+        p95_ms: milliseconds of a call with one query, 95th percentile.
         queries_per_second: of one client that asks 64 queries a call, one call after the other (in this process: one
-            query).
+            query a call).
     """
 
     p50_ms: float
@@ -37,7 +37,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Way:
+class TimedSearch:
     """A way to search that can be timed.
 
     Attributes:
@@ -49,52 +49,52 @@ class Way:
     batched: bool = True
 
 
-def by_client(retriever: MilvusRetriever, code: str, required: Sequence[str], top_k: int) -> Way:
-    """`MilvusClient.search`, as a program sees it that searches this collection.
+def by_client(retriever: MilvusRetriever, code: str, required: Sequence[str], top_k: int) -> TimedSearch:
+    """Return a search by `MilvusClient.search` at Bounded consistency, as another program would make it.
 
-    At Bounded consistency, as ours are once nothing was written for a while (`Connection.settled`): at Strong, Milvus
+    A `HashIndex` searches at that consistency too, once nothing was written for a while. At Strong consistency Milvus
     waits up to a fifth of a second in every call, whatever it searches.
     """
-    index, connection = retriever.index, retriever.index.connection
-    wanted = Search(index.collection, code, expression=having(required), nprobe=retriever.about["nprobe"])
-
-    def search(queries: Codes) -> Any:
-        with connection.calling(f"search the collection '{index.collection}'"):
-            arguments = client_arguments(connection, wanted, code_bytes(queries, index.bits), top_k, ())
-            return connection.client.search(**{**arguments, "consistency_level": "Bounded"})
-
-    return Way(search)
+    index, nprobe, rows = retriever.index, retriever.about["nprobe"], having(required)
+    return TimedSearch(lambda queries: index.plain_search(queries, top_k=top_k, code=code, nprobe=nprobe, filter=rows))
 
 
-def in_this_process(codes: Codes, top_k: int) -> Way:
-    """Comparing a query with all codes, uint8 (rows, bits / 8), and picking the nearest, in one thread."""
+def in_this_process(codes: Codes, top_k: int) -> TimedSearch:
+    """Return a search that compares a query with all codes, uint8 (rows, bits / 8), in one thread of this process."""
     k = min(top_k, len(codes)) - 1
-    return Way(lambda query: np.argpartition(hamming_distance(query, codes)[0], k), batched=False)
+    return TimedSearch(lambda query: np.argpartition(hamming_distance(query, codes)[0], k), batched=False)
 
 
-def speeds(ways: Sequence[Way], query_codes: Codes) -> list[Speed]:
-    """The speed of each way, query by query in turns: what else the machine does meets all of them.
+def speeds(searches: Sequence[TimedSearch], query_codes: Codes) -> list[Speed]:
+    """Return the speed of each search, measured query by query in turns, so that other load meets all of them alike.
+
+    Args:
+        searches: at least one.
+        query_codes: uint8 (Q, bits / 8), at least one. The first 200 are timed one by one.
 
     Raises:
         MilvusError: Milvus was not reached in time, or refused.
     """
-    for way in ways:
+    for way in searches:
         for query in query_codes[:_WARM_UP]:
             way.search(query[None, :])
-    single = np.array([[_seconds(way.search, query[None, :]) for way in ways] for query in query_codes[:SAMPLE]])
+    single = _seconds(searches, [query[None, :] for query in query_codes[:SAMPLE]])
     calls = [query_codes[first : first + TOGETHER] for first in range(0, len(query_codes), TOGETHER)]
-    together = np.array([[_seconds(way.search, call) if way.batched else 0.0 for way in ways] for call in calls]).sum(
-        axis=0
-    )
+    together = iter(_seconds([way for way in searches if way.batched], calls).sum(axis=0))
     rates = [
-        len(query_codes) / all_calls if way.batched else 1 / mean
-        for way, all_calls, mean in zip(ways, together, single.mean(axis=0), strict=True)
+        len(query_codes) / next(together) if way.batched else 1 / seconds
+        for way, seconds in zip(searches, single.mean(axis=0), strict=True)
     ]
     middle, slow = np.percentile(single * 1000, [50, 95], axis=0)
     return [Speed(float(p50), float(p95), float(rate)) for p50, p95, rate in zip(middle, slow, rates, strict=True)]
 
 
-def _seconds(call: Callable[[Any], Any], argument: Any) -> float:
-    start = time.perf_counter()
-    call(argument)
-    return time.perf_counter() - start
+def _seconds(searches: Sequence[TimedSearch], calls: Sequence[Codes]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the seconds of each call by each search, in turns: float64 (calls, searches)."""
+    seconds = np.zeros((len(calls), len(searches)))
+    for row, queries in zip(seconds, calls, strict=True):
+        for column, way in enumerate(searches):
+            start = time.perf_counter()
+            way.search(queries)
+            row[column] = time.perf_counter() - start
+    return seconds

@@ -1,4 +1,4 @@
-"""What nprobe buys: recall, mAP and speed of BIN_IVF_FLAT at several nprobe, beside searches that find everything."""
+"""`sweep`: recall, mAP and speed of BIN_IVF_FLAT at several nprobe, beside searches that find everything."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.collection_database import not_indexed_note
 from milvus_ichash.evaluation.evaluate import Progress, measured_on, silent
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
-from milvus_ichash.evaluation.histograms import Counts, LabelSets
 from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
-from milvus_ichash.evaluation.recall import kth_distance, recall_at
-from milvus_ichash.evaluation.result import save_json
-from milvus_ichash.evaluation.retriever import Ranked, counted
-from milvus_ichash.evaluation.scores import score
+from milvus_ichash.evaluation.output_files import save_json
+from milvus_ichash.evaluation.recall import recall_at
+from milvus_ichash.evaluation.scores import Scores, score
 from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_process, speeds
-from milvus_ichash.evaluation.task_queries import TaskQueries, homes, left_out, prepare, queries_of_task
-from milvus_ichash.evaluation.tasks import Task, choose_tasks
+from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task, retriever_by_code
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.index import rankings
 from milvus_ichash.index.hash_index import HashIndex
 
 if TYPE_CHECKING:
@@ -33,6 +28,7 @@ if TYPE_CHECKING:
 EXACT = "exact, here"
 FLAT = "BIN_FLAT"
 AT_K = (10, 100)
+"""Default ranks of recall and mAP."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +37,15 @@ class Point:
 
     Attributes:
         task: its name.
-        collection: what was searched.
+        collection: name of the collection that was searched.
         search: "exact, here" (the codes read back, ranked in this process), "BIN_FLAT", or "BIN_IVF_FLAT".
-        nprobe: cells that were looked through.
-        queries: queries in the means.
-        rows: rows that took part.
-        returned: rows returned for a query, mean; of `top_k` asked for.
-        recall: by k, recall@k against the exact ranking (`recall_at`).
-        map: by k, mAP@k.
-        speed: latency and queries/s; of "exact, here" in this process with one thread.
+        nprobe: cells of BIN_IVF_FLAT that were looked through; None for the others.
+        queries: number of queries that the means are over.
+        rows: number of rows that count.
+        returned: number of rows returned for a query, mean; at most the `top_k` asked for.
+        recall: recall@k against the exact ranking by k, each from 0 to 1 (`recall.recall_at`).
+        map: mAP@k by k, each from 0 to 1.
+        speed: milliseconds a query and queries per second; for "exact, here" in this process with one thread.
     """
 
     task: str
@@ -66,22 +62,26 @@ class Point:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """Points by task and then by nprobe, the exact ones first; what they were measured on; and remarks."""
+    """The points of a sweep, what they were measured on, and notes for whoever reads them.
+
+    Attributes:
+        points: task by task; in each first the exact searches, then BIN_IVF_FLAT by ascending nprobe.
+        measured_on: as in an `EvaluationResult`, and the nprobe values, `top_k`, and how the latency was measured.
+        notes: sentences, such as which queries were left out.
+    """
 
     points: tuple[Point, ...]
     measured_on: dict[str, Any]
     notes: tuple[str, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write everything as JSON.
+        """Write everything as JSON: "measured_on", "points" and "notes".
 
         Raises:
-            InputError: where the file cannot be written.
+            InputError: the file cannot be written.
         """
-        save_json(
-            {"measured_on": self.measured_on, "points": [asdict(p) for p in self.points], "notes": list(self.notes)},
-            path,
-        )
+        points = [asdict(point) for point in self.points]
+        save_json({"measured_on": self.measured_on, "points": points, "notes": list(self.notes)}, path)
 
 
 def sweep(
@@ -96,66 +96,67 @@ def sweep(
     settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:
-    """Measure BIN_IVF_FLAT at each nprobe and at nprobe = nlist, where it looks at all cells, against the exact ranking.
+    """Measure recall, mAP and speed of BIN_IVF_FLAT at several nprobe, against the exact ranking.
 
-    In the list of one search the rows at the last distance are an arbitrary few of those there are: mAP@k takes them as
-        they
-    came, in expectation over the order of rows at the same distance.
+    nprobe = nlist, where BIN_IVF_FLAT looks through all cells, is always measured too. Of the rows at the last distance
+    a search returns an arbitrary few; mAP@k takes those that came.
 
     Args:
         encoder: makes the queries' codes.
         queries: with labels.
         indexes: collections with BIN_IVF_FLAT, which store different codes.
-        nprobes: cells that are looked through.
-        flat: collections of the same rows with BIN_FLAT, the line to beat.
-        tasks: names; None: the usual ones.
-        top_k: rows that a search asks for; the largest `settings.at_k` by default.
-        settings: how is measured; `at_k` are the ranks of recall and mAP.
-        progress: told of each task, and of the ways to search that are done.
+        nprobes: numbers of cells to look through, each 1 to nlist.
+        flat: collections of the same rows with BIN_FLAT, to compare with.
+        tasks: names; None: the usual ones that the stored codes allow (`tasks.choose_tasks`).
+        top_k: rows that one search asks for, 1 to 16,384; None: the largest rank in `settings.at_k`.
+        settings: how to measure; `at_k` are the ranks of recall and mAP, by default 10 and 100.
+        progress: told of each task, and of the number of searches done.
 
     Raises:
-        InputError: another index, an nprobe beyond nlist, a top-k below the largest rank, other rows in `flat`, or as
-            `evaluate`.
-        MismatchError, MilvusError: as `evaluate`.
+        InputError: another index than BIN_IVF_FLAT, an nprobe beyond nlist, a top-k below the largest rank, other rows
+            or another code length in `flat`, or as `evaluate`.
+        MismatchError: as `evaluate`.
+        MilvusError: Milvus was not reached in time, or refused.
+
+    Example:
+        >>> result = sweep(encoder, queries, [HashIndex.open(connection, "items")], [1, 4, 16])
+        >>> [(point.nprobe, point.recall[10], point.speed.p50_ms) for point in result.points]
     """
     settings = settings or EvaluationSettings(at_k=AT_K)
-    top_k = _check(indexes, flat, nprobes, top_k, settings.at_k)
+    top_k = max(settings.at_k) if top_k is None else top_k
+    _check(indexes, flat, nprobes, top_k, settings.at_k)
     exact = [ExactRetriever.read_back(index) for index in indexes]
-    flats = [MilvusRetriever(index, top_k=top_k) for index in flat]
-    home, flat_home = homes(exact), homes(flats)
-    index_of = {code: index for index in indexes for code in index.codes}
-    chosen = choose_tasks(encoder.manifest, home, tasks, masked=settings.query_pdr > 0)
-    points: list[Point] = []
-    notes = [
-        not_indexed_note(i, rows) for i, e in zip(indexes, exact, strict=True) if (rows := e.about["rows_not_indexed"])
+    probing = [
+        MilvusRetriever(index, top_k=top_k, database=place.database)
+        for index, place in zip(indexes, exact, strict=True)
     ]
-    tables = {}
-    for place in exact:
-        tables[place.name], remarks = prepare(encoder, queries, place, settings)
-        notes += remarks
-    for task in chosen:
-        place, index = home[task.stored_code], index_of[task.stored_code]
-        asked = queries_of_task(encoder, task, tables[place.name], place, settings.part)
-        if asked.without_modality or asked.unlabelled or asked.without_relevant:
-            notes.append(f"{left_out(task.name, task.asked, len(asked.codes), asked)}.")
-        if not len(asked.codes):
-            continue
-        searches = [
-            MilvusRetriever(index, top_k=top_k, nprobe=n, database=place.database) for n in _cells(nprobes, index)
-        ]
-        if task.stored_code in flat_home:
-            searches.insert(0, _same_rows(flat_home[task.stored_code], place))
-        with (progress or silent)(task.name, len(searches) + 2) as advance:
-            points += _measure(task, asked, place, searches, settings, top_k, advance)
-    if not points:
-        raise InputError(f"no query is left in any task: {' '.join(notes)}")
-    return SweepResult(
-        tuple(points), _said(encoder, queries, exact, chosen, settings, nprobes, top_k, flat), tuple(notes)
-    )
+    by_task, notes = queries_by_task(encoder, queries, exact, tasks, settings)
+    notes = [note for retriever in probing for note in retriever.notes] + notes
+    exact_of, probing_of = retriever_by_code(exact), retriever_by_code(probing)
+    flat_of = retriever_by_code([MilvusRetriever(index, top_k=top_k) for index in flat])
+    points: list[Point] = []
+    for asked in filter(len, by_task):
+        code = asked.task.stored_code
+        cells = sorted({*nprobes, probing_of[code].index.spec.nlist or 1})
+        searches = [probing_of[code].probing(nprobe) for nprobe in cells]
+        if code in flat_of:
+            _check_same_rows(flat_of[code], exact_of[code])
+            searches.insert(0, flat_of[code])
+        with (progress or silent)(asked.task.name, len(searches) + 2) as advance:
+            points += _measure(asked, exact_of[code], searches, settings, top_k, advance)
+    on = {
+        **measured_on(encoder, queries, exact, by_task, settings),
+        "via": "sweep",
+        "nprobes": sorted(set(nprobes)),
+        "top_k": top_k,
+        "flat": [index.collection for index in flat],
+        "latency": f"MilvusClient.search, one query a call, Bounded consistency, the first {SAMPLE} queries, "
+        "all ways in turns",
+    }
+    return SweepResult(tuple(points), on, tuple(notes))
 
 
 def _measure(
-    task: Task,
     asked: TaskQueries,
     exact: ExactRetriever,
     searches: Sequence[MilvusRetriever],
@@ -163,89 +164,53 @@ def _measure(
     top_k: int,
     advance: Callable[[int], object],
 ) -> list[Point]:
-    """One task, by the exact ranking and by each search."""
-    code, bits = task.stored_code, asked.codes.shape[1] * 8
-    truth = _Truth.of(exact, code, asked, settings)
-    found = [_Found(truth.ranked, dict.fromkeys(settings.at_k, 1.0), min(top_k, asked.rows))]
+    """Measure one task by the exact ranking and by each search."""
+    code = asked.task.stored_code
+    timed = [
+        in_this_process(exact.database.codes[code][exact.database.rows_with(asked.required)], top_k),
+        *(by_client(search, code, asked.required, top_k) for search in searches),
+    ]
+    measured = speeds(timed, asked.codes)
     advance(1)
-    for search in searches:
-        lists = list(search.rankings(code, asked.codes, asked.required))
-        distances = [some for _, some in lists]
-        ranked = list(counted(lists, LabelSets(search.database.labels), asked.labels, truth.there, settings.ties, bits))
-        recall = {k: float(recall_at(k, distances, reach, asked.rows).mean()) for k, reach in truth.reach.items()}
-        found.append(_Found(ranked, recall, float(np.mean([len(some) for some in distances]))))
+    points: list[Point] = []
+    existing = None
+    for retriever, speed in zip((exact, *searches), measured, strict=True):
+        blocks = list(asked.ranked_by(retriever, settings))
+        returned = np.concatenate([block.returned for block in blocks])
+        existing = returned if existing is None else existing
+        scores = Scores.concat([score(block, settings.at_k, settings.normalisation) for block in blocks])
+        points.append(
+            Point(
+                task=asked.task.name,
+                collection=retriever.name,
+                search=retriever.about["index_kind"] if isinstance(retriever, MilvusRetriever) else EXACT,
+                nprobe=retriever.about.get("nprobe"),
+                queries=len(asked),
+                rows=asked.rows,
+                returned=float(np.minimum(returned.sum(axis=1), top_k).mean()),
+                recall={k: float(recall_at(k, returned, existing).mean()) for k in settings.at_k},
+                map={k: float(scores.values[f"mAP@{k}"].mean()) for k in settings.at_k},
+                speed=speed,
+            )
+        )
         advance(1)
-    here = in_this_process(exact.database.codes[code][exact.part(asked.required)], top_k)
-    ways = [here, *(by_client(search, code, asked.required, top_k) for search in searches)]
-    places = [
-        (exact.name, EXACT, None),
-        *((some.name, some.about["index_kind"], some.about["nprobe"]) for some in searches),
-    ]
-    measured = zip(places, found, speeds(ways, asked.codes), strict=True)
-    advance(1)
-    return [
-        Point(
-            task.name,
-            *place,
-            len(asked.codes),
-            asked.rows,
-            some.returned,
-            some.recall,
-            some.mean_average_precision(settings),
-            speed,
-        )
-        for place, some, speed in measured
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Truth:
-    """The exact ranking: itself, by k the distance of the k-th row of each query, and all rows by the labels they share."""
-
-    ranked: list[Ranked]
-    reach: dict[int, Counts]
-    there: list[Counts]
-
-    @classmethod
-    def of(cls, exact: ExactRetriever, code: str, asked: TaskQueries, settings: EvaluationSettings) -> _Truth:
-        tied = list(exact.ranked(code, asked.codes, asked.labels, asked.required, "expected"))
-        within = np.concatenate([np.cumsum(block.groups.rows, axis=1) for block in tied])
-        stable = settings.ties == "stable"
-        return cls(
-            ranked=list(exact.ranked(code, asked.codes, asked.labels, asked.required, "stable")) if stable else tied,
-            reach={k: kth_distance(within, k) for k in settings.at_k},
-            there=[there for block in tied for there in block.shared],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one way to search found."""
-
-    ranked: Sequence[Ranked]
-    recall: dict[int, float]
-    returned: float
-
-    def mean_average_precision(self, settings: EvaluationSettings) -> dict[int, float]:
-        """By k."""
-        values = [score(block, settings.at_k, settings.normalisation).values for block in self.ranked]
-        return {k: float(np.concatenate([some[f"mAP@{k}"] for some in values]).mean()) for k in settings.at_k}
+    return points
 
 
 def _check(
     indexes: Sequence[HashIndex],
     flat: Sequence[HashIndex],
     nprobes: Sequence[int],
-    top_k: int | None,
+    top_k: int,
     at_k: Sequence[int],
-) -> int:
+) -> None:
     for index in indexes:
         if index.spec.kind != "BIN_IVF_FLAT":
             server = " on a Milvus server (Milvus Lite has none)" if index.connection.is_lite else ""
             raise InputError(
-                f"a sweep over nprobe needs the index BIN_IVF_FLAT, and '{index.collection}' has {index.spec.kind}, which looks at every "
-                f"code: build one{server} with `milvus-ichash index --collection {index.collection} --index BIN_IVF_FLAT`, or leave "
-                "--sweep out."
+                f"a sweep over nprobe needs the index BIN_IVF_FLAT, and '{index.collection}' has {index.spec.kind}, "
+                f"which looks at every code: build one{server} with `milvus-ichash index --collection "
+                f"{index.collection} --index BIN_IVF_FLAT`."
             )
         for nprobe in nprobes:
             index.spec.check_nprobe(nprobe)
@@ -254,49 +219,21 @@ def _check(
             raise InputError(
                 f"'{index.collection}' has the index {index.spec.kind}: --flat takes a collection with BIN_FLAT."
             )
-    top_k = max(at_k) if top_k is None else top_k
     if top_k < max(at_k):
         raise InputError(
             f"top-k is {top_k}, and recall and mAP are asked for at rank {max(at_k)}: take --top-k {max(at_k)} or more."
         )
-    rankings.check_reach(top_k, None, indexes[0].bits)
-    return top_k
+    indexes[0].check_top_k(top_k)
 
 
-def _cells(nprobes: Sequence[int], index: HashIndex) -> list[int]:
-    """Those to be measured: those asked for, and all cells."""
-    return sorted({*nprobes, index.spec.nlist or 1})
-
-
-def _same_rows(flat: MilvusRetriever, exact: ExactRetriever) -> MilvusRetriever:
+def _check_same_rows(flat: MilvusRetriever, exact: ExactRetriever) -> None:
     if flat.bits != exact.bits:
         raise InputError(
-            f"'{flat.name}' holds codes of {flat.bits} bits and '{exact.name}' of {exact.bits}, so they cannot be compared: --flat takes a "
-            "collection with the same codes."
+            f"'{flat.name}' holds codes of {flat.bits} bits and '{exact.name}' of {exact.bits}, so they cannot be "
+            "compared: --flat takes a collection with the same codes."
         )
     if not np.array_equal(flat.database.ids, exact.database.ids):
         raise InputError(
-            f"'{flat.name}' holds other rows ({len(flat.database)}) than '{exact.name}' ({len(exact.database)}), so they cannot be "
-            "compared: --flat takes a collection with the same rows."
+            f"'{flat.name}' holds other rows ({len(flat.database)}) than '{exact.name}' ({len(exact.database)}), so "
+            "they cannot be compared: --flat takes a collection with the same rows."
         )
-    return flat
-
-
-def _said(
-    encoder: HashEncoder,
-    queries: FeatureTable,
-    exact: Sequence[ExactRetriever],
-    chosen: Sequence[Task],
-    settings: EvaluationSettings,
-    nprobes: Sequence[int],
-    top_k: int,
-    flat: Sequence[HashIndex],
-) -> dict[str, Any]:
-    return {
-        **measured_on(encoder, queries, exact, chosen, settings),
-        "via": "sweep",
-        "nprobes": sorted(set(nprobes)),
-        "top_k": top_k,
-        "flat": [index.collection for index in flat],
-        "latency": f"MilvusClient.search, one query a call, Bounded consistency, the first {SAMPLE} queries, all ways in turns",
-    }

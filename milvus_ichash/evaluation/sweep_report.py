@@ -1,4 +1,4 @@
-"""A sweep over nprobe for people: rows of a table, and what a millisecond buys as a picture."""
+"""A sweep's result for people: rows of a table, and recall and mAP over latency as a figure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.report import bits, check_figure, where
+from milvus_ichash.evaluation.output_files import check_figure, empty_figure, save_figure
+from milvus_ichash.evaluation.report import bits, where, with_arrow
 from milvus_ichash.evaluation.sweep import EXACT, FLAT, Point, SweepResult
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _MARKS = {EXACT: "D", FLAT: "*"}
 
 
 def table(result: SweepResult) -> list[dict[str, Any]]:
-    """One row per point: task, way to search, nprobe, recall and mAP at each rank, latency in ms, and queries/s."""
+    """Return a row for each point: task, search, nprobe, recall and mAP at each rank, latency in ms, and queries/s."""
     return [
         {
             "task": point.task,
@@ -35,7 +35,7 @@ def table(result: SweepResult) -> list[dict[str, Any]]:
 
 
 def title(result: SweepResult) -> str:
-    """What was measured, in one line."""
+    """Return in one line what was measured."""
     on = result.measured_on
     return f"{on['method']}, {bits(on)}, {where(on)}, {on['top_k']} rows a search"
 
@@ -43,59 +43,42 @@ def title(result: SweepResult) -> str:
 def figure(result: SweepResult, path: str | Path) -> None:
     """Draw recall and mAP over the median latency, at the largest rank, into a .png, .svg or .pdf file.
 
-    One line for each task, its points named by nprobe; BIN_FLAT is a star, the exact ranking in this process a diamond,
-    and the exact mAP a dotted line.
+    There is one line for each task, its points named by nprobe. BIN_FLAT is a star, the exact ranking in this process a
+    diamond, each with a dotted line at its height.
 
     Raises:
-        InputError: where the file cannot be written.
+        InputError: the file cannot be written.
         BackendMissingError: matplotlib is not installed.
     """
     check_figure(path)
-    from matplotlib.figure import Figure
-
-    canvas = Figure(figsize=(10.4, 4.8), layout="constrained")
+    canvas = empty_figure(10.4, 4.8)
     left, right = canvas.subplots(1, 2)
     k = max(result.points[0].recall)
-    _draw(
-        left, result, {id(point): point.recall[k] for point in result.points}, f"recall@{k} against the exact ranking"
-    )
-    _draw(right, result, {id(point): point.map[k] for point in result.points}, f"mAP@{k}")
+    _draw(left, [(point, point.recall[k]) for point in result.points], f"recall@{k} against the exact ranking")
+    _draw(right, [(point, point.map[k]) for point in result.points], f"mAP@{k}")
     left.legend(fontsize=8, loc="lower right")
     canvas.suptitle(fill(title(result), 110), fontsize=10)
-    try:
-        canvas.savefig(path, dpi=150)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+    save_figure(canvas, path)
 
 
-def _draw(axes: Axes, result: SweepResult, height: dict[int, float], name: str) -> None:
-    for task, marker in zip(dict.fromkeys(point.task for point in result.points), cycle("osv^<>x")):
-        points = [point for point in result.points if point.task == task]
-        probed = [point for point in points if point.search not in _MARKS]
-        label = task.replace("->", " \u2192 ")
-        (line,) = axes.plot(
-            [point.speed.p50_ms for point in probed],
-            [height[id(point)] for point in probed],
-            marker=marker,
-            markersize=4,
-            label=label,
-        )
-        for point in probed:
-            at = (point.speed.p50_ms, height[id(point)])
-            axes.annotate(
-                str(point.nprobe), at, xytext=(3, -9), textcoords="offset points", fontsize=7, color=line.get_color()
-            )
-        _lines_to_beat(axes, [point for point in points if point.search in _MARKS], height, line.get_color())
+def _draw(axes: Axes, points: list[tuple[Point, float]], label: str) -> None:
+    """Draw points at their heights."""
+    for task, marker in zip(dict.fromkeys(point.task for point, _ in points), cycle("osv^<>x")):
+        at = [(point, point.speed.p50_ms, height) for point, height in points if point.task == task]
+        probed = [(point.nprobe, x, y) for point, x, y in at if point.search not in _MARKS]
+        xs, ys = [x for _, x, _ in probed], [y for _, _, y in probed]
+        (line,) = axes.plot(xs, ys, marker=marker, markersize=4, label=with_arrow(task))
+        colour = line.get_color()
+        for nprobe, x, y in probed:
+            axes.annotate(f"{nprobe}", (x, y), xytext=(3, -9), textcoords="offset points", fontsize=7, color=colour)
+        for point, x, y in at:
+            if point.search in _MARKS:
+                axes.plot(x, y, marker=_MARKS[point.search], color=colour, markersize=8)
+                axes.axhline(y, color=colour, linestyle=":", linewidth=1)
     for search, mark in _MARKS.items():
-        if any(point.search == search for point in result.points):
+        if any(point.search == search for point, _ in points):
             axes.plot([], [], marker=mark, color="gray", linestyle=":", label=search)
-    axes.set(xlabel="milliseconds of a call with one query (median)", ylabel=name)
+    axes.set(xlabel="milliseconds of a call with one query (median)", ylabel=label)
     axes.margins(x=0.08)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-
-
-def _lines_to_beat(axes: Axes, points: list[Point], height: dict[int, float], colour: Any) -> None:
-    for point in points:
-        axes.plot(point.speed.p50_ms, height[id(point)], marker=_MARKS[point.search], color=colour, markersize=8)
-        axes.axhline(height[id(point)], color=colour, linestyle=":", linewidth=1)

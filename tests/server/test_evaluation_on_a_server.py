@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.command import run_here
+from support.evaluations import assert_same_figures, in_memory
 from support.labelled_items import ingest, items, write_npz
 
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.evaluate import evaluate
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
-from milvus_ichash.evaluation.result import EvaluationResult
 from milvus_ichash.evaluation.sweep import EXACT, FLAT, sweep
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
@@ -39,76 +38,45 @@ ROWS, QUERIES, NLIST = 20_000, 30, 32
 class Place:
     """Collections of the same items on a server: all of them with BIN_FLAT and BIN_IVF_FLAT, and a few with a code each."""
 
+    uri: str
     folder: Path
+    names: dict[str, str]
     encoder: HashEncoder
     cross: HashEncoder
     table: FeatureTable
     queries: FeatureTable
     few: FeatureTable
 
-
-def settings() -> MilvusSettings:
-    return MilvusSettings(uri=os.environ.get("MILVUS_URI", ""))
+    def options(self, bundle: str) -> list[object]:
+        """Arguments of a command that measures with "fused" or "cross" codes."""
+        return [self.folder / "queries.npz", "--uri", self.uri, "-b", self.folder / bundle]
 
 
 @pytest.fixture(scope="module")
 def place(uri: str, make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("place")
+    bundles = {"fused": make_bundle(bits=32), "cross": make_bundle(bits=32, fused=False)}
+    for name, bundle in bundles.items():
+        (folder / name).symlink_to(bundle)
+    encoder, cross = (HashEncoder.load(bundle, device="cpu") for bundle in bundles.values())
+    names = {name: f"ichash_evaluated_{os.getpid()}_{name}" for name in ("flat", "ivf", "image", "text")}
+    table, few = items(ROWS, gaps=0.1), items(400, gaps=0.3)
     queries = items(QUERIES, seed=1, gaps=0, first_id=10**6)
-    os.environ["MILVUS_URI"], before = uri, os.environ.get("MILVUS_URI")
-    fused, cross = make_bundle(bits=32), make_bundle(bits=32, fused=False)
-    (folder / "fused").symlink_to(fused)
-    (folder / "cross").symlink_to(cross)
-    made = Place(
-        folder,
-        HashEncoder.load(fused, device="cpu"),
-        HashEncoder.load(cross, device="cpu"),
-        items(ROWS, gaps=0.1),
-        queries.take(queries.labels.any(axis=1)),
-        items(400, gaps=0.3),
-    )
-    write_npz(folder / "queries.npz", made.queries)
-    names = [f"ichash_evaluated_{os.getpid()}_{name}" for name in ("flat", "ivf", "image", "text")]
-    with connect(settings()) as connection:
-        ingest(connection, names[0], made.encoder, made.table)
-        ivf = ingest(connection, names[1], made.encoder, made.table, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=NLIST))
-        ingest(connection, names[2], made.cross, made.few, codes=["image_code"])
-        ingest(connection, names[3], made.cross, made.few, codes=["text_code"])
+    queries = queries.take(queries.labels.any(axis=1))
+    write_npz(folder / "queries.npz", queries)
+    with connect(MilvusSettings(uri=uri)) as connection:
+        ingest(connection, names["flat"], encoder, table)
+        ivf = ingest(connection, names["ivf"], encoder, table, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=NLIST))
+        for code in ("image", "text"):
+            ingest(connection, names[code], cross, few, codes=[f"{code}_code"])
         ivf.wait_until_indexed(120)
-        yield made
-        for name in names:
+        yield Place(uri, folder, names, encoder, cross, table, queries, few)
+        for name in names.values():
             connection.client.drop_collection(name)
-    if before is None:
-        del os.environ["MILVUS_URI"]
 
 
-@pytest.fixture(scope="module", params=["in columns", "row by row"])
-def connection(request: pytest.FixtureRequest, place: Place) -> Iterator[Connection]:
-    with connect(settings(), columnar=request.param == "in columns") as opened:
-        yield opened
-
-
-def opened(connection: Connection, name: str) -> HashIndex:
-    return HashIndex.open(connection, f"ichash_evaluated_{os.getpid()}_{name}")
-
-
-def in_memory(encoder: HashEncoder, table: FeatureTable) -> ExactRetriever:
-    table = table.take(np.argsort(table.ids))
-    database = Database(table.ids, table.labels, None, table.present, table.modalities, encoder.encode_table(table))
-    return ExactRetriever(database, encoder.manifest.fingerprint)
-
-
-def same(a: EvaluationResult, b: EvaluationResult) -> None:
-    """Every figure of every task, to 1e-9."""
-    assert a.tasks.keys() == b.tasks.keys()
-    for one, other in zip(a.tasks.values(), b.tasks.values(), strict=True):
-        assert one.metrics == pytest.approx(other.metrics, abs=1e-9)
-        assert one.precision_at_recall == pytest.approx(other.precision_at_recall, abs=1e-9)
-        bare = [
-            replace(cell, metrics={}, precision_at_recall={}, random_precision=0.0, searched=None)
-            for cell in (one, other)
-        ]
-        assert bare[0] == bare[1]
+def opened(connection: Connection, place: Place, name: str) -> HashIndex:
+    return HashIndex.open(connection, place.names[name])
 
 
 @pytest.mark.parametrize("ties", ["expected", "stable"])
@@ -117,18 +85,18 @@ def test_searches_of_bin_flat_and_the_codes_read_back_give_the_same_figures(
 ) -> None:
     how = EvaluationSettings(ties=ties, part="complete")
     asked = place.queries.take(np.arange(4))
-    exact = evaluate(place.encoder, asked, in_memory(place.encoder, place.table), settings=how)
-    index = opened(connection, "flat")
+    exact = evaluate(place.encoder, asked, in_memory(place.encoder, place.table), settings=how).tasks
+    index = opened(connection, place, "flat")
     search = MilvusRetriever(index)
-    assert search.complete and 16_384 < exact.tasks["both"].rows < ROWS
-    same(exact, evaluate(place.encoder, asked, search, settings=how))
-    same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(index), settings=how))
+    assert search.complete and 16_384 < exact["both"].rows < ROWS
     # An index over cells makes no difference to the codes.
-    same(exact, evaluate(place.encoder, asked, ExactRetriever.read_back(opened(connection, "ivf")), settings=how))
+    read = [ExactRetriever.read_back(each) for each in (index, opened(connection, place, "ivf"))]
+    for retriever in (search, *read):
+        assert_same_figures(exact, evaluate(place.encoder, asked, retriever, settings=how).tasks)
 
 
 def test_what_bin_ivf_flat_did_not_return_counts_as_missed(connection: Connection, place: Place) -> None:
-    index = opened(connection, "ivf")
+    index = opened(connection, place, "ivf")
     exact = evaluate(place.encoder, place.queries, in_memory(place.encoder, place.table), tasks=["both"]).tasks["both"]
     few = MilvusRetriever(index, nprobe=2)
     result = evaluate(place.encoder, place.queries, few, tasks=["both"])
@@ -162,7 +130,7 @@ def test_rows_without_an_index_are_told_of(connection: Connection, place: Place,
 
 
 def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
-    ivf, flat = opened(connection, "ivf"), opened(connection, "flat")
+    ivf, flat = opened(connection, place, "ivf"), opened(connection, place, "flat")
     result = sweep(
         place.encoder,
         place.queries,
@@ -179,9 +147,8 @@ def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
     ]
     exact, flat_point, *probed = result.points
     assert exact.recall == flat_point.recall == probed[-1].recall == {10: 1.0, 50: 1.0}
-    assert [point.recall[50] for point in probed] == sorted(point.recall[50] for point in probed) and probed[0].recall[
-        50
-    ] < 1
+    recalls = [point.recall[50] for point in probed]
+    assert recalls == sorted(recalls) and recalls[0] < 1
     codes, stored = (place.encoder.encode_table(table)["code"] for table in (place.queries, place.table))
     everything = np.sort(hamming_distance(codes, stored), axis=1)
     by_hand = [
@@ -201,51 +168,41 @@ def test_a_sweep_over_nprobe(connection: Connection, place: Place) -> None:
         assert 0 < point.speed.p50_ms <= point.speed.p95_ms and point.speed.queries_per_second > 0
 
 
-def test_a_sweep_over_cut_codes(connection: Connection, place: Place, make_bundle: MakeBundle) -> None:
+def test_a_sweep_over_cut_codes(
+    connection: Connection, place: Place, make_bundle: MakeBundle, name: Callable[[], str]
+) -> None:
     encoder = HashEncoder.load(make_bundle(bits=64, nested=(16, 64)), device="cpu")
-    name = f"ichash_evaluated_{os.getpid()}_cut"
-    try:
-        ivf = ingest(connection, name, encoder.cut(16), place.few, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=4))
-        short, long = (ingest(connection, f"{name}_{bits}", encoder.cut(bits), place.few) for bits in (16, 64))
-        with pytest.raises(InputError, match=r"holds codes of 64 bits and .* of 16, so they cannot be compared"):
-            sweep(
-                encoder, place.queries, [ivf], [1], flat=[long], tasks=["both"], settings=EvaluationSettings(at_k=(10,))
-            )
-        result = sweep(
-            encoder, place.queries, [ivf], [1], flat=[short], tasks=["both"], settings=EvaluationSettings(at_k=(10,))
-        )
-        assert (result.measured_on["bits"], result.measured_on["cut_from"]) == (16, 64)
-        cut = in_memory(encoder.cut(16), place.few)
-        by_hand = evaluate(encoder, place.queries, cut, tasks=["both"], settings=EvaluationSettings(at_k=(10,)))
-        assert result.points[0].map[10] == pytest.approx(by_hand.tasks["both"].metrics["mAP@10"], abs=1e-9)
-        assert result.points[1].recall == result.points[-1].recall == {10: 1.0}
-    finally:
-        for collection in (name, f"{name}_16", f"{name}_64"):
-            if HashIndex.exists(connection, collection):
-                connection.client.drop_collection(collection)
+    how = {"tasks": ["both"], "settings": EvaluationSettings(at_k=(10,))}
+    ivf = ingest(connection, name(), encoder.cut(16), place.few, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=4))
+    short, long = (ingest(connection, name(), encoder.cut(bits), place.few) for bits in (16, 64))
+    with pytest.raises(InputError, match=r"holds codes of 64 bits and .* of 16, so they cannot be compared"):
+        sweep(encoder, place.queries, [ivf], [1], flat=[long], **how)
+    result = sweep(encoder, place.queries, [ivf], [1], flat=[short], **how)
+    assert (result.measured_on["bits"], result.measured_on["cut_from"]) == (16, 64)
+    by_hand = evaluate(encoder, place.queries, in_memory(encoder.cut(16), place.few), **how).tasks["both"]
+    assert result.points[0].map[10] == pytest.approx(by_hand.metrics["mAP@10"], abs=1e-9)
+    assert result.points[1].recall == result.points[-1].recall == {10: 1.0}
 
 
 def test_the_commands(place: Place) -> None:
-    queries, fused, cross = (place.folder / name for name in ("queries.npz", "fused", "cross"))
-    ivf, flat, image, text = (f"ichash_evaluated_{os.getpid()}_{name}" for name in ("ivf", "flat", "image", "text"))
+    ivf, flat, image, text = (place.names[name] for name in ("ivf", "flat", "image", "text"))
     swept = run_here(
-        "evaluate", queries, "-b", fused, "-c", ivf, "--flat", flat, "--sweep", "nprobe=1,8", "--task", "both", "--format", "json",
-        "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json",
+        "evaluate", *place.options("fused"), "-c", ivf, "--flat", flat, "--sweep", "nprobe=1,8", "--task", "both",
+        "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json", "--format", "json",
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     rows = json.loads(swept.stdout)
-    assert [row["nprobe"] for row in rows] == [None, None, 1, 8, NLIST] and {"recall@20", "mAP@20", "p50 ms"} <= rows[
-        0
-    ].keys()
+    assert [row["nprobe"] for row in rows] == [None, None, 1, 8, NLIST]
+    assert {"recall@20", "mAP@20", "p50 ms"} <= rows[0].keys()
     said = json.loads((place.folder / "sweep.json").read_text("utf-8"))
     assert said["measured_on"]["nprobes"] == [1, 8] and said["measured_on"]["flat"] == [flat]
     assert (place.folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     exact = evaluate(place.cross, place.queries, in_memory(place.cross, place.few)).tasks
     for via in ("search", "readback"):
-        both = run_here("evaluate", queries, "-b", cross, "-c", image, "-c", text, "--via", via, "--format", "json")
+        both = run_here("evaluate", *place.options("cross"), "-c", image, "-c", text, "--via", via, "--format", "json")
         assert both.returncode == 0, both.stderr
         found = {row["task"]: row["mAP@all"] for row in json.loads(both.stdout)}
-        assert found == pytest.approx({name: cell.metrics["mAP@all"] for name, cell in exact.items()}, abs=1e-9)
+        assert found == pytest.approx({name: task.metrics["mAP@all"] for name, task in exact.items()}, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +218,6 @@ def test_the_commands(place: Place) -> None:
     ],
 )
 def test_what_bad_input_gets(place: Place, arguments: list[str], message: str) -> None:
-    ivf = f"ichash_evaluated_{os.getpid()}_ivf"
-    words = [ivf if word == "IVF" else word for word in arguments]
-    done = run_here("evaluate", place.folder / "queries.npz", "-b", place.folder / "fused", "-c", ivf, *words)
+    words = [place.names["ivf"] if word == "IVF" else word for word in arguments]
+    done = run_here("evaluate", *place.options("fused"), "-c", place.names["ivf"], *words)
     assert done.returncode == 2 and message in done.stderr.replace("\n", " ") and done.stdout == ""

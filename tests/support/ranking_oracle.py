@@ -69,5 +69,17 @@ def expected_ap(distances: list[int], relevant: list[bool]) -> float:
     return float(value / total)
 
 
+def expected_aps(
+    query_codes: np.ndarray, codes: np.ndarray, query_labels: np.ndarray, labels: np.ndarray
+) -> list[float]:
+    """Expected AP of each query that has a relevant row, from all pairs of codes and labels."""
+    found = []
+    for code, wanted in zip(query_codes, query_labels, strict=True):
+        relevant = (labels @ wanted > 0).tolist()
+        if any(relevant):
+            found.append(expected_ap([hamming(code, other) for other in codes], relevant))
+    return found
+
+
 def hamming(a: np.ndarray, b: np.ndarray) -> int:
     return int((np.unpackbits(a) != np.unpackbits(b)).sum())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ichash_export.compare.tables import Group, tasks
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.report import check_figure
+from milvus_ichash.evaluation.output_files import check_figure, empty_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def against_pdr(groups: Sequence[Group], path: Path) -> None:
     figure = _panels(shown, "PDR of the training items", "pdr")
     for axes in figure.axes:
         axes.set_xticks(sorted({group.first["pdr"] for group in shown}))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def against_bits(groups: Sequence[Group], path: Path) -> None:
@@ -67,19 +67,17 @@ def against_bits(groups: Sequence[Group], path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(lengths, map(str, lengths))
         axes.minorticks_off()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _panels(groups: Sequence[Group], label: str, along: str) -> Figure:
-    from matplotlib.figure import Figure
-
     names = tasks(groups)
     if not names:
         raise InputError("there is no run that the figure could show.")
     columns = min(len(names), _COLUMNS)
     down = -(-len(names) // columns)
     lines = _lines(groups, along)
-    figure = Figure(figsize=(1.8 + 2.9 * columns, 0.5 + 2.9 * down), layout="constrained")
+    figure = empty_figure(1.8 + 2.9 * columns, 0.5 + 2.9 * down)
     for place, task in enumerate(names):
         axes = figure.add_subplot(down, columns, place + 1)
         for line in lines:
@@ -153,10 +151,3 @@ def _random(axes: Axes, groups: Sequence[Group], task: str, along: str) -> None:
     there = {group.first[along]: group.random([task]) for group in groups if group.map(task)}
     places = sorted(there)
     axes.plot(places, [there[place] for place in places], color="gray", linestyle=":", linewidth=1.3, label=_RANDOM)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error

@@ -246,7 +246,7 @@ def compare(
     from ichash_export.compare.results_file import ResultsFile
     from ichash_export.papers.recipes import load_recipe_set
     from ichash_export.train.model import resolve_device
-    from milvus_ichash.evaluation.report import check_folder
+    from milvus_ichash.evaluation.output_files import check_folder
     from milvus_ichash.io import ColumnNames
 
     resolve_device(device.value)

@@ -229,7 +229,7 @@ def evaluate(
     """
     from milvus_ichash.cli.commands import sweep as sweeping
     from milvus_ichash.cli.retriever_options import open_retrievers
-    from milvus_ichash.evaluation import report
+    from milvus_ichash.evaluation import output_files, report
     from milvus_ichash.evaluation.evaluate import evaluate as measure
     from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
     from milvus_ichash.io import ColumnNames, open_database, open_splits
@@ -248,7 +248,7 @@ def evaluate(
         query_pdr=query_pdr,
         seed=seed,
     )
-    for path, check in ((figure, report.check_figure), (json_file, report.check_folder)):
+    for path, check in ((figure, output_files.check_figure), (json_file, output_files.check_folder)):
         if path is not None:
             check(path)
     columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)

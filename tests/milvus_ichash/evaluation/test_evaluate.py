@@ -1,4 +1,4 @@
-"""The harness on data that can be followed by hand: which queries and rows count, and what the figures are."""
+"""Evaluations that can be followed by hand: which queries and rows count, and what the figures are."""
 
 from __future__ import annotations
 
@@ -11,87 +11,70 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import ranking_oracle as oracle
+from support.evaluations import assert_same_figures, in_memory
 from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError, MismatchError
-from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.evaluate import evaluate
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
+from milvus_ichash.evaluation.metrics import mean_average_precision
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
 MakeBundle = Callable[..., Path]
-
-
-def retriever_of(encoder: HashEncoder, table: FeatureTable, names: tuple[str, ...] | None = None) -> ExactRetriever:
-    table = table.take(np.argsort(table.ids))
-    codes = encoder.encode_table(table)
-    return ExactRetriever(
-        Database(table.ids, table.labels, names, table.present, table.modalities, codes), encoder.manifest.fingerprint
-    )
+PAIRS = (("image", "text"), ("text", "image"))
 
 
 @pytest.mark.parametrize("part", ["observed", "all", "complete"])
-def test_cross_modal_figures_pair_by_pair(make_bundle: MakeBundle, part: str) -> None:
-    encoder = HashEncoder.load(make_bundle(fused=False))
+def test_cross_modal_figures_pair_by_pair(cross_encoder: HashEncoder, part: str) -> None:
     table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
-    result = evaluate(encoder, queries, retriever_of(encoder, table), settings=EvaluationSettings(part=part))
-    stored = encoder.encode_table(table)
-    for source, target in (("image", "text"), ("text", "image")):
-        asked = queries.only(source)
-        takes_part = {
+    result = evaluate(cross_encoder, queries, in_memory(cross_encoder, table), settings=EvaluationSettings(part=part))
+    for source, target in PAIRS:
+        rows = {
             "observed": table.present[:, int(target == "text")],
             "all": np.ones(60, bool),
             "complete": table.present.all(axis=1),
         }[part]
-        codes = encoder.encode_table(asked)[f"{source}_code"]
-        values = []
-        for code, labels in zip(codes, asked.labels, strict=True):
-            relevant = (table.labels[takes_part] @ labels > 0).tolist()
-            if any(relevant):
-                values.append(
-                    oracle.expected_ap(
-                        [oracle.hamming(code, c) for c in stored[f"{target}_code"][takes_part]], relevant
-                    )
-                )
-        cell = result.tasks[f"{source}->{target}"]
-        assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
-        assert (cell.queries, cell.rows) == (len(values), takes_part.sum())
-        assert cell.without_modality == 15 - len(asked) > 0
-        assert cell.without_relevant == len(asked) - len(values)
+        asked = queries.only(source)
+        codes = cross_encoder.encode_table(asked)[f"{source}_code"]
+        stored = cross_encoder.encode_table(table)[f"{target}_code"][rows]
+        values = oracle.expected_aps(codes, stored, asked.labels, table.labels[rows])
+        found = result.tasks[f"{source}->{target}"]
+        assert found.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert (found.queries, found.rows) == (len(values), rows.sum())
+        assert found.without_modality == 15 - len(asked) > 0
+        assert found.without_relevant == len(asked) - len(values)
+        # Training validates by this function.
+        metric = mean_average_precision(codes, stored, asked.labels, table.labels[rows])
+        assert metric == pytest.approx(np.mean(values), abs=1e-12)
 
 
 @pytest.mark.parametrize("part", ["observed", "all", "complete"])
-def test_one_space_figures_pair_by_pair(make_bundle: MakeBundle, tmp_path: Path, part: str) -> None:
+def test_one_space_figures_pair_by_pair(fused_encoder: HashEncoder, tmp_path: Path, part: str) -> None:
     """Queries are made from the picture alone, the database from the words alone, whatever else its rows have."""
-    encoder = HashEncoder.load(make_bundle())
     table, queries = items(60, gaps=0.5), items(15, seed=1, gaps=0.5)
-    retriever = ExactRetriever.encode(encoder, open_source(write_npz(tmp_path / "items.npz", table)), ["text", "image"])
-    result = evaluate(encoder, queries, retriever, settings=EvaluationSettings(part=part))
-    assert list(result.tasks) == ["both", "image", "text", "image->text", "text->image"]
-    for source, target in (("image", "text"), ("text", "image")):
-        rows = table.take(table.present.all(axis=1)) if part == "complete" else table.only(target)
-        stored, asked = encoder.encode_table(rows.only(target))["code"], queries.only(source)
-        values = []
-        for code, labels in zip(encoder.encode_table(asked)["code"], asked.labels, strict=True):
-            relevant = (rows.labels @ labels > 0).tolist()
-            if any(relevant):
-                values.append(oracle.expected_ap([oracle.hamming(code, c) for c in stored], relevant))
-        cell = result.tasks[f"{source}->{target}"]
-        assert cell.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
-        assert (cell.queries, cell.rows) == (len(values), len(rows))
-    usual = evaluate(
-        encoder,
-        queries,
-        ExactRetriever.encode(encoder, open_source(tmp_path / "items.npz")),
-        settings=EvaluationSettings(part=part),
+    source_file = open_source(write_npz(tmp_path / "items.npz", table))
+    result, usual = (
+        evaluate(
+            fused_encoder,
+            queries,
+            ExactRetriever.encode(fused_encoder, source_file, single),
+            settings=EvaluationSettings(part=part),
+        ).tasks
+        for single in (["text", "image"], [])
     )
-    assert {name: usual.tasks[name] for name in usual.tasks} == {
-        name: result.tasks[name] for name in ("both", "image", "text")
-    }
+    assert list(result) == ["both", "image", "text", "image->text", "text->image"]
+    for source, target in PAIRS:
+        rows = table.take(table.present.all(axis=1)) if part == "complete" else table.only(target)
+        stored, asked = fused_encoder.encode_table(rows.only(target))["code"], queries.only(source)
+        values = oracle.expected_aps(fused_encoder.encode_table(asked)["code"], stored, asked.labels, rows.labels)
+        found = result[f"{source}->{target}"]
+        assert found.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert (found.queries, found.rows) == (len(values), len(rows))
+    assert_same_figures(usual, {name: result[name] for name in ("both", "image", "text")})
 
 
 def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
@@ -99,9 +82,9 @@ def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
     encoder = HashEncoder.load(make_bundle(bits=8))
     table, queries = items(80, gaps=0.3), items(12, seed=1, gaps=0)
     settings = EvaluationSettings(ties="stable", at_k=(5,))
-    cell = evaluate(encoder, queries, retriever_of(encoder, table), tasks=["text"], settings=settings).tasks["text"]
+    found = evaluate(encoder, queries, in_memory(encoder, table), tasks=["text"], settings=settings).tasks["text"]
     stored, asked = encoder.encode_table(table)["code"], queries.only("text")
-    values: dict[str, list[float]] = {name: [] for name in cell.metrics}
+    values: dict[str, list[float]] = {name: [] for name in found.metrics}
     near_nothing = 0
     for code, labels in zip(encoder.encode_table(asked)["code"], asked.labels, strict=True):
         ranked = sorted(
@@ -110,140 +93,119 @@ def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
         shared = [s for _, _, s in ranked]
         relevant, near = [s > 0 for s in shared], [s > 0 for d, _, s in ranked if d <= 2]
         if any(relevant):
-            values["mAP@all"].append(float(oracle.ap(relevant, sum(relevant))))
-            values["mAP@5"].append(float(oracle.ap(relevant, sum(relevant), 5)))
-            values["P@5"].append(float(oracle.precision(relevant, 5)))
-            values["NDCG@5"].append(oracle.ndcg(shared, shared, 5))
-            values["P@r<=2"].append(sum(near) / len(near) if near else 0.0)
-            values["random"].append(oracle.expected_ap([0] * 80, relevant))
+            by_hand = {
+                "mAP@all": oracle.ap(relevant, sum(relevant)),
+                "mAP@5": oracle.ap(relevant, sum(relevant), 5),
+                "P@5": oracle.precision(relevant, 5),
+                "NDCG@5": oracle.ndcg(shared, shared, 5),
+                "P@r<=2": sum(near) / len(near) if near else 0.0,
+                "random": oracle.expected_ap([0] * 80, relevant),
+            }
+            for name, value in by_hand.items():
+                values[name].append(float(value))
             near_nothing += not near
-    assert cell.metrics == pytest.approx({name: np.mean(found) for name, found in values.items()}, abs=1e-12)
-    assert cell.nothing_near == near_nothing
+    assert found.metrics == pytest.approx({name: np.mean(some) for name, some in values.items()}, abs=1e-12)
+    assert found.nothing_near == near_nothing
 
 
-def test_labels_that_are_not_known(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
-    table, queries = items(50), items(10, seed=1, gaps=0)
+def test_labels_that_are_not_known(fused_encoder: HashEncoder) -> None:
+    retriever, queries, labelled = in_memory(fused_encoder, items(50)), items(10, seed=1, gaps=0), np.arange(10) >= 3
     queries.labels[:, 0] = 1
-    labelled = np.arange(10) >= 3
-    result = evaluate(
-        encoder,
-        replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled),
-        retriever_of(encoder, table),
-    )
-    cell = result.tasks["both"]
-    assert (cell.queries, cell.unlabelled, cell.without_relevant) == (7, 3, 0)
-    known = evaluate(encoder, queries.take(labelled), retriever_of(encoder, table)).tasks["both"]
-    assert cell.metrics == known.metrics
+    some = replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled)
+    result = evaluate(fused_encoder, some, retriever)
+    found = result.tasks["both"]
+    assert (found.queries, found.unlabelled, found.without_relevant) == (7, 3, 0)
+    known = evaluate(fused_encoder, queries.take(labelled), retriever).tasks
+    assert_same_figures(known, {name: replace(task, unlabelled=0) for name, task in result.tasks.items()})
     assert any("both: 7 queries, left out: 3 that have no labels" in note for note in result.notes)
 
 
-def test_rows_without_labels_are_relevant_to_nothing(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
+def test_rows_without_labels_are_relevant_to_nothing(fused_encoder: HashEncoder) -> None:
     table = items(50)
     table.labels[:5] = 0
-    result = evaluate(encoder, items(10, seed=1), retriever_of(encoder, table))
+    result = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, table))
     bare = int((~table.labels.any(axis=1)).sum())
     assert any(note.startswith(f"{bare} of 50 rows of the database have no labels") for note in result.notes)
 
 
-def test_modalities_hidden_from_the_queries(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
-    retriever, queries = retriever_of(encoder, items(60)), items(20, seed=1, gaps=0)
+def test_modalities_hidden_from_the_queries(fused_encoder: HashEncoder) -> None:
+    retriever, queries = in_memory(fused_encoder, items(60)), items(20, seed=1, gaps=0)
     settings = EvaluationSettings(query_pdr=0.5, seed=4)
-    result = evaluate(encoder, queries, retriever, settings=settings)
-    assert list(result.tasks) == ["observed"]
+    found = evaluate(fused_encoder, queries, retriever, settings=settings).tasks
+    assert list(found) == ["observed"]
     hidden = queries.hide(pdr_mask(queries.present, 0.5, 4))
     assert (~hidden.present.all(axis=1)).sum() == 10
-    by_hand = evaluate(encoder, hidden, retriever, tasks=["observed"]).tasks["observed"]
-    assert result.tasks["observed"] == by_hand
-    assert (
-        result.tasks["observed"].metrics
-        != evaluate(encoder, queries, retriever, tasks=["observed"]).tasks["observed"].metrics
+    by_hand, whole = (
+        evaluate(fused_encoder, table, retriever, tasks=["observed"]).tasks for table in (hidden, queries)
     )
-    image = evaluate(encoder, queries, retriever, tasks=["image"], settings=settings).tasks["image"]
+    assert_same_figures(found, by_hand)
+    assert abs(found["observed"].metrics["mAP@all"] - whole["observed"].metrics["mAP@all"]) > 1e-3
+    image = evaluate(fused_encoder, queries, retriever, tasks=["image"], settings=settings).tasks["image"]
     assert image.without_modality == 5
 
 
-def test_classes_by_name_whatever_their_order(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
+def test_classes_by_name_whatever_their_order(fused_encoder: HashEncoder) -> None:
     table, queries = items(60), items(10, seed=1)
-    plain = evaluate(encoder, queries, retriever_of(encoder, table))
+    plain = evaluate(fused_encoder, queries, in_memory(fused_encoder, table))
+    named = in_memory(fused_encoder, table, ("a", "b", "c", "d"))
     turned = replace(queries, labels=queries.labels[:, ::-1], label_names=("d", "c", "b", "a"))
-    named = evaluate(encoder, turned, retriever_of(encoder, table, ("a", "b", "c", "d")))
-    assert named.tasks == plain.tasks
-    stranger = replace(turned, label_names=("d", "c", "b", "zebra"))
-    assert any(
-        "does not know, and that match nothing: zebra" in n
-        for n in evaluate(encoder, stranger, retriever_of(encoder, table, ("a", "b", "c", "d"))).notes
-    )
+    assert_same_figures(evaluate(fused_encoder, turned, named).tasks, plain.tasks)
+    stranger = evaluate(fused_encoder, replace(turned, label_names=("d", "c", "b", "zebra")), named)
+    assert any("does not know, and that match nothing: zebra" in note for note in stranger.notes)
 
 
-def test_queries_that_are_rows_themselves_are_counted(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
+def test_queries_that_are_rows_themselves_are_counted(fused_encoder: HashEncoder) -> None:
     table = items(30)
-    notes = evaluate(encoder, table.take(np.arange(4)), retriever_of(encoder, table)).notes
+    notes = evaluate(fused_encoder, table.take(np.arange(4)), in_memory(fused_encoder, table)).notes
     assert any(note.startswith("4 of 4 queries have the id of a row") for note in notes)
 
 
-def test_what_cannot_be_measured(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
-    table, queries = items(30), items(5, seed=1)
-    retriever = retriever_of(encoder, table)
-    with pytest.raises(MismatchError, match=f"from bundle {encoder.manifest.fingerprint}"):
+def test_what_cannot_be_measured(fused_encoder: HashEncoder, make_bundle: MakeBundle) -> None:
+    queries, retriever = items(5, seed=1), in_memory(fused_encoder, items(30))
+    with pytest.raises(MismatchError, match=f"from bundle {fused_encoder.manifest.fingerprint}"):
         evaluate(HashEncoder.load(make_bundle(seed=1)), queries, retriever)
     with pytest.raises(InputError, match="the queries have no labels"):
-        evaluate(encoder, replace(queries, labels=None), retriever)
+        evaluate(fused_encoder, replace(queries, labels=None), retriever)
     with pytest.raises(InputError, match="no task 'image->sound'"):
-        evaluate(encoder, queries, retriever, tasks=["image->sound"])
+        evaluate(fused_encoder, queries, retriever, tasks=["image->sound"])
     with pytest.raises(InputError, match="ranks count from 1"):
         EvaluationSettings(at_k=(10, 0))
     with pytest.raises(InputError, match="PDR of 1"):
-        evaluate(encoder, queries, retriever, settings=EvaluationSettings(query_pdr=1.0))
-    lonely = replace(queries, labels=np.zeros_like(queries.labels))
-    with pytest.raises(
-        InputError,
-        match=r"no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find",
-    ):
-        evaluate(encoder, lonely, retriever)
+        evaluate(fused_encoder, queries, retriever, settings=EvaluationSettings(query_pdr=1.0))
+    nothing = "no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find"
+    with pytest.raises(InputError, match=nothing):
+        evaluate(fused_encoder, replace(queries, labels=np.zeros_like(queries.labels)), retriever)
 
 
-def test_a_task_without_queries_stays_empty_beside_others(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
-    result = evaluate(encoder, items(10, seed=1, dims={"image": 12}), retriever_of(encoder, items(60)))
-    assert result.tasks["image"].queries > 0
-    assert (
-        result.tasks["text"].queries == 0
-        and result.tasks["text"].metrics == {}
-        and result.tasks["text"].without_modality == 10
-    )
+def test_a_task_without_queries_stays_empty_beside_others(fused_encoder: HashEncoder) -> None:
+    queries = items(10, seed=1, dims={"image": 12})
+    tasks = evaluate(fused_encoder, queries, in_memory(fused_encoder, items(60))).tasks
+    assert tasks["image"].queries > 0
+    assert (tasks["text"].queries, tasks["text"].metrics, tasks["text"].without_modality) == (0, {}, 10)
 
 
-def test_progress_is_told_of_every_query(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle())
+def test_progress_is_told_of_every_query(fused_encoder: HashEncoder) -> None:
     told: dict[str, list[int]] = {}
 
     @contextmanager
     def progress(task: str, total: int) -> Iterator[Callable[[int], None]]:
-        told[task] = [total, 0]
+        told[task] = [total]
+        yield told[task].append
 
-        def advance(steps: int) -> None:
-            told[task][1] += steps
-
-        yield advance
-
-    result = evaluate(encoder, items(700, seed=1), retriever_of(encoder, items(60)), progress=progress)
-    assert told == {name: [cell.queries, cell.queries] for name, cell in result.tasks.items()}
+    queries, retriever = items(700, seed=1), in_memory(fused_encoder, items(60))
+    result = evaluate(fused_encoder, queries, retriever, progress=progress)
+    assert {name: (total, sum(steps)) for name, (total, *steps) in told.items()} == {
+        name: (task.queries, task.queries) for name, task in result.tasks.items()
+    }
 
 
-def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    encoder = HashEncoder.load(make_bundle())
-    result = evaluate(encoder, items(10, seed=1), retriever_of(encoder, items(60)))
+def test_the_result_is_json(fused_encoder: HashEncoder, tmp_path: Path) -> None:
+    result = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, items(60)))
     result.save(tmp_path / "result.json")
-    read = json.loads((tmp_path / "result.json").read_text("utf-8"))
-    assert read["measured_on"]["bundle"] == encoder.manifest.fingerprint
-    assert read["tasks"]["both"]["metrics"] == result.tasks["both"].metrics
-    assert read["tasks"]["both"]["precision_at_recall"]["100"] == result.tasks["both"].precision_at_recall[100]
+    read, both = json.loads((tmp_path / "result.json").read_text("utf-8")), result.tasks["both"]
+    assert read["measured_on"]["bundle"] == fused_encoder.manifest.fingerprint
+    assert read["tasks"]["both"]["metrics"] == pytest.approx(both.metrics)
+    assert read["tasks"]["both"]["precision_at_recall"]["100"] == pytest.approx(both.precision_at_recall[100])
     assert read["notes"] == list(result.notes)
     with pytest.raises(InputError, match="cannot be written"):
         result.save(tmp_path / "nowhere" / "result.json")
@@ -251,7 +213,7 @@ def test_the_result_is_json(make_bundle: MakeBundle, tmp_path: Path) -> None:
 
 def split_by_code(encoder: HashEncoder, table: FeatureTable) -> list[ExactRetriever]:
     """One retriever for each code, as on a server of one vector field a collection."""
-    whole = retriever_of(encoder, table)
+    whole = in_memory(encoder, table)
     return [
         ExactRetriever(
             replace(whole.database, codes={name: codes}),
@@ -262,26 +224,24 @@ def split_by_code(encoder: HashEncoder, table: FeatureTable) -> list[ExactRetrie
     ]
 
 
-def test_each_task_is_measured_where_its_code_is(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle(fused=False))
+def test_each_task_is_measured_where_its_code_is(cross_encoder: HashEncoder) -> None:
     table, queries = items(60), items(12, seed=1, first_id=1000)
-    together = evaluate(encoder, queries, retriever_of(encoder, table))
-    apart = evaluate(encoder, queries, split_by_code(encoder, table))
-    assert apart.tasks.keys() == {"image->text", "text->image"}
-    for name, cell in apart.tasks.items():
-        assert replace(cell, searched=None) == together.tasks[name]
-    assert [cell.searched for cell in apart.tasks.values()] == ["items_text", "items_image"]
+    together = evaluate(cross_encoder, queries, in_memory(cross_encoder, table))
+    apart = evaluate(cross_encoder, queries, split_by_code(cross_encoder, table))
+    assert_same_figures(apart.tasks, together.tasks)
+    assert {name: task.searched for name, task in apart.tasks.items()} == {
+        "image->text": "items_text",
+        "text->image": "items_image",
+    }
     said = {place["collection"]: place for place in apart.measured_on["collections"]}
     assert said["items_text"]["codes"] == ["text_code"] and said["items_text"]["tasks"] == ["image->text"]
     assert said["items_image"]["rows"] == 60 and said["items_image"]["via"] == apart.measured_on["via"] == "exact"
 
 
-def test_a_code_that_is_stored_twice_or_nowhere(make_bundle: MakeBundle) -> None:
-    encoder = HashEncoder.load(make_bundle(fused=False))
-    table, queries = items(60), items(12, seed=1, first_id=1000)
-    image, text = split_by_code(encoder, table)
+def test_a_code_that_is_stored_twice_or_nowhere(cross_encoder: HashEncoder) -> None:
+    queries, (image, text) = items(12, seed=1, first_id=1000), split_by_code(cross_encoder, items(60))
     with pytest.raises(InputError, match="'image_code' is stored in both items_image and items_image"):
-        evaluate(encoder, queries, [image, image, text])
+        evaluate(cross_encoder, queries, [image, image, text])
     with pytest.raises(InputError, match="task 'image->text' needs 'text_code', and only image_code is stored"):
-        evaluate(encoder, queries, [image], tasks=["image->text"])
-    assert list(evaluate(encoder, queries, [text]).tasks) == ["image->text"]
+        evaluate(cross_encoder, queries, [image], tasks=["image->text"])
+    assert list(evaluate(cross_encoder, queries, [text]).tasks) == ["image->text"]

@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ranking_oracle as oracle
 
-from milvus_ichash.evaluation.histograms import LabelSets
-from milvus_ichash.evaluation.recall import kth_distance, recall_at
-from milvus_ichash.evaluation.retriever import counted
+from milvus_ichash.evaluation.database import Database
+from milvus_ichash.evaluation.recall import recall_at
+from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import score
 
 DISTANCES = st.lists(st.integers(0, 8), min_size=1, max_size=12)
 
 
-def reach_of(everything: list[int], k: int) -> np.ndarray:
-    return kth_distance(np.cumsum(np.bincount(everything, minlength=9))[None, :], k)
+def at_distance(distances: list[int]) -> np.ndarray:
+    """Number of rows at each distance from one query."""
+    return np.bincount(np.array(distances, int), minlength=9)[None, :]
 
 
-@given(DISTANCES, st.integers(1, 15))
-def test_the_kth_distance_is_that_of_the_sorted_list(everything: list[int], k: int) -> None:
-    assert reach_of(everything, k).tolist() == [sorted(everything)[min(k, len(everything)) - 1]]
+def recall(k: int, found: list[int], everything: list[int]) -> float:
+    return float(recall_at(k, at_distance(found), at_distance(everything))[0])
 
 
 @given(st.data(), DISTANCES, st.integers(1, 15))
 def test_recall_counts_rows_that_are_as_near_as_the_kth(data: st.DataObject, everything: list[int], k: int) -> None:
     kept = sorted(data.draw(st.lists(st.sampled_from(range(len(everything))), unique=True)))
-    found = np.array(sorted(everything[i] for i in kept), np.int32)
-    reach = reach_of(everything, k)
-    by_hand = sum(d <= sorted(everything)[min(k, len(everything)) - 1] for d in found[:k]) / min(k, len(everything))
-    recall = recall_at(k, [found], reach, len(everything))[0]
-    assert recall == pytest.approx(by_hand) and 0 <= recall <= 1
+    found = sorted(everything[i] for i in kept)
+    kth_distance = sorted(everything)[min(k, len(everything)) - 1]
+    by_hand = sum(d <= kth_distance for d in found[:k]) / min(k, len(everything))
+    value = recall(k, found, everything)
+    assert value == pytest.approx(by_hand) and 0 <= value <= 1
     # One more row found never lowers it, and all of them make it 1.
     for more in set(range(len(everything))) - set(kept):
-        larger = np.array(sorted([*found.tolist(), everything[more]]), np.int32)
-        assert recall_at(k, [larger], reach, len(everything))[0] >= recall
-    assert recall_at(k, [np.array(sorted(everything), np.int32)], reach, len(everything))[0] == 1
+        assert recall(k, [*found, everything[more]], everything) >= value
+    assert recall(k, everything, everything) == 1
 
 
 def test_ties_at_the_last_distance_are_no_misses() -> None:
     everything = [1, 3, 3, 3, 3]
-    assert recall_at(2, [np.array([1, 3])], reach_of(everything, 2), 5)[0] == 1
-    assert recall_at(2, [np.array([3, 3])], reach_of(everything, 2), 5)[0] == 1, (
-        "as near as the second, and two of them"
-    )
-    assert recall_at(2, [np.array([1])], reach_of(everything, 2), 5)[0] == 0.5
+    assert recall(2, [1, 3], everything) == 1
+    assert recall(2, [3, 3], everything) == 1, "as near as the second, and two of them"
+    assert recall(2, [1], everything) == 0.5
+
+
+class Returned(Retriever):
+    """One list that was returned, whatever was asked."""
+
+    bits = 8
+
+    def __init__(self, labels: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> None:
+        ids = np.arange(len(labels))
+        self.database = Database(ids, labels, None, np.ones((len(ids), 1), bool), ("image",), {})
+        self._list = rows, distances
+
+    def found(self, code: str, query_codes: np.ndarray, required: Sequence[str]) -> Iterator[tuple]:
+        yield self._list
 
 
 @pytest.mark.parametrize("ties", ["expected", "stable"])
@@ -58,10 +71,8 @@ def test_scores_of_a_cut_list_are_held_against_all_rows(ties: str, seed: int) ->
     query = np.array([1, 1, 0], np.uint8)
     rows = np.sort(rng.permutation(30)[:7])
     distances = np.sort(rng.integers(0, 3, 7)).astype(np.int32)
-    sets = LabelSets(labels)
     everything = (labels @ query).astype(int)
-    there = np.bincount(everything, minlength=4)
-    (ranked,) = counted([(rows, distances)], sets, query[None, :], [there], ties, 8)
+    (ranked,) = Returned(labels, rows, distances).ranked("code", np.zeros((1, 1), np.uint8), query[None, :], (), ties)
     found = score(ranked, (4, 20), "min(R,k)")
     shared, relevant_in_all = everything[rows].tolist(), int((everything > 0).sum())
     in_no_order = [0, 1, 2, 3, 4, 5, 6] if ties == "stable" else distances.tolist()

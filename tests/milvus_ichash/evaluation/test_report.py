@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation import report
+from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.evaluation import output_files, report
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
 from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
 
 
-def cell(task: str, queries: int = 3) -> TaskResult:
-    curve = {level: 1 - level / 200 for level in RECALL_LEVELS} if queries else {}
-    figures = {"mAP@all": 0.75, "random": 0.25} if queries else {}
-    return TaskResult(
-        task, ("image",), "code", 10, queries, 1, 0, 2, figures, curve, 0.25 if queries else None, 0.0, 0.0, 0
-    )
+def task_result(task: str, **figures: object) -> TaskResult:
+    counts = {"rows": 10, "queries": 3, "without_modality": 1, "unlabelled": 0, "without_relevant": 2}
+    return TaskResult(task, ("image",), "code", **(counts | figures))
 
 
 @pytest.fixture
@@ -32,8 +28,13 @@ def result() -> EvaluationResult:
         "via": "search",
         "ties": "expected",
     }
-    cells = {name: cell(name) for name in ("image->text", "text->image")}
-    return EvaluationResult({**cells, "empty": cell("empty", 0)}, measured_on, ())
+    figures = {
+        "metrics": {"mAP@all": 0.75, "random": 0.25},
+        "precision_at_recall": {level: 1 - level / 200 for level in RECALL_LEVELS},
+        "random_precision": 0.25,
+    }
+    tasks = {name: task_result(name, **figures) for name in ("image->text", "text->image")}
+    return EvaluationResult({**tasks, "empty": task_result("empty", queries=0)}, measured_on, ())
 
 
 def test_the_table_has_a_row_per_task(result: EvaluationResult) -> None:
@@ -67,7 +68,7 @@ def test_the_figure_shows_each_task_and_its_random_order(result: EvaluationResul
 
 def test_places_where_no_figure_can_go(result: EvaluationResult, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a figure ends in .png, .svg, .pdf"):
-        report.check_figure(tmp_path / "pr.jpeg")
+        output_files.check_figure(tmp_path / "pr.jpeg")
     with pytest.raises(InputError, match="there is no folder"):
         report.figure(result, tmp_path / "nowhere" / "pr.png")
     (tmp_path / "taken.png").mkdir()
@@ -75,13 +76,8 @@ def test_places_where_no_figure_can_go(result: EvaluationResult, tmp_path: Path)
         report.figure(result, tmp_path / "taken.png")
 
 
-def test_without_matplotlib_the_extra_is_named(tmp_path: Path) -> None:
-    program = (
-        "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None\n"
-        "from milvus_ichash.evaluation import report\n"
-        "from milvus_ichash.errors import BackendMissingError\n"
-        "try: report.check_figure('pr.png')\n"
-        "except BackendMissingError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout == "a figure needs matplotlib: pip install 'milvus-ichash[plot]'.\n", done.stderr
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendMissingError, match=r"^a figure needs matplotlib: pip install 'milvus-ichash\[plot\]'.$"):
+        output_files.check_figure(tmp_path / "pr.png")

@@ -1,0 +1,81 @@
+"""The files that results are written into, JSON and figures: checks before a long measurement, and the writing itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milvus_ichash.errors import BackendMissingError, InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_ENDINGS = (".png", ".svg", ".pdf")
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise InputError where the folder of a file to be written does not exist."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise InputError(f"'{path}' cannot be written: there is no folder '{folder}'.")
+
+
+def check_figure(path: str | Path) -> None:
+    """Raise where no figure can be written into this file. Call it before a long measurement.
+
+    Raises:
+        InputError: an unknown file ending, or a folder that does not exist.
+        BackendMissingError: matplotlib is not installed.
+    """
+    if Path(path).suffix.lower() not in FIGURE_ENDINGS:
+        raise InputError(f"'{path}': a figure ends in {', '.join(FIGURE_ENDINGS)}.")
+    check_folder(path)
+    empty_figure(1, 1)
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """Return a matplotlib figure to draw on.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        BackendMissingError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendMissingError("a figure needs matplotlib: pip install 'milvus-ichash[plot]'.") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure into a .png, .svg or .pdf file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _writing(path):
+        figure.savefig(path, dpi=150)
+
+
+def save_json(document: dict[str, Any], path: str | Path) -> None:
+    """Write a document as a JSON file in UTF-8.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _writing(path):
+        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
