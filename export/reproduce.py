@@ -174,7 +174,7 @@ def main() -> None:
     if args.jobs < 1:
         raise InputError(f"--jobs {args.jobs}: at least one process is needed.")
     from ichash_export.papers.reproduction import reproduced_cells
-    from ichash_export.train.model import resolve_device
+    from ichash_export.train.device import resolve_device
     from milvus_ichash.evaluation.output_files import check_folder
 
     resolve_device(args.device)

@@ -12,7 +12,7 @@ from support.tiny import make_table
 from ichash_export.methods import registry
 from ichash_export.train import training
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.run_record import Report
+from ichash_export.train.run_record import EpochReport
 from ichash_export.train.training import train
 
 SMALLER: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-def _stop(report: Report) -> None:
+def _stop(report: EpochReport) -> None:
     if report.epoch == 2:
         raise StopError
 
@@ -44,4 +44,6 @@ def test_a_resumed_run_makes_the_same_weights(method: str, tmp_path: Path, monke
     expected = whole.model.state_dict()
     for name, x in resumed.model.state_dict().items():
         assert torch.equal(x, expected[name]), name
-    assert [epoch["losses"] for epoch in resumed.history] == [epoch["losses"] for epoch in whole.history]
+    assert [epoch.losses for epoch in resumed.record.log.history] == [
+        epoch.losses for epoch in whole.record.log.history
+    ]

@@ -37,7 +37,7 @@ def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], d
         BackendMissingError: no faiss or no scipy.
     """
     faiss = backend.load("faiss")
-    paired = train.take(train.present.all(axis=1))
+    paired = train.take(np.all(train.present, axis=1))
     _check(train, len(paired), bits)
     scaling = Standardiser(train)
     views = {

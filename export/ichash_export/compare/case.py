@@ -19,7 +19,7 @@ FULL = "full"
 """The variant that is the method itself."""
 BASELINE = "baseline"
 """The variant of what is no method of ours."""
-COMPLETE = "complete"
+COMPLETE: IncompleteUse = "complete"
 """The use of rows that hides nothing in the retrieval split."""
 
 PROTOCOL = ("pdr", "level", "query_pdr", "use", "unseen_share", "unseen", "labelled")
@@ -50,7 +50,7 @@ class Protocol:
     pdr: float = 0.0
     level: Level | None = None
     query_pdr: float = 0.0
-    use: IncompleteUse = "complete"
+    use: IncompleteUse = COMPLETE
     unseen_share: float | None = None
     unseen: tuple[str, ...] = ()
     labelled: float = 1.0

@@ -93,7 +93,7 @@ class DataFile:
         for name in self.zeros_missing:
             table = _without_zeros(table, name)
         if self.complete_only:
-            table = table.take(table.present.all(axis=1))
+            table = table.take(np.all(table.present, axis=1))
         if not len(table):
             raise InputError(
                 f"{self.path}: no item has all of {', '.join(table.modalities)}, so that --complete-only leaves none."
@@ -117,17 +117,6 @@ def hold_out(data: Dataset, number: int) -> Dataset:
     queries = data.train.take(chosen)
     elsewhere = ~np.isin(data.retrieval.ids, queries.ids)
     return Dataset(f"{data.name}, {number} held out", data.train.take(~chosen), queries, data.retrieval.take(elsewhere))
-
-
-def labels_of(table: FeatureTable) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """The table's labels, uint8 (N, C).
-
-    Raises:
-        InputError: it has none.
-    """
-    if table.labels is None:
-        raise InputError("the data have no labels.")
-    return table.labels
 
 
 class TableSource(FeatureSource):

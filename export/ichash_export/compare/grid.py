@@ -22,6 +22,7 @@ from ichash_export.train.options import validated
 from ichash_export.train.plan import parse_settings
 from ichash_export.train.recipe import Recipe
 from ichash_export.train.training_items import masked
+from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 from milvus_ichash.incomplete import partition_mask, pdr_mask
@@ -94,7 +95,7 @@ def _named(
     }
     chosen = [variant] if variant else list(known) if ablations else [FULL]
     result = [
-        Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe and recipe.name)
+        Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe.name if recipe else None)
         for each in chosen
     ]
     chosen_method = registry.load(method)
@@ -138,7 +139,7 @@ def protocols(
     pdrs: Sequence[float],
     levels: Sequence[str],
     query_pdrs: Sequence[float],
-    use: str = COMPLETE,
+    use: IncompleteUse = COMPLETE,
     unseen: Sequence[str] = (),
     unseen_share: float | None = None,
     labelled: Sequence[float] = (),

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ichash_export.compare.dataset import labels_of
+from ichash_export.train.training_items import labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import fraction

@@ -15,14 +15,14 @@ import torch
 
 from ichash_export.baselines.baseline import measure_baseline
 from ichash_export.compare.case import COMPLETE, Case, Line
-from ichash_export.compare.dataset import Dataset, TableSource, labels_of
+from ichash_export.compare.dataset import Dataset, TableSource
 from ichash_export.compare.hidden_labels import with_labels
 from ichash_export.compare.unseen_classes import without_unseen
 from ichash_export.methods import registry
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
-from ichash_export.train.training_items import masked
+from ichash_export.train.training_items import labels_of, masked
 from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
@@ -135,12 +135,12 @@ def _method(
     of_the_training = {
         **taken,
         "threads": threads,
-        "epochs": trained.summary["epochs"],
-        "kept_epoch": trained.summary["kept_epoch"],
+        "epochs": trained.record.log.epoch,
+        "kept_epoch": trained.record.log.kept_epoch,
         "validation": trained.validation_map,
-        "items": trained.summary["items"],
+        "items": trained.record.counts.model_dump(),
         "fingerprint": manifest.fingerprint,
-        "versions": {"milvus-ichash": __version__, **trained.versions, "onnxruntime": onnxruntime.__version__},
+        "versions": {"milvus-ichash": __version__, **trained.record.versions, "onnxruntime": onnxruntime.__version__},
     }
     return [{**figures, **of_the_training} for figures in measured]
 
@@ -163,7 +163,7 @@ def _measured(case: Case, encoder: HashEncoder, database: Database, given: CaseD
 def _baseline(case: Case, given: CaseData) -> Line:
     training = masked(given.train, given.options)
     retrieval = (
-        given.retrieval.take(given.retrieval.present.all(axis=1)) if given.part == "complete" else given.retrieval
+        given.retrieval.take(np.all(given.retrieval.present, axis=1)) if given.part == "complete" else given.retrieval
     )
     query = given.query.hide(pdr_mask(given.query.present, case.protocol.query_pdr, case.seed))
     watch = _Watch()

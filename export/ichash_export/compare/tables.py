@@ -57,11 +57,13 @@ class Group:
 
     def random(self, tasks: Iterable[str]) -> float:
         """MAP of a random order, mean over these tasks."""
-        return statistics.mean(line["random"][task] for line in self.lines for task in tasks if task in line["random"])
+        return float(
+            statistics.mean(line["random"][task] for line in self.lines for task in tasks if task in line["random"])
+        )
 
     def mean(self, name: str) -> float:
         """Mean of a figure that every line has."""
-        return statistics.mean(line[name] for line in self.lines)
+        return float(statistics.mean(line[name] for line in self.lines))
 
 
 def groups(lines: Iterable[Line]) -> list[Group]:

@@ -9,7 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from ichash_export.compare.dataset import Dataset, labels_of
+from ichash_export.compare.dataset import Dataset
+from ichash_export.train.training_items import labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import fraction
@@ -70,8 +71,8 @@ def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
         InputError: no training item or no query is left.
     """
     columns = np.isin(class_names(data.train), unseen)
-    train = data.train.take(~labels_of(data.train)[:, columns].any(axis=1))
-    query = data.query.take(labels_of(data.query)[:, columns].any(axis=1))
+    train = data.train.take(~np.any(labels_of(data.train)[:, columns], axis=1))
+    query = data.query.take(np.any(labels_of(data.query)[:, columns], axis=1))
     for table, what in ((train, "training item has none"), (query, "query has one")):
         if not len(table):
             raise InputError(f"with the classes {listing(unseen, 5)} unseen nothing is left: no {what} of them.")

@@ -105,7 +105,8 @@ class _Worker:
     def take(self) -> list[Outcome]:
         """What became of them."""
         try:
-            return self.pipe.recv()
+            outcomes: list[Outcome] = self.pipe.recv()
+            return outcomes
         except (EOFError, OSError):
             self._gone()
 

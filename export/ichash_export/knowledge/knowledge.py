@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class Knowledge:
     @property
     def size(self) -> int:
         """d."""
-        return self.embeddings.shape[1]
+        return int(self.embeddings.shape[1])
 
 
 def readable(name: str) -> str:
@@ -139,7 +139,7 @@ def save_knowledge(path: Path, knowledge: Knowledge) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, allow_pickle=False, **arrays)
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -172,7 +172,8 @@ def load_knowledge(path: Path) -> Knowledge:
     names, embeddings = _named(path, arrays, "names", "embeddings")
     if not len(names):
         raise InputError(f"the knowledge file '{path}' holds no word.")
-    classes, of_classes = (), np.zeros((0, embeddings.shape[1]), np.float32)
+    classes: tuple[str, ...] = ()
+    of_classes = np.zeros((0, embeddings.shape[1]), np.float32)
     if len(arrays.get("class_names", ())):
         classes, of_classes = _named(path, arrays, "class_names", "class_embeddings")
         if of_classes.shape[1] != embeddings.shape[1]:
@@ -197,7 +198,7 @@ def read_words(path: Path, limit: int = MOST_WORDS) -> list[str]:
     entries = [line for line in lines if not line.startswith("  ")]  # WordNet's licence is indented
     first = entries[0] if entries else ""
     if re.match(r"\S+ n \d+ \d+ ", first):
-        found = _by_senses(entries)
+        found: Iterable[str] = _by_senses(entries)
     elif re.match(r"\d{8} \d\d n [0-9a-f]{2} ", first):
         found = _of_synsets(entries)
     else:
@@ -253,7 +254,7 @@ def _lines(path: Path) -> list[str]:
 
 def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float64)
 
 
 def _named(

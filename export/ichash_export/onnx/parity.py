@@ -29,6 +29,21 @@ class ParityError(IchashError):
 
 
 @dataclass(frozen=True)
+class ParityReport:
+    """What was compared, for the manifest.
+
+    Attributes:
+        rows: number of rows.
+        batch_sizes: the sizes of the batches that they were given in.
+        largest_difference: the largest difference of a relaxed value.
+    """
+
+    rows: int
+    batch_sizes: tuple[int, ...]
+    largest_difference: float
+
+
+@dataclass(frozen=True)
 class Probe:
     """Rows to compare on.
 
@@ -43,7 +58,7 @@ class Probe:
     present: npt.NDArray[np.bool_]
 
 
-def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int]) -> dict[str, Any]:
+def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int]) -> ParityReport:
     """Compare the exported graph with the model, for several batch sizes and all patterns of presence.
 
     Args:
@@ -71,7 +86,7 @@ def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int])
         for code, relaxed in expected.items():
             _compare(code, relaxed, found, probe.present, size)
             largest = max(largest, float(np.abs(found[f"{code}_relaxed"] - relaxed).max()))
-    return {"rows": len(probe.present), "batch_sizes": list(BATCHES), "largest_difference": largest}
+    return ParityReport(len(probe.present), BATCHES, largest)
 
 
 def make_probe(model: Model, dims: Mapping[str, int], seed: int = 0) -> Probe:

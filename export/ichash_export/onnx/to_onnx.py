@@ -9,7 +9,9 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from ichash_export.onnx.attachments import Attachment
 from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.train.model import Model
+from ichash_export.train.run_record import RunIdentity
 from ichash_export.train.trained_model import TrainedModel
 from milvus_ichash.bundle import ENCODER, PRESENT, CodeOutput, Manifest, modalities_of, save
 from milvus_ichash.errors import InputError
@@ -92,20 +95,20 @@ def export_bundle(
     content = to_onnx(graph)
     parity = compare_with_torch(trained.model, content, dims=trained.model.spec.dims)
     given = attachments or {}
-    method = trained.model.method
+    method, record = trained.model.method, trained.record
     manifest = Manifest(
-        method=trained.method,
+        method=record.identity.method,
         bits=trained.model.spec.bits,
         modalities=modalities_of(trained.model.spec.dims),
         codes=tuple(CodeOutput(name=name, modality=modality) for name, modality in method.codes.items()),
         raw={modality: attachment.step for modality, attachment in given.items()},
-        weights_sha256=weights_digest(graph, trained),
+        weights_sha256=weights_digest(graph, record.identity),
         completion=method.completion(),
         nested=method.nested,
-        label_names=trained.label_names,
+        label_names=record.label_names,
         opset=OPSET,
-        versions={"milvus-ichash": __version__, "onnx": onnx.__version__, **trained.versions},
-        training={**trained.summary, "parity": parity},
+        versions={"milvus-ichash": __version__, "onnx": onnx.__version__, **record.versions},
+        training={**record.summary.model_dump(mode="json"), "parity": asdict(parity)},
     )
     files: dict[str, Path | bytes] = {ENCODER: content} | {
         attachment.name: attachment.path for attachment in given.values()
@@ -129,7 +132,7 @@ def to_onnx(graph: ExportGraph) -> bytes:
     batch = torch.export.Dim("batch")
     try:
         with quiet():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 graph,
                 example,
                 dynamo=True,
@@ -145,16 +148,17 @@ def to_onnx(graph: ExportGraph) -> bytes:
         raise InputError(
             f"the method's `encode` cannot be exported to ONNX: {type(error).__name__}: {first}"
         ) from error
-    return _without_traces(program.model_proto).SerializeToString()
+    content: bytes = _without_traces(program.model_proto).SerializeToString()
+    return content
 
 
-def weights_digest(graph: ExportGraph, trained: TrainedModel) -> str:
+def weights_digest(graph: ExportGraph, made_with: RunIdentity) -> str:
     """sha256 over names, types, shapes and values of the graph's state, and over the method and its settings as trained with.
 
     The state is torch's, not the ONNX file's, whose constants change with the exporter's version. The settings are in
     it because one of them may change the codes without changing a weight.
     """
-    digest = hashlib.sha256(json.dumps([trained.method, trained.settings], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([made_with.method, made_with.settings], sort_keys=True).encode())
     for name, x in sorted(graph.state_dict().items()):
         digest.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
         digest.update(x.detach().cpu().contiguous().numpy().tobytes())

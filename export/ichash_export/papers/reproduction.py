@@ -12,6 +12,7 @@ from ichash_export.compare.grid import Contender, contenders
 from ichash_export.methods import registry
 from ichash_export.papers.published import PublishedFigure
 from ichash_export.papers.recipes import load_recipe_set
+from milvus_ichash.choices import Level
 from milvus_ichash.codes import check_bits
 
 Key = tuple[Any, ...]
@@ -150,7 +151,9 @@ def _cell(
 def _parts(figure: PublishedFigure, who: Contender, seed: int) -> Iterator[CellTerm]:
     """A mean is half of each direction, a drop is easy minus hard."""
     check_bits(figure.bits)
-    levels = [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]
+    levels: list[tuple[float, Level | None]] = (
+        [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]
+    )
     ways = WAYS if figure.task == "mean" else (figure.task,)
     for sign, level in levels:
         hidden = Protocol(figure.train_pdr or 0.0, level, figure.query_pdr or 0.0, figure.use or COMPLETE)

@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file, tensors as they are and everything else as JSON in its header. No pickle.
+"""Checkpoints: one safetensors file, with tensors as they are and everything else as JSON in its header. No pickle.
 
-One file, written beside its place and renamed onto it, so that a run killed at any moment leaves a whole checkpoint: the new
-one or the one before.
+The file is written beside its place and renamed onto it. So a run that is killed at any moment leaves a whole checkpoint:
+the new one, or the one before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ichash_export.train.run_record import RunRecord
 from milvus_ichash.errors import InputError
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -28,14 +29,14 @@ class Checkpoint:
     """A run between two epochs.
 
     Attributes:
-        info: everything that is no tensor; must be JSON.
+        record: everything that is no tensor.
         weights: state of the model.
-        best: state of the model at its best validation; empty where that is `weights`, or there was none.
+        best: state of the model at its best validation; empty where that is `weights`, or where there was none.
         state: the method's own tensors (`Method.state`).
         optimizers: `state_dict()` of each optimiser.
     """
 
-    info: dict[str, Any]
+    record: RunRecord
     weights: dict[str, Tensor]
     best: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -43,15 +44,15 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the old one stays whole until the new one is.
+    """Write a checkpoint; the old one stays whole until the new one is there.
 
     Raises:
-        InputError: where it cannot be written.
+        InputError: the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     document = {
         "format": FORMAT,
-        "info": checkpoint.info,
+        "info": checkpoint.record.model_dump(mode="json"),
         "optimizers": {
             name: _plain(tree, f"optimizers/{name}", tensors) for name, tree in checkpoint.optimizers.items()
         },
@@ -72,14 +73,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint, tensors on the CPU.
+    """Read a checkpoint, with its tensors on the CPU.
 
     Raises:
-        InputError: where it is not there, or is not a whole checkpoint of this format.
+        InputError: the file is not there, or is not a whole checkpoint of this format.
     """
-    document, tensors = _read(path, with_tensors=True)
+    record, document, tensors = _read(path, with_tensors=True)
     return Checkpoint(
-        info=document["info"],
+        record=record,
         weights=_part(tensors, "weights"),
         best=_part(tensors, "best"),
         state=_part(tensors, "state"),
@@ -87,38 +88,36 @@ def load(path: Path) -> Checkpoint:
     )
 
 
-def load_info(path: Path) -> dict[str, Any]:
-    """Only `Checkpoint.info`, without reading the tensors.
+def load_record(path: Path) -> RunRecord:
+    """Read the record of a checkpoint, without its tensors.
 
     Raises:
-        InputError: as `load`.
+        InputError: the file is not there, or is not a whole checkpoint of this format.
     """
-    info: dict[str, Any] = _read(path, with_tensors=False)[0]["info"]
-    return info
+    return _read(path, with_tensors=False)[0]
 
 
 def checkpoint_path(run: str | Path) -> Path:
-    """The checkpoint of a run folder, or the file itself where a file is given."""
+    """Return the path of the checkpoint in a run folder, or the file itself where a file is given."""
     return Path(run) / CHECKPOINT if Path(run).is_dir() else Path(run)
 
 
-def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path, *, with_tensors: bool) -> tuple[RunRecord, dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint at '{path}': give the folder that `milvus-ichash train --out` wrote.")
     try:
-        # The numpy reader opens the file once; torch's opens it a second time, which may by then be the next
-        # checkpoint.
+        # The numpy reader opens the file once; torch's opens it again, and that may by then be the next checkpoint.
         with safe_open(path, framework="numpy") as file:
             document = json.loads((file.metadata() or {})[_JSON])
             names = file.keys() if with_tensors else ()
             tensors = {name: torch.from_numpy(file.get_tensor(name)) for name in names}
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        if document["format"] != FORMAT:
+            raise InputError(
+                f"'{path}' is of checkpoint format {document['format']!r}; this version reads format {FORMAT}."
+            )
+        return RunRecord.model_validate(document["info"]), document, tensors
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"'{path}' is not a whole checkpoint of milvus-ichash ({error}): train again.") from error
-    if document["format"] != FORMAT:
-        raise InputError(
-            f"'{path}' is of checkpoint format {document['format']!r}; this version reads format {FORMAT}."
-        )
-    return document, tensors
 
 
 def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -126,7 +125,10 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _plain(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A nested structure as JSON: tensors go to `tensors` under their path, tuples and non-string keys are marked."""
+    """Return a nested structure as JSON.
+
+    Tensors go to `tensors` under their path; tuples, and dicts whose keys may be numbers, are marked as such.
+    """
     if isinstance(tree, Tensor):
         tensors[name] = tree
         return {"tensor": name}

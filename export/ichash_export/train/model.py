@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import Method, ModelSpec, TrainData
 from ichash_export.methods.registry import load
 from ichash_export.train.options import validated
-from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.errors import InputError
 
 
 class Model(nn.Module):
@@ -29,7 +29,9 @@ class Model(nn.Module):
         super().__init__()
         self.spec: ModelSpec = method.spec
         self.method = method
-        self.scaling = nn.ModuleList(FeatureScaling(dim) for dim in method.spec.dims.values())
+        self.scaling = cast(
+            "Sequence[FeatureScaling]", nn.ModuleList(FeatureScaling(dim) for dim in method.spec.dims.values())
+        )
 
     @torch.no_grad()
     def fit_scaling(self, raw: TrainData) -> None:
@@ -55,11 +57,6 @@ class Model(nn.Module):
         return {name: scaling(x, present[:, i]) for i, (scaling, (name, x)) in enumerate(rows)}
 
 
-def spec_of(info: Mapping[str, Any]) -> ModelSpec:
-    """The sizes and names that a checkpoint's info states."""
-    return ModelSpec(**info["sizes"], label_names=tuple(info["label_names"] or ()))
-
-
 def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) -> Model:
     """A fresh model; its weights come from torch's global generator.
 
@@ -73,19 +70,3 @@ def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) ->
                 f"a modality cannot be called '{name}', which is a word of torch's: rename it with --modality NAME=COLUMN."
             )
     return Model(chosen(spec, validated(chosen.Config, settings, f"method '{method}'")))
-
-
-def resolve_device(device: str) -> torch.device:
-    """ "auto" (CUDA where there is one), "cpu" or "cuda" as a torch device.
-
-    Raises:
-        BackendMissingError: where CUDA is asked for and not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        built = "has CUDA, but finds no device" if torch.version.cuda else "is a CPU-only build"
-        raise BackendMissingError(
-            f"--device cuda: this torch ({torch.__version__}) {built}; use --device cpu, or mend the installation."
-        )
-    return torch.device(device)

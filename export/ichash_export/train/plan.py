@@ -10,6 +10,7 @@ from typing import Any
 from ichash_export.methods import registry
 from ichash_export.train.options import TrainingOptions, validated
 from ichash_export.train.recipe import Recipe
+from ichash_export.train.run_record import RunIdentity
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 
@@ -36,7 +37,7 @@ def make_plan(
     bits: int | None = None,
     settings: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-    going_on: Mapping[str, Any] | None = None,
+    going_on: RunIdentity | None = None,
 ) -> Plan:
     """Put a plan together: defaults < the run that goes on < recipe < flags.
 
@@ -46,31 +47,29 @@ def make_plan(
         bits: flag.
         settings: flags; settings of the method.
         options: flags; None values do not count.
-        going_on: `identity` of the checkpoint's info, where a run goes on. What differs from it is refused later, by
-            name.
+        going_on: the identity of the run that goes on, if one does. What differs from it is refused later, by name.
 
     Raises:
         InputError: an unknown method, or settings that it does not take.
     """
-    before = going_on or {}
     if recipe and method and method != recipe.method:
         raise InputError(
-            f"recipe '{recipe.name}' is one of {recipe.method}, not of {method}: leave --method out, or take another recipe."
+            f"recipe '{recipe.name}' is one of {recipe.method}, not of {method}: "
+            "leave --method out, or take another recipe."
         )
-    chosen = method or (recipe.method if recipe else before.get("method", DEFAULT_METHOD))
-    same = chosen == before.get("method")
+    chosen = method or (recipe.method if recipe else going_on.method if going_on else DEFAULT_METHOD)
+    length = bits if bits is not None else (recipe.bits if recipe else going_on.bits if going_on else DEFAULT_BITS)
+    check_bits(length)
     chosen_settings = {
-        **(before["settings"] if same else {}),
+        **(going_on.settings if going_on and going_on.method == chosen else {}),
         **(recipe.settings if recipe else {}),
         **(settings or {}),
     }
     chosen_options = {
-        **before.get("options", {}),
+        **(dict(going_on.options) if going_on else {}),
         **(recipe.training if recipe else {}),
         **{name: value for name, value in (options or {}).items() if value is not None},
     }
-    length = bits if bits is not None else recipe.bits if recipe else before.get("bits", DEFAULT_BITS)
-    check_bits(length)
     return Plan(
         method=chosen,
         bits=length,

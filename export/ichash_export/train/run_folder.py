@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ichash_export.train.checkpoint import CHECKPOINT, load_info
+from ichash_export.train.checkpoint import CHECKPOINT, load_record
+from ichash_export.train.run_record import RunIdentity, RunRecord
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 
 
-def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """`Checkpoint.info` of the run to go on with, without its tensors; None for a fresh start.
+def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> RunRecord | None:
+    """Return the record of the run to go on with; None where a new one starts.
 
     Raises:
-        InputError: a run is there that may neither be replaced nor go on; or nothing is there to go on with.
+        InputError: a run is there that may neither be replaced nor go on; or none is there to go on with.
     """
     path = run / CHECKPOINT
     if resume:
-        return load_info(path)
+        return load_record(path)
     if path.exists() and not overwrite:
         raise InputError(
             f"'{run}' holds a run already: --resume goes on with it, --overwrite starts anew in its place."
@@ -31,8 +33,11 @@ def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> dict[str, A
 
 
 def digest(table: FeatureTable) -> dict[str, Any]:
-    """What identifies a table: its sizes, and a digest of each of its parts, so that a difference can be named."""
-    arrays = {f"features of {name}": x for name, x in table.features.items()}
+    """Return what identifies a table: its sizes, and a digest of each of its parts, so that a difference can be named.
+
+    Ids and payload do not count.
+    """
+    arrays: dict[str, npt.NDArray[Any] | None] = {f"features of {name}": x for name, x in table.features.items()}
     arrays |= {"present": table.present, "labels": table.labels, "labelled": table.labelled}
     parts: dict[str, Any] = {"number of items": len(table), "modalities": table.dims}
     for name, array in arrays.items():
@@ -42,14 +47,14 @@ def digest(table: FeatureTable) -> dict[str, Any]:
     return parts
 
 
-def refuse_changes(saved: Mapping[str, Any], given: Mapping[str, Any], run: Path) -> None:
-    """Hold what a run was made with against what it shall go on with.
+def refuse_changes(saved: RunIdentity, given: RunIdentity, run: Path) -> None:
+    """Check that a run goes on as the run that it was.
 
     Raises:
-        InputError: names what differs.
+        InputError: the identities differ; the message names what differs.
     """
     named = [f"{name} (was {was}, is {now})" for name, was, now in _differences(_flat(saved), _flat(given))]
-    data = [name for name, _, _ in _differences(saved["data"], given["data"])]
+    data = [name for name, _, _ in _differences(saved.data, given.data)]
     if data:
         named.append(f"the data ({', '.join(data)})")
     if named:
@@ -63,5 +68,5 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[s
     return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
-def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {"method": identity["method"], "bits": identity["bits"], **identity["settings"], **identity["options"]}
+def _flat(identity: RunIdentity) -> dict[str, Any]:
+    return {"method": identity.method, "bits": identity.bits, **identity.settings, **dict(identity.options)}

@@ -1,69 +1,170 @@
-"""What a run has done so far, and what it says after each epoch."""
+"""What a training run records of itself: what it was made with, how far it is, and how good its codes are.
+
+The record stands as JSON in the header of a checkpoint, and its summary in the manifest of a bundle.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
 
-@dataclass
-class Log:
-    """The part of a checkpoint that changes and is no tensor.
+from ichash_export.methods.base import ModelSpec
+from ichash_export.train.options import TrainingOptions
 
-    Attributes:
-        epochs: how many there shall be.
-        epoch: how many are done.
-        seconds: time they took, over all sessions of the run.
-        history: losses and validation of each.
-        best: epoch, mean and tasks of the best validation.
-        finished: whether the run is over.
-    """
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunIdentity(_Record):
+    """What decides the weights of a run: runs with equal identities end with equal weights on the same machine."""
+
+    method: str
+    bits: int
+    settings: dict[str, Any]
+    """All settings of the method, with their defaults."""
+    options: TrainingOptions
+    data: dict[str, Any]
+    """The digest of the training items (`run_folder.digest`); empty where the run writes no checkpoint."""
+
+
+class ModelSizes(_Record):
+    """The sizes that the data and the user decide."""
+
+    dims: dict[str, int]
+    """Number of features of each modality, in order."""
+    classes: int
+    bits: int
+    inputs: dict[str, int] = Field(default_factory=dict)
+    """Sizes that files decide which the settings name (`Method.input_sizes`)."""
+
+
+class ItemCounts(_Record):
+    """Numbers of items, after modalities were hidden and the validation items were taken out."""
+
+    training_items: int
+    complete_items: int
+    """Training items that have every modality."""
+    observed: dict[str, int]
+    """Training items that have the modality, by modality."""
+    validation_items: int
+
+
+class EpochRecord(_Record):
+    """One epoch."""
+
+    epoch: int
+    """Counted from 1."""
+    losses: dict[str, float]
+    """Mean of each loss term by name."""
+    validation: dict[str, float] | None
+    """Tie-aware mAP@all by task; None where the epoch was not validated."""
+
+
+class BestValidation(_Record):
+    """The validation of the epoch whose weights are kept."""
+
+    epoch: int
+    mean: float
+    """Mean of `tasks`."""
+    tasks: dict[str, float]
+    """Tie-aware mAP@all by task."""
+
+
+class EpochReport(EpochRecord):
+    """What is reported after each epoch."""
 
     epochs: int
+    """Number of epochs that the run shall have."""
+    best: BestValidation | None
+    """The best validation so far."""
+
+
+class RunLog(BaseModel):
+    """How far a run is; the one part of the record that changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: int
+    """Number of epochs that the run shall have."""
     epoch: int = 0
+    """Number of epochs that are done."""
     seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
+    """Time that they took, over all sessions of the run."""
+    history: list[EpochRecord] = Field(default_factory=list)
+    best: BestValidation | None = None
     finished: bool = False
 
     def add(self, losses: dict[str, float], validation: dict[str, float] | None) -> bool:
-        """Note one more epoch; True where its validation is the best so far."""
+        """Note one more epoch and return whether its validation is the best so far."""
         self.epoch += 1
-        self.history.append({"epoch": self.epoch, "losses": losses, "validation": validation})
+        self.history.append(EpochRecord(epoch=self.epoch, losses=losses, validation=validation))
         if validation is None:
             return False
         mean = sum(validation.values()) / len(validation)
-        if self.best is not None and mean <= self.best["mean"]:
+        if self.best is not None and mean <= self.best.mean:
             return False
-        self.best = {"epoch": self.epoch, "mean": mean, "tasks": validation}
+        self.best = BestValidation(epoch=self.epoch, mean=mean, tasks=validation)
         return True
 
     def out_of_patience(self, patience: int) -> bool:
-        """Whether the last `patience` validations were no better than the best one; never for 0."""
-        best = self.best["epoch"] if self.best else 0
-        since = [epoch for epoch in self.history if epoch["validation"] and epoch["epoch"] > best]
-        return 0 < patience <= len(since)
+        """Return whether the last `patience` validations were no better than the best one; never for 0."""
+        since = self.history[self.best.epoch if self.best else 0 :]
+        return 0 < patience <= sum(bool(each.validation) for each in since)
 
     @property
-    def best_is_current(self) -> bool:
-        """Whether the best weights are those of the last epoch."""
-        return self.best is not None and self.best["epoch"] == self.epoch
+    def kept_epoch(self) -> int:
+        """The epoch whose weights are kept: that of the best validation, or the last one where there was none."""
+        return self.best.epoch if self.best else self.epoch
 
-    def report(self) -> Report:
-        """The last epoch, for people."""
-        last = self.history[-1]
-        return Report(self.epoch, self.epochs, last["losses"], last["validation"], self.best)
+    def report(self) -> EpochReport:
+        """Return the last epoch with what is known of the whole run."""
+        return EpochReport(**dict(self.history[-1]), epochs=self.epochs, best=self.best)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What is said after each epoch."""
+class TrainingSummary(_Record):
+    """What a manifest says of the training."""
 
-    epoch: int
-    """Epochs done."""
+    settings: dict[str, Any]
+    options: TrainingOptions
+    items: ItemCounts
     epochs: int
-    losses: dict[str, float]
+    """Number of epochs that are done."""
+    finished: bool
+    kept_epoch: int
     validation: dict[str, float] | None
-    """mAP by task, where this epoch was validated."""
-    best: dict[str, Any] | None
-    """The best validation so far: epoch, mean, tasks."""
+    """Tie-aware mAP@all of the kept epoch, by task, with their "mean" in front; None without validation."""
+    seconds: float
+
+
+class RunRecord(_Record):
+    """Everything about a run that is no tensor."""
+
+    identity: RunIdentity
+    sizes: ModelSizes
+    label_names: tuple[str, ...] | None
+    counts: ItemCounts
+    versions: dict[str, str]
+    """The version of torch, and the kind of device."""
+    log: RunLog
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The sizes as a method takes them."""
+        return ModelSpec(**dict(self.sizes), label_names=self.label_names or ())
+
+    @property
+    def summary(self) -> TrainingSummary:
+        """What a manifest says of the training."""
+        log, best = self.log, self.log.best
+        return TrainingSummary(
+            settings=self.identity.settings,
+            options=self.identity.options,
+            items=self.counts,
+            epochs=log.epoch,
+            finished=log.finished,
+            kept_epoch=log.kept_epoch,
+            validation=best and {"mean": best.mean, **best.tasks},
+            seconds=round(log.seconds, 1),
+        )

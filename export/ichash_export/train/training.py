@@ -1,14 +1,14 @@
-"""The training frame: what every method shares between a feature table and trained weights.
+"""Training: what all methods share between a feature table and trained weights.
 
-Everything random comes from torch's global generator and one CPU generator, both seeded from (seed, epoch) before every epoch.
-So a run that was stopped and goes on from its checkpoint makes the same weights, bit for bit, as one that was not.
+Everything random comes from torch's global generator and one CPU generator. Both are seeded from the run's seed and the
+epoch before every epoch. So a run that was stopped and goes on from its checkpoint makes the same weights, bit for bit, as
+one that was not stopped.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from torch.optim import Optimizer
 from ichash_export.methods import registry
 from ichash_export.methods.base import TrainData
 from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, load, save
-from ichash_export.train.model import build_model, resolve_device, spec_of
+from ichash_export.train.device import reproducible, resolve_device, seed_everything
+from ichash_export.train.model import build_model
 from ichash_export.train.options import TrainingOptions, validated
-from ichash_export.train.randomness import reproducible, seed_everything
 from ichash_export.train.run_folder import digest, record_to_resume, refuse_changes
-from ichash_export.train.run_record import Log, Report
+from ichash_export.train.run_record import EpochReport, ModelSizes, RunIdentity, RunLog, RunRecord
 from ichash_export.train.trained_model import TrainedModel, trained_from
-from ichash_export.train.training_items import Note, TrainingItems, counts, prepare, tensors
+from ichash_export.train.training_items import Note, TrainingItems, counts, labels_of, prepare, tensors
 from ichash_export.train.validation import validate
 from milvus_ichash.bundle import modalities_of
 from milvus_ichash.codes import check_bits
@@ -34,7 +34,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 
 CHECKPOINT_SHARE = 0.1
-"""Checkpoints take at most this share of the time; where they are cheap, every epoch has one."""
+"""Writing checkpoints takes at most this share of the time; where they are cheap, every epoch has one."""
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     run: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[Report], None] = lambda report: None,
+    progress: Callable[[EpochReport], None] = lambda report: None,
     note: Note = lambda message: None,
 ) -> TrainedModel:
     """Train a method on a feature table.
@@ -80,33 +80,31 @@ def train(
     config = validated(chosen.Config, settings or {}, f"method '{method}'")
     check_bits(bits)
     modalities_of(table.dims)
-    going_on = run is not None and record_to_resume(run, resume=resume, overwrite=overwrite)
-    identity = {
-        "method": method,
-        "bits": bits,
-        "settings": config.model_dump(mode="json"),
-        "options": options.model_dump(mode="json"),
-        "data": {} if run is None else digest(table),
-    }
-    checkpoint, recorded = None, None
-    if run is not None and going_on:
-        refuse_changes(going_on["identity"], identity, run)
-        recorded = going_on["sizes"].get("inputs", {})
-    inputs = chosen.input_sizes(config, recorded)
-    if run is not None and going_on:
-        checkpoint = load(run / CHECKPOINT)
-        if going_on["log"]["finished"]:
-            return trained_from(checkpoint)
-    parts = prepare(table, options, needs_labels=chosen.needs_labels, note=note)
-    info = {
-        "identity": identity,
-        "sizes": {"dims": table.dims, "classes": table.labels.shape[1], "bits": bits, "inputs": inputs},
-        "label_names": table.label_names,
-        "counts": counts(parts),
-        "versions": {"torch": torch.__version__, "device": place.type},
-    }
+    before = None if run is None else record_to_resume(run, resume=resume, overwrite=overwrite)
+    identity = RunIdentity(
+        method=method,
+        bits=bits,
+        settings=config.model_dump(mode="json"),
+        options=options,
+        data={} if run is None else digest(table),
+    )
+    if run is not None and before is not None:
+        refuse_changes(before.identity, identity, run)
+    inputs = chosen.input_sizes(config, None if before is None else before.sizes.inputs)
+    checkpoint = load(run / CHECKPOINT) if run is not None and before is not None else None
+    if checkpoint is not None and checkpoint.record.log.finished:
+        return trained_from(checkpoint)
+    items = prepare(table, options, needs_labels=chosen.needs_labels, note=note)
+    record = RunRecord(
+        identity=identity,
+        sizes=ModelSizes(dims=table.dims, classes=labels_of(table).shape[1], bits=bits, inputs=inputs),
+        label_names=table.label_names,
+        counts=counts(items),
+        versions={"torch": torch.__version__, "device": place.type},
+        log=RunLog(epochs=config.epochs) if checkpoint is None else checkpoint.record.log,
+    )
     with reproducible(place):
-        return _Run(info, parts, options, place, run).go(checkpoint, progress)
+        return _Run(record, items, place, run).go(checkpoint, progress)
 
 
 class _Run:
@@ -115,29 +113,22 @@ class _Run:
     training: TrainData
     optimizers: dict[str, Optimizer]
 
-    def __init__(
-        self,
-        info: dict[str, Any],
-        parts: TrainingItems,
-        options: TrainingOptions,
-        place: torch.device,
-        folder: Path | None,
-    ) -> None:
-        seed_everything(options.seed, -1)
-        self.info, self.parts, self.options, self.place, self.folder = info, parts, options, place, folder
-        self.model = build_model(info["identity"]["method"], spec_of(info), info["identity"]["settings"]).to(place)
+    def __init__(self, record: RunRecord, items: TrainingItems, place: torch.device, folder: Path | None) -> None:
+        self.record, self.items, self.place, self.folder = record, items, place, folder
+        self.log, self.options = record.log, record.identity.options
+        seed_everything(self.options.seed, -1)
+        self.model = build_model(record.identity.method, record.spec, record.identity.settings).to(place)
         self.method = self.model.method
-        self.log = Log(epochs=self.method.config.epochs)
         self.best: dict[str, Tensor] = {}
         self.seconds_saving = 0.0
 
-    def go(self, checkpoint: Checkpoint | None, progress: Callable[[Report], None]) -> TrainedModel:
+    def go(self, checkpoint: Checkpoint | None, progress: Callable[[EpochReport], None]) -> TrainedModel:
         """Train from the beginning, or from a checkpoint, to the end."""
         if checkpoint is None:
             self._begin()
         else:
             self._restore(checkpoint)
-        self.validation = self.model.scaled(tensors(self.parts.validation, self.place))
+        self.validation = self.model.scaled(tensors(self.items.validation, self.place))
         began, before = time.monotonic(), self.log.seconds
         while self.log.epoch < self.log.epochs and not self.log.out_of_patience(self.options.patience):
             self._epoch()
@@ -148,7 +139,7 @@ class _Run:
         return self._finish()
 
     def _begin(self) -> None:
-        raw = tensors(self.parts.training, self.place)
+        raw = tensors(self.items.training, self.place)
         self.model.fit_scaling(raw)
         self.training = self.model.scaled(raw)
         self.method.begin(self.training)
@@ -156,9 +147,8 @@ class _Run:
         self._save()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.log = Log(**checkpoint.info["log"])
         self.model.load_state_dict(checkpoint.weights)
-        self.training = self.model.scaled(tensors(self.parts.training, self.place))
+        self.training = self.model.scaled(tensors(self.items.training, self.place))
         if self.log.best:
             self.best = {name: x.to(self.place) for name, x in (checkpoint.best or checkpoint.weights).items()}
         self.method.state = {name: x.to(self.place) for name, x in checkpoint.state.items()}
@@ -195,7 +185,7 @@ class _Run:
         else:
             self._fix()
         self.log.finished = True
-        done = Checkpoint({**self.info, "log": asdict(self.log)}, self.model.state_dict())
+        done = Checkpoint(self.record, self.model.state_dict())
         if self.folder is not None:
             save(self.folder / CHECKPOINT, done)
         return trained_from(done)
@@ -215,9 +205,9 @@ class _Run:
             return
         began = time.monotonic()
         checkpoint = Checkpoint(
-            info={**self.info, "log": asdict(self.log)},
+            record=self.record,
             weights=self.model.state_dict(),
-            best={} if self.log.best_is_current else self.best,
+            best={} if self.log.kept_epoch == self.log.epoch else self.best,
             state=self.method.state,
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         )

@@ -245,7 +245,7 @@ def compare(
     from ichash_export.compare.planned_cases import lines_of, plan_cases, refuse_changed, run_planned, still_to_run
     from ichash_export.compare.results_file import ResultsFile
     from ichash_export.papers.recipes import load_recipe_set
-    from ichash_export.train.model import resolve_device
+    from ichash_export.train.device import resolve_device
     from milvus_ichash.evaluation.output_files import check_folder
     from milvus_ichash.io import ColumnNames
 

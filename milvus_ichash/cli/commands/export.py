@@ -65,6 +65,6 @@ def export(
         "bits": manifest.bits,
         "fingerprint": manifest.fingerprint,
         "validation mAP": trained.validation_map,
-        "kept epoch": trained.summary["kept_epoch"],
+        "kept epoch": trained.record.log.kept_epoch,
     }
     emit([row], style)

@@ -37,7 +37,7 @@ from milvus_ichash.cli.raw_input_options import (
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from ichash_export.train.run_record import Report
+    from ichash_export.train.run_record import EpochReport
     from milvus_ichash.cli.output import Advance
 
 _TRAINING = "Training"
@@ -164,7 +164,7 @@ def train(
     from ichash_export.onnx.attachments import remember, remembered
     from ichash_export.onnx.to_onnx import export_bundle
     from ichash_export.papers.recipes import load_recipe
-    from ichash_export.train.model import resolve_device
+    from ichash_export.train.device import resolve_device
     from ichash_export.train.plan import make_plan, parse_settings
     from ichash_export.train.run_folder import record_to_resume
     from ichash_export.train.training import train as run_training
@@ -184,7 +184,7 @@ def train(
         bits=bits,
         settings={**parse_settings(settings), **({} if epochs is None else {"epochs": epochs})},
         options={"seed": seed, "pdr": pdr, "level": level and level.value, "validation": validation},
-        going_on=before and before["identity"],
+        going_on=before and before.identity,
     )
     check_free(target, overwrite=replace)
     try:
@@ -211,16 +211,16 @@ def train(
     except KeyboardInterrupt:
         complain(_interrupted(out, began))
         raise typer.Exit(130) from None
-    summary = trained.summary
+    summary = trained.record.summary
     row = {
         "bundle": str(target),
         "method": manifest.method,
         "bits": manifest.bits,
         "fingerprint": manifest.fingerprint,
         "validation mAP": trained.validation_map,
-        "epochs": summary["epochs"],
-        "kept epoch": summary["kept_epoch"],
-        "seconds": summary["seconds"],
+        "epochs": summary.epochs,
+        "kept epoch": summary.kept_epoch,
+        "seconds": summary.seconds,
     }
     emit([row], style)
 
@@ -232,22 +232,22 @@ class _Shown:
         self._advance = advance
         self._epoch = 0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: EpochReport) -> None:
         said = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
         if report.best:
-            said += f"; validation mAP {report.best['mean']:.4f} at epoch {report.best['epoch']}"
+            said += f"; validation mAP {report.best.mean:.4f} at epoch {report.best.epoch}"
         self._advance(report.epoch - self._epoch, said)
         self._epoch = report.epoch
 
 
 def _interrupted(run: Path, began: float) -> str:
     """What is left of the run, and how it goes on. A checkpoint from before it began is another run's, or the one it goes on with."""
-    from ichash_export.train.checkpoint import CHECKPOINT, load_info
+    from ichash_export.train.checkpoint import CHECKPOINT, load_record
 
     resumed = "--resume" in sys.argv
     if not (run / CHECKPOINT).is_file() or (not resumed and (run / CHECKPOINT).stat().st_mtime < began):
         return "interrupted before the first epoch: nothing was written."
-    log = load_info(run / CHECKPOINT)["log"]
+    log = load_record(run / CHECKPOINT).log
     again = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     command = shlex.join(["milvus-ichash", *again, "--resume"])
-    return f"interrupted; epoch {log['epoch']} of {log['epochs']} is kept. Go on with: {command}"
+    return f"interrupted; epoch {log.epoch} of {log.epochs} is kept. Go on with: {command}"

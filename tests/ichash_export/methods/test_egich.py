@@ -431,7 +431,7 @@ def test_neither_resuming_nor_exporting_needs_the_file(tmp_path: Path, monkeypat
 
     with pytest.raises(StopError):
         train(table, "egich", 16, **given, run=tmp_path / "run", progress=stop)
-    assert load(tmp_path / "run" / "checkpoint.safetensors").info["sizes"]["inputs"] == {"knowledge": 5}
+    assert load(tmp_path / "run" / "checkpoint.safetensors").record.sizes.inputs == {"knowledge": 5}
     save_knowledge(path, made_knowledge(size=6))
     with pytest.raises(InputError, match=r"size 5.*size 6"):
         train(table, "egich", 16, **given, run=tmp_path / "run", resume=True)

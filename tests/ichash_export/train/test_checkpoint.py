@@ -16,8 +16,23 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from ichash_export.train import checkpoint as module
-from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, checkpoint_path, load, load_info, save
+from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, checkpoint_path, load, load_record, save
+from ichash_export.train.options import TrainingOptions
+from ichash_export.train.run_record import ItemCounts, ModelSizes, RunIdentity, RunLog, RunRecord
 from milvus_ichash.errors import InputError
+
+
+def _record(epoch: int = 0) -> RunRecord:
+    return RunRecord(
+        identity=RunIdentity(
+            method="tiny", bits=8, settings={"rate": 0.1 + 0.2, "list": [1, None]}, options=TrainingOptions(), data={}
+        ),
+        sizes=ModelSizes(dims={"image": 4}, classes=2, bits=8),
+        label_names=("a", "b"),
+        counts=ItemCounts(training_items=9, complete_items=9, observed={"image": 9}, validation_items=0),
+        versions={},
+        log=RunLog(epochs=9, epoch=epoch),
+    )
 
 
 def _trained(seed: int = 0) -> tuple[nn.Module, dict[str, torch.optim.Optimizer]]:
@@ -38,10 +53,11 @@ def _step(net: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> None:
 
 def test_optimisers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     net, optimizers = _trained()
-    info = {"number": 0.1 + 0.2, "list": [1, None, "x"]}
+    record = _record(3)
+    record.log.add({"loss": 1 / 3}, {"observed": 2 / 3})
     save(
         tmp_path / "c",
-        Checkpoint(info, net.state_dict(), optimizers={name: o.state_dict() for name, o in optimizers.items()}),
+        Checkpoint(record, net.state_dict(), optimizers={name: o.state_dict() for name, o in optimizers.items()}),
     )
     _step(net, optimizers)
     found = load(tmp_path / "c")
@@ -50,8 +66,7 @@ def test_optimisers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     for name, optimizer in fresh.items():
         optimizer.load_state_dict(found.optimizers[name])
     _step(other, fresh)
-    assert found.info == info
-    assert load_info(tmp_path / "c") == info
+    assert found.record == load_record(tmp_path / "c") == record
     for name, x in net.state_dict().items():
         assert torch.equal(x, other.state_dict()[name]), name
 
@@ -74,7 +89,7 @@ _TREES = st.recursive(
 @given(tree=st.dictionaries(st.text("ab", min_size=1), _TREES, max_size=2))
 def test_any_nesting_survives(tree: dict, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("c") / "c"
-    save(path, Checkpoint({}, {}, optimizers={"o": tree}))
+    save(path, Checkpoint(_record(), {}, optimizers={"o": tree}))
     assert _same(load(path).optimizers["o"], tree)
 
 
@@ -90,7 +105,9 @@ def _same(a: object, b: object) -> bool:
 
 def test_parts_stay_apart_and_shared_memory_is_no_problem(tmp_path: Path) -> None:
     x = torch.arange(6.0).reshape(2, 3)
-    save(tmp_path / "c", Checkpoint({}, {"w": x, "tied": x, "turned": x.T}, best={"w": x + 1}, state={"w": x > 2}))
+    save(
+        tmp_path / "c", Checkpoint(_record(), {"w": x, "tied": x, "turned": x.T}, best={"w": x + 1}, state={"w": x > 2})
+    )
     found = load(tmp_path / "c")
     assert torch.equal(found.weights["tied"], x)
     assert torch.equal(found.weights["turned"], x.T)
@@ -103,18 +120,18 @@ def test_no_pickle_and_readable_by_anyone(tmp_path: Path) -> None:
     net, optimizers = _trained()
     save(
         tmp_path / "c",
-        Checkpoint({"a": 1}, net.state_dict(), optimizers={n: o.state_dict() for n, o in optimizers.items()}),
+        Checkpoint(_record(), net.state_dict(), optimizers={n: o.state_dict() for n, o in optimizers.items()}),
     )
     with pytest.raises(pickle.UnpicklingError):
         pickle.loads((tmp_path / "c").read_bytes())  # noqa: S301
     with safe_open(tmp_path / "c", "np") as file:
         assert "weights/0.weight" in file.keys()  # noqa: SIM118
-        assert json.loads(file.metadata()["ichash"])["info"] == {"a": 1}
+        assert json.loads(file.metadata()["ichash"])["info"] == _record().model_dump(mode="json")
     assert (tmp_path / "c").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(tmp_path / "c", Checkpoint({"n": 1}, {}))
+    save(tmp_path / "c", Checkpoint(_record(1), {}))
 
     def half(tensors: object, path: Path, metadata: object) -> None:
         Path(path).write_bytes(b"half")
@@ -122,14 +139,14 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(module, "save_file", half)
     with pytest.raises(InputError, match=r"cannot be written: .*No space left"):
-        save(tmp_path / "c", Checkpoint({"n": 2}, {}))
-    assert load_info(tmp_path / "c") == {"n": 1}
+        save(tmp_path / "c", Checkpoint(_record(2), {}))
+    assert load_record(tmp_path / "c") == _record(1)
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
 def test_a_part_left_by_a_killed_process_is_no_trouble(tmp_path: Path) -> None:
     (tmp_path / f"{CHECKPOINT}.part").write_bytes(b"half")
-    save(tmp_path / CHECKPOINT, Checkpoint({"n": 1}, {}))
+    save(tmp_path / CHECKPOINT, Checkpoint(_record(1), {}))
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
 
 
@@ -137,7 +154,7 @@ def test_a_part_left_by_a_killed_process_is_no_trouble(tmp_path: Path) -> None:
 def test_a_truncated_file_is_named(tmp_path: Path, cut: int) -> None:
     net, _ = _trained()
     path = tmp_path / "c"
-    save(path, Checkpoint({}, net.state_dict()))
+    save(path, Checkpoint(_record(), net.state_dict()))
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError, match="is not a whole checkpoint"):
         load(path)
@@ -149,6 +166,9 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no checkpoint at"):
         load(checkpoint_path(tmp_path))
     save_file({"x": torch.zeros(1)}, tmp_path / "other")
+    with pytest.raises(InputError, match="is not a whole checkpoint of milvus-ichash"):
+        load(tmp_path / "other")
+    save_file({}, tmp_path / "other", metadata={"ichash": '{"format": 1, "optimizers": {}, "info": {"identity": 1}}'})
     with pytest.raises(InputError, match="is not a whole checkpoint of milvus-ichash"):
         load(tmp_path / "other")
     save_file({}, tmp_path / "newer", metadata={"ichash": '{"format": 99}'})
@@ -168,14 +188,14 @@ def test_a_checkpoint_is_whole_while_another_process_replaces_it(tmp_path: Path)
     while len(seen) < 100:
         assert writer.is_alive()
         read = load(path)
-        assert torch.equal(read.weights["w"], _numbered(read.info["k"]).weights["w"])
-        seen.add(load_info(path)["k"])
+        assert torch.equal(read.weights["w"], _numbered(read.record.log.epoch).weights["w"])
+        seen.add(load_record(path).log.epoch)
     writer.kill()
     writer.join()
 
 
 def _numbered(k: int) -> Checkpoint:
-    return Checkpoint({"k": k}, {"w": torch.full((1000 + k % 7 * 100,), float(k))})
+    return Checkpoint(_record(k), {"w": torch.full((1000 + k % 7 * 100,), float(k))})
 
 
 def _write_on(path: Path) -> None:

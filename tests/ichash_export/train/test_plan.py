@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from ichash_export.papers.recipes import load_recipe
+from ichash_export.train.options import TrainingOptions
 from ichash_export.train.plan import make_plan, parse_settings
 from ichash_export.train.recipe import Recipe
+from ichash_export.train.run_record import RunIdentity
 from milvus_ichash.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("tiny_methods")
 
-BEFORE = {"method": "tiny", "bits": 64, "settings": {"epochs": 9, "width": 5}, "options": {"seed": 3, "pdr": 0.2}}
+BEFORE = RunIdentity(
+    method="tiny", bits=64, settings={"epochs": 9, "width": 5}, options=TrainingOptions(seed=3, pdr=0.2), data={}
+)
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def test_the_recipe_comes_before_the_run_that_goes_on(recipe: Recipe) -> None:
     assert (alone.method, alone.bits, alone.settings, alone.options.seed, alone.options.pdr) == (
         "tiny",
         64,
-        BEFORE["settings"],
+        BEFORE.settings,
         3,
         0.2,
     )

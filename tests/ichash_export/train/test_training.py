@@ -14,9 +14,9 @@ import torch
 from support.tiny import make_table
 
 from ichash_export.train import training
-from ichash_export.train.checkpoint import CHECKPOINT, load, load_info
+from ichash_export.train.checkpoint import CHECKPOINT, load, load_record
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.run_record import Log, Report
+from ichash_export.train.run_record import EpochReport, RunLog, TrainingSummary
 from ichash_export.train.trained_model import TrainedModel, load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import BackendMissingError, InputError
@@ -52,6 +52,10 @@ def _equal(a: TrainedModel, b: TrainedModel) -> bool:
     return list(x) == list(y) and all(torch.equal(x[name], y[name]) for name in x)
 
 
+def _untimed(trained: TrainedModel) -> TrainingSummary:
+    return trained.record.summary.model_copy(update={"seconds": 0.0})
+
+
 def test_same_seed_same_weights_and_the_callers_randomness_is_left_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -69,7 +73,7 @@ def test_training_learns(method: str) -> None:
     """Better than the random ranking, whose mAP is about the share of relevant items: a quarter."""
     trained = _train(method=method, epochs=15)
     assert trained.validation_map > 0.6
-    losses = [sum(epoch["losses"].values()) for epoch in trained.history]
+    losses = [sum(epoch.losses.values()) for epoch in trained.record.log.history]
     assert losses[-1] < losses[0]
     assert not trained.model.training
 
@@ -79,7 +83,7 @@ class StopError(Exception):
 
 
 def _stop_after(epoch: int) -> Any:
-    def progress(report: Report) -> None:
+    def progress(report: EpochReport) -> None:
         if report.epoch == epoch:
             raise StopError
 
@@ -98,12 +102,12 @@ def test_a_resumed_run_makes_the_same_weights(
             _train(
                 method=method, epochs=6, validation=validation, run=tmp_path, resume=i > 0, progress=_stop_after(epoch)
             )
-        assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == epoch
+        assert load_record(tmp_path / CHECKPOINT).log.epoch == epoch
     torch.manual_seed(1234)
     resumed = _train(method=method, epochs=6, validation=validation, run=tmp_path, resume=True)
     assert _equal(whole, resumed)
-    assert [e["losses"] for e in resumed.history] == [e["losses"] for e in whole.history]
-    assert resumed.summary | {"seconds": 0} == whole.summary | {"seconds": 0}
+    assert [e.losses for e in resumed.record.log.history] == [e.losses for e in whole.record.log.history]
+    assert _untimed(resumed) == _untimed(whole)
 
 
 def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +116,7 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypa
     more, path = {"pause": 0.02}, tmp_path / CHECKPOINT
     seen = 0
 
-    def wait_at_the_end(report: Report) -> None:
+    def wait_at_the_end(report: EpochReport) -> None:
         if report.epoch == 39:
             time.sleep(10**6)
 
@@ -122,12 +126,12 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypa
             kwargs={"epochs": 40, "more": more, "run": tmp_path, "resume": again, "progress": wait_at_the_end},
         )
         child.start()
-        while child.is_alive() and not (path.exists() and load_info(path)["log"]["epoch"] > seen + 4):
+        while child.is_alive() and not (path.exists() and load_record(path).log.epoch > seen + 4):
             time.sleep(0.003)
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        before, seen = seen, load(path).info["log"]["epoch"]
+        before, seen = seen, load(path).record.log.epoch
         assert before < seen < 40
     resumed = _train(epochs=40, more=more, run=tmp_path, resume=True)
     assert _equal(resumed, _train(epochs=40, more=more))
@@ -135,7 +139,7 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypa
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first = _train(run=tmp_path)
-    reports: list[Report] = []
+    reports: list[EpochReport] = []
     assert _equal(first, _train(run=tmp_path, resume=True, progress=reports.append))
     assert not reports
     assert _equal(first, load_trained(tmp_path))
@@ -146,7 +150,7 @@ def test_a_run_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> No
     _train(run=tmp_path)
     with pytest.raises(InputError, match=r"holds a run already: --resume goes on with it, --overwrite starts anew"):
         _train(run=tmp_path)
-    assert _train(run=tmp_path, overwrite=True, seed=1).summary["options"]["seed"] == 1
+    assert _train(run=tmp_path, overwrite=True, seed=1).record.identity.options.seed == 1
     with pytest.raises(InputError, match="there is no checkpoint at"):
         _train(run=tmp_path / "nowhere", resume=True)
 
@@ -194,8 +198,8 @@ def _best_is_third(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     _best_is_third(monkeypatch)
     whole = _train(epochs=12)
-    assert whole.summary["kept_epoch"] == 6
-    assert whole.summary["validation"] == pytest.approx({"mean": 0.45, "image": 0.6, "text": 0.3})
+    assert whole.record.log.kept_epoch == 6
+    assert whole.record.summary.validation == pytest.approx({"mean": 0.45, "image": 0.6, "text": 0.3})
     # Tiny has no schedule, so a run that ends there has the same weights.
     _best_is_third(monkeypatch)
     assert _equal(whole, _train(epochs=6))
@@ -217,21 +221,21 @@ def test_the_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.M
 def test_training_stops_when_patience_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     _best_is_third(monkeypatch)
     trained = _train(epochs=300, validate_every=1, patience=3)
-    assert (trained.summary["kept_epoch"], trained.summary["epochs"]) == (3, 6)
-    assert trained.summary["finished"]
+    assert (trained.record.log.kept_epoch, trained.record.log.epoch) == (3, 6)
+    assert trained.record.log.finished
 
 
 def test_validation_waits_for_the_warmup() -> None:
     trained = _train(epochs=8, more={"warmup_epochs": 5}, validate_every=2)
-    assert [e["epoch"] for e in trained.history if e["validation"]] == [6, 8]
+    assert [e.epoch for e in trained.record.log.history if e.validation] == [6, 8]
     none = _train(epochs=4, more={"warmup_epochs": 5})
-    assert (none.validation_map, none.summary["kept_epoch"]) == (None, 4)
+    assert (none.validation_map, none.record.log.kept_epoch) == (None, 4)
 
 
 def test_without_validation_all_items_train_and_the_last_epoch_is_kept() -> None:
     trained = _train(validation=0)
-    assert trained.summary["items"]["training_items"] == 200
-    assert (trained.validation_map, trained.summary["kept_epoch"]) == (None, 4)
+    assert trained.record.counts.training_items == 200
+    assert (trained.validation_map, trained.record.log.kept_epoch) == (None, 4)
     assert _weights(trained)["method.middle"].any(), "finish was not called"
 
 
@@ -253,7 +257,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         match=r"the (loss 'similarity'|weight '\S+') is no longer a finite number in epoch 1: .*learning rate",
     ):
         _train(more={"learning_rate": 1e37}, run=tmp_path)
-    assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == 0
+    assert load_record(tmp_path / CHECKPOINT).log.epoch == 0
     assert all(torch.isfinite(x).all() for x in load(tmp_path / CHECKPOINT).weights.values())
 
 
@@ -264,22 +268,22 @@ def test_labels_that_are_unknown_reach_a_method_that_can_use_them() -> None:
     table = FeatureTable(table.ids, table.features, table.present, table.labels, labelled=known)
     notes: list[str] = []
     trained = _train(table, "tiny-cross", note=notes.append)
-    assert (trained.summary["items"]["training_items"], notes) == (190, [])
-    assert _train(table, "tiny", note=notes.append).summary["items"]["training_items"] == 90
+    assert (trained.record.counts.training_items, notes) == (190, [])
+    assert _train(table, "tiny", note=notes.append).record.counts.training_items == 90
     assert len(notes) == 1
 
 
 def test_the_summary_says_what_was_done() -> None:
-    reports: list[Report] = []
+    reports: list[EpochReport] = []
     trained = _train(pdr=0.5, progress=reports.append)
-    summary = trained.summary
-    assert (summary["epochs"], summary["options"]["pdr"], summary["settings"]["width"]) == (4, 0.5, 16)
-    assert summary["items"]["training_items"] == 180
-    assert set(summary["validation"]) == {"mean", "observed", "image", "text"}
+    summary = trained.record.summary
+    assert (summary.epochs, summary.options.pdr, summary.settings["width"]) == (4, 0.5, 16)
+    assert summary.items.training_items == 180
+    assert set(summary.validation) == {"mean", "observed", "image", "text"}
     assert [(r.epoch, r.epochs) for r in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert reports[0].validation is None
-    assert reports[-1].best["epoch"] == summary["kept_epoch"]
-    assert trained.label_names == ("class 0", "class 1", "class 2", "class 3")
+    assert reports[-1].best.epoch == summary.kept_epoch
+    assert trained.record.label_names == ("class 0", "class 1", "class 2", "class 3")
 
 
 def test_an_unfinished_run_gives_its_best_weights_or_says_that_there_are_none(
@@ -289,7 +293,7 @@ def test_an_unfinished_run_gives_its_best_weights_or_says_that_there_are_none(
     with pytest.raises(StopError):
         _train(epochs=8, run=tmp_path / "a", progress=_stop_after(3))
     trained = load_trained(tmp_path / "a")
-    assert (trained.summary["kept_epoch"], trained.summary["epochs"], trained.summary["finished"]) == (2, 3, False)
+    assert (trained.record.log.kept_epoch, trained.record.log.epoch, trained.record.log.finished) == (2, 3, False)
     with pytest.raises(StopError):
         _train(epochs=8, run=tmp_path / "b", progress=_stop_after(1))
     with pytest.raises(InputError, match="epoch 1 of 8 and has no validated weights yet"):
@@ -300,7 +304,7 @@ def test_checkpoints_take_their_share_of_the_time_only(tmp_path: Path, monkeypat
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0.0)
     with pytest.raises(StopError):
         _train(run=tmp_path, progress=_stop_after(3))
-    assert load_info(tmp_path / CHECKPOINT)["log"]["epoch"] == 0
+    assert load_record(tmp_path / CHECKPOINT).log.epoch == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
@@ -327,7 +331,7 @@ def test_bad_input(call: Any, message: str) -> None:
 
 
 def test_patience_counts_validations_only() -> None:
-    log = Log(epochs=99)
+    log = RunLog(epochs=99)
     assert [log.add({}, v and {"t": v}) for v in (None, 0.5, None, 0.6, None, 0.6, 0.4)] == [
         False,
         True,
@@ -338,4 +342,4 @@ def test_patience_counts_validations_only() -> None:
         False,
     ]
     assert [log.out_of_patience(p) for p in (0, 1, 2, 3)] == [False, True, True, False]
-    assert (log.best["epoch"], log.best_is_current) == (4, False)
+    assert (log.kept_epoch, log.epoch) == (4, 7)

@@ -10,6 +10,7 @@ import torch
 from support.tiny import make_table
 
 from ichash_export.train.options import TrainingOptions
+from ichash_export.train.run_record import ItemCounts
 from ichash_export.train.training_items import TrainingItems, counts, prepare, tensors
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
@@ -97,12 +98,8 @@ def test_too_few_items() -> None:
 
 def test_counts_and_tensors() -> None:
     parts = _prepare(make_table(100, missing=0), pdr=0.5, validation=0)
-    assert counts(parts) == {
-        "training_items": 100,
-        "complete_items": 50,
-        "observed": {"image": 75, "text": 75},
-        "validation_items": 0,
-    }
+    expected = ItemCounts(training_items=100, complete_items=50, observed={"image": 75, "text": 75}, validation_items=0)
+    assert counts(parts) == expected
     raw = tensors(parts.training, torch.device("cpu"))
     assert (raw.labels.dtype, raw.present.dtype, raw.features["text"].shape) == (torch.float32, torch.bool, (100, 8))
     assert raw.labelled is None

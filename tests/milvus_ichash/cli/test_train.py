@@ -19,7 +19,7 @@ import torch
 from support.command import run_here
 from support.tiny import environment, make_table, plugin, write_npz
 
-from ichash_export.train.checkpoint import load_info
+from ichash_export.train.checkpoint import load_record
 from milvus_ichash.bundle import verify
 from milvus_ichash.cli import backends
 
@@ -125,7 +125,7 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     )
     os.close(slave)
     checkpoint = out / "checkpoint.safetensors"
-    while process.poll() is None and not (checkpoint.exists() and load_info(checkpoint)["log"]["epoch"] >= 6):
+    while process.poll() is None and not (checkpoint.exists() and load_record(checkpoint).log.epoch >= 6):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     shown = _read_terminal(master)
