@@ -21,7 +21,7 @@ from milvus_ichash.bundle import CodeOutput, Manifest, Modality
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.index.connection import connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec, default_nlist
+from milvus_ichash.index.index_spec import IndexSpec, default_nlist
 from milvus_ichash.settings import MilvusSettings
 
 BITS = 128

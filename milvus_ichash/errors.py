@@ -20,9 +20,18 @@ class InputError(IchashError, ValueError):
 
 
 class MilvusError(IchashError):
-    """Milvus was not reached in time, or refused."""
+    """Milvus was not reached in time, or refused.
+
+    Attributes:
+        may_pass: True where the same call may succeed later: the connection was lost, the server is busy or starting,
+            or it has a rate limit or quota. False for what does not go away by itself.
+    """
 
     exit_code = 3
+
+    def __init__(self, *args: object, may_pass: bool = False) -> None:
+        super().__init__(*args)
+        self.may_pass = may_pass
 
 
 class MismatchError(IchashError):

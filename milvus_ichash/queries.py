@@ -11,7 +11,7 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.index import filters
-from milvus_ichash.index.collection_schema import ID, has
+from milvus_ichash.index.field_names import ID, has
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.runtime.encoder import HashEncoder
 

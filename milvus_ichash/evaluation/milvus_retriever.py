@@ -13,7 +13,7 @@ from milvus_ichash.evaluation.retriever import Distances, Retriever, Rows
 from milvus_ichash.index.filters import having
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.id_rows import rows_of
-from milvus_ichash.index.stored_rows import LIMIT
+from milvus_ichash.index.search_request import LIMIT
 
 
 class MilvusRetriever(Retriever):
@@ -46,7 +46,7 @@ class MilvusRetriever(Retriever):
         self, index: HashIndex, *, top_k: int | None = None, nprobe: int | None = None, database: Database | None = None
     ) -> None:
         self.index = index
-        self._nprobe = index.spec.check_nprobe(nprobe)
+        self._nprobe = index.spec.choose_nprobe(nprobe)
         if top_k is not None:
             index.check_top_k(top_k)
         self.database = read_database(index, ()) if database is None else database
@@ -68,7 +68,7 @@ class MilvusRetriever(Retriever):
             InputError: an nprobe beyond nlist, or for BIN_FLAT.
         """
         other = copy(self)
-        other._nprobe = self.index.spec.check_nprobe(nprobe)
+        other._nprobe = self.index.spec.choose_nprobe(nprobe)
         other.about = {**self.about, "nprobe": other._nprobe}
         return other
 

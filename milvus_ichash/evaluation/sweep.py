@@ -213,7 +213,7 @@ def _check(
                 f"{index.collection} --index BIN_IVF_FLAT`."
             )
         for nprobe in nprobes:
-            index.spec.check_nprobe(nprobe)
+            index.spec.choose_nprobe(nprobe)
     for index in flat:
         if index.spec.kind != "BIN_FLAT":
             raise InputError(

@@ -15,11 +15,12 @@ import numpy as np
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index.collection_schema import ID, ID_BYTES, LABELS, Description, IdKind, has
-from milvus_ichash.index.columnar import META, Columns
+from milvus_ichash.index.columnar import FieldColumns
+from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, has
 
 Row = dict[str, Any]
-Labels = Sequence[Sequence[int] | None]
+LabelLists = Sequence[Sequence[int] | None]
 Payload = Mapping[str, Sequence[Any]]
 
 # Filters cannot name control characters: such an item could neither be read nor replaced.
@@ -57,7 +58,7 @@ class Batch:
                     del row[LABELS]
         return rows
 
-    def columns(self) -> Columns:
+    def columns(self) -> FieldColumns:
         """By field, as `Columnar` takes them. Where there is nothing dynamic, Milvus writes that itself, faster than it reads it."""
         return {ID: self.ids, **self.codes, **self.present, **({META: self.meta} if self.dynamic else {})}
 
@@ -101,14 +102,14 @@ def build_batch(
     ids: Sequence[Any],
     codes: Mapping[str, Codes],
     present: Mask,
-    labels: Labels | None,
+    labels: LabelLists | None,
     payload: Payload | None,
 ) -> Batch:
     """Items with all fields of the collection.
 
     Args:
         description: of the collection.
-        ids: n ids, checked by `check_ids`.
+        ids: n ids, checked by `checked_ids`.
         codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are
             passed over.
         present: bool (n, M), in the order of the collection's modalities.
@@ -128,7 +129,10 @@ def build_batch(
             raise InputError(
                 f"the collection stores '{name}', and there is no such code among {', '.join(codes) or 'those given'}."
             )
-        stored[name] = check_codes(description.cut(codes[name]), description.bits, n)
+        stored[name] = description.cut(codes[name])
+        check_codes(stored[name], description.bits)
+        if len(stored[name]) != n:
+            raise InputError(f"{n} ids, but {len(stored[name])} codes.")
     taken = {ID, LABELS, *stored, *has_fields}
     dynamic: dict[str, Sequence[Any]] = _checked_payload(payload, n, taken) if payload else {}
     if labels is not None:
@@ -136,12 +140,10 @@ def build_batch(
     return Batch(list(ids), stored, dict(zip(has_fields, present.T.tolist(), strict=True)), dynamic)
 
 
-def check_codes(codes: Codes, bits: int, rows: int | None = None) -> Codes:
-    """The codes, where they are packed bits: uint8 (n, bits / 8).
+def check_codes(codes: Codes, bits: int) -> None:
+    """Raise InputError for anything but packed bits, uint8 (n, bits / 8).
 
-    Raises:
-        InputError: another dtype or shape; Milvus Lite would store floats, unpacked bits and short rows as something
-            else.
+    Milvus Lite would store floats, unpacked bits and short rows as something else.
     """
     width = bits // 8
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != width:
@@ -149,14 +151,12 @@ def check_codes(codes: Codes, bits: int, rows: int | None = None) -> Codes:
         raise InputError(
             f"codes are {found}; this collection takes packed bits, uint8 (n, {width}): see milvus_ichash.codes.pack."
         )
-    if rows is not None and len(codes) != rows:
-        raise InputError(f"{rows} ids, but {len(codes)} codes.")
-    return codes
 
 
 def code_bytes(codes: Codes, bits: int) -> list[bytes]:
-    """The rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them. Errors as `check_codes`."""
-    return _as_bytes(check_codes(codes, bits))
+    """Return the rows of uint8 (n, bits / 8) as bytes, as pymilvus takes them. Errors as `check_codes`."""
+    check_codes(codes, bits)
+    return _as_bytes(codes)
 
 
 def _as_bytes(codes: Codes) -> list[bytes]:
@@ -164,7 +164,7 @@ def _as_bytes(codes: Codes) -> list[bytes]:
     return result
 
 
-def _labels_as_json(labels: Labels) -> list[bytes]:
+def _labels_as_json(labels: LabelLists) -> list[bytes]:
     """The JSON of items that have nothing but labels: few different sets of labels come often."""
     known: dict[tuple[int, ...] | None, bytes] = {None: b"{}"}
     texts = []
@@ -177,7 +177,7 @@ def _labels_as_json(labels: Labels) -> list[bytes]:
     return texts
 
 
-def check_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
+def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
     """The ids as a list, all different and of the collection's kind.
 
     Raises:
@@ -230,7 +230,7 @@ def _problem(value: str, *, lite: bool) -> str | None:
     return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
 
 
-def _checked_labels(labels: Labels, n: int) -> Labels:
+def _checked_labels(labels: LabelLists, n: int) -> LabelLists:
     if len(labels) != n:
         raise InputError(f"{n} ids, but {len(labels)} lists of labels.")
     flat = list(chain.from_iterable(row for row in labels if row is not None))

@@ -5,116 +5,80 @@ columnar, and public as Milvus's gRPC interface; what is private is the way to t
 `_stub`, `MilvusClient._generate_call_context()`, and the generated messages in `pymilvus.grpc_gen`. Where one of these is
 missing, `Columnar.of` gives None, and everything goes through `MilvusClient`: the same results, slower (docs/benchmarks.md).
 
-Nothing here is retried: pymilvus would send an Insert again that may have arrived, and a server keeps both.
+Inserts and searches are not retried here: pymilvus would send an Insert again that may have arrived, and a server keeps both.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.codes import Codes
-from milvus_ichash.index.collection_schema import ID
-from milvus_ichash.index.index_building import METRIC
+from milvus_ichash.features import Ids
+from milvus_ichash.index.field_names import ID, META
+from milvus_ichash.index.index_spec import METRIC
+from milvus_ichash.index.search_request import SearchRequest
 
 _STRONG, _BOUNDED = 0, 2
 """Consistency levels, and the timestamps that stand for them."""
-META = "$meta"
-"""Milvus's name for the JSON field that holds whatever the schema does not name."""
 
-Columns = Mapping[str, Any]
+FieldColumns = Mapping[str, Any]
 """By field: list of str or int (ids), uint8 (n, bits / 8) (codes), list of bool, list of bytes (`META`)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What one search call found, as Milvus sent it: the hits of all queries one behind the other.
-
-    Attributes:
-        ids: int64 or object (hits,).
-        distances: int32 (hits,).
-        counts: int64 (Q,), hits of each query.
-    """
-
-    ids: npt.NDArray[Any]
-    distances: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int64]
+Distances = npt.NDArray[np.int32]
 
 
 class Columnar:
     """Columnar calls of one client. Errors are pymilvus's (`MilvusException`) and gRPC's."""
 
-    def __init__(
-        self,
-        stub: Callable[[], Any],
-        metadata: Callable[[], Any],
-        messages: Any,
-        types: Any,
-        error: Callable[..., Exception],
-    ) -> None:
-        self._stub = stub
-        self._metadata = metadata
+    def __init__(self, client: Any, messages: Any, types: Any, error: Callable[..., Exception]) -> None:
+        self._client = client
         self._messages = messages
         self._types = types
         self._error = error
 
     @classmethod
     def of(cls, client: Any) -> Columnar | None:
-        """The columnar calls of a `MilvusClient`; None where this pymilvus does not have them at the known places."""
+        """Return the columnar calls of a `MilvusClient`, or None where this pymilvus has none at the known places."""
         try:
             from pymilvus.exceptions import MilvusException
             from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-            # Asked for at every call: pymilvus makes another one where it loses the connection.
-            stub = _stub_of(client)
-            requests = ("InsertRequest", "UpsertRequest", "SearchRequest", "QueryRequest")
-            calls = [
-                stub().Insert,
-                stub().Upsert,
-                stub().Search,
-                stub().Query,
-                *(getattr(milvus_pb2, name) for name in requests),
-            ]
-            # Requests carry the name of the database in their metadata.
-            metadata = _metadata_of(client)
-            metadata()
+            columnar = cls(client, milvus_pb2, schema_pb2, MilvusException)
+            names = ("Insert", "Upsert", "Search", "Query")
+            places = [getattr(columnar._stub(), name) for name in names]
+            places += [getattr(milvus_pb2, f"{name}Request") for name in names]
+            places.append(client._get_connection().list_indexes)
+            columnar._metadata()
         except (ImportError, AttributeError):
             return None
-        return cls(stub, metadata, milvus_pb2, schema_pb2, MilvusException) if all(map(callable, calls)) else None
+        return columnar if all(map(callable, places)) else None
 
-    def insert(self, collection: str, columns: Columns, rows: int, timeout: float) -> int:
-        """Insert rows whose ids are new; returns how many were acknowledged. An id that is there is then there twice."""
+    def insert(self, collection: str, columns: FieldColumns, rows: int, timeout: float) -> int:
+        """Insert rows; return how many were acknowledged. An id that is there already is then there twice."""
         request = self._messages.InsertRequest(collection_name=collection, num_rows=rows)
         request.fields_data.extend(self._fields(columns))
-        return int(self._sent("Insert", request, timeout).insert_cnt)
+        return int(self._send("Insert", request, timeout).insert_cnt)
 
-    def upsert(self, collection: str, columns: Columns, rows: int, timeout: float) -> int:
-        """Write rows by id; returns how many were acknowledged."""
+    def upsert(self, collection: str, columns: FieldColumns, rows: int, timeout: float) -> int:
+        """Write rows, in place of those with the same ids; return how many were acknowledged."""
         request = self._messages.UpsertRequest(collection_name=collection, num_rows=rows)
         request.fields_data.extend(self._fields(columns))
-        return int(self._sent("Upsert", request, timeout).upsert_cnt)
+        return int(self._send("Upsert", request, timeout).upsert_cnt)
 
     def search(
-        self,
-        collection: str,
-        field: str,
-        codes: Sequence[bytes],
-        params: Mapping[str, int],
-        expression: str,
-        limit: int,
-        *,
-        bounded: bool,
-        timeout: float,
-    ) -> Found:
-        """The nearest `limit` items of each query, in Milvus's order; at Bounded consistency, or at the collection's."""
+        self, wanted: SearchRequest, codes: Sequence[bytes], *, bounded: bool, timeout: float
+    ) -> list[tuple[Ids, Distances]]:
+        """Return the nearest items of each query: ids and int32 distances, (n,), in Milvus's order.
+
+        `fields` of the request is passed over. The search is at Bounded consistency, or at the collection's.
+        """
         request = self._messages.SearchRequest(
-            collection_name=collection,
-            dsl=expression,
+            collection_name=wanted.collection,
+            dsl=wanted.expression,
             dsl_type=1,  # an expression
             nq=len(codes),
             placeholder_group=_placeholder_group(codes),
@@ -123,27 +87,28 @@ class Columnar:
             guarantee_timestamp=_BOUNDED if bounded else _STRONG,
         )
         options = {
-            "topk": limit,
+            "topk": wanted.top_k,
             "round_decimal": -1,
             "ignore_growing": False,
             "metric_type": METRIC,
-            "anns_field": field,
-            "params": json.dumps(dict(params)),
-            **params,  # releases before 2.4 read them out of `params`, later ones from here too
+            "anns_field": wanted.code,
+            "params": json.dumps(wanted.params),
+            **wanted.params,  # releases before 2.4 read them out of `params`, later ones from here too
         }
         for name, value in options.items():
             request.search_params.add(key=name, value=str(value))
-        results = self._sent("Search", request, timeout).results
-        return Found(
-            _ids(results.ids),
-            np.array(results.scores, np.float32).astype(np.int32),
-            np.array(results.topks, np.int64),
-        )
+        results = self._send("Search", request, timeout).results
+        distances = np.array(results.scores, np.float32).astype(np.int32)
+        ends = np.cumsum(np.array(results.topks, np.intp))[:-1]
+        return list(zip(np.split(_ids(results.ids), ends), np.split(distances, ends), strict=True))
 
     def query(
         self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float
     ) -> dict[str, Any]:
-        """Columns of the first `limit` rows by id that match, by field: ids as an array, codes as uint8 (n, bits / 8), the others lists."""
+        """Return the first `limit` rows by id that match, as columns by field.
+
+        Ids are an array, codes uint8 (n, bits / 8), the others lists.
+        """
         request = self._messages.QueryRequest(
             collection_name=collection, expr=expression, output_fields=[ID, *fields], use_default_consistency=True
         )
@@ -154,10 +119,35 @@ class Columnar:
             "ignore_growing": False,
         }.items():
             request.query_params.add(key=name, value=str(value))
-        answer = self._sent("Query", request, timeout)
+        answer = self._send("Query", request, timeout)
         return {field.field_name or META: _values(field) for field in answer.fields_data}
 
-    def _sent(self, call: str, request: Any, timeout: float) -> Any:
+    def indexes(self, collection: str, timeout: float) -> dict[str, dict[str, Any]]:
+        """Return what Milvus says of each index of the collection, by the name of its field, out of one call."""
+        from pymilvus.grpc_gen.common_pb2 import IndexState
+
+        context = self._client._generate_call_context()
+        found = self._client._get_connection().list_indexes(collection, timeout=timeout, context=context)
+        copied = ("field_name", "index_name", "total_rows", "indexed_rows", "pending_index_rows")
+        return {
+            info.field_name: {
+                **{pair.key: pair.value for pair in info.params},
+                **{name: getattr(info, name) for name in copied},
+                "state": IndexState.Name(info.state),
+                "index_state_fail_reason": info.index_state_fail_reason,
+            }
+            for info in found
+        }
+
+    def _stub(self) -> Any:
+        # Asked for at every call: pymilvus makes another one where it loses the connection.
+        return self._client._get_connection()._stub
+
+    def _metadata(self) -> Any:
+        """Return the metadata of a request, which carry the name of the database."""
+        return self._client._generate_call_context().to_grpc_metadata()
+
+    def _send(self, call: str, request: Any, timeout: float) -> Any:
         try:
             answer = getattr(self._stub(), call)(request, timeout=timeout, metadata=self._metadata())
         except ValueError as error:
@@ -169,7 +159,7 @@ class Columnar:
             raise self._error(code, status.reason)
         return answer
 
-    def _fields(self, columns: Columns) -> list[Any]:
+    def _fields(self, columns: FieldColumns) -> list[Any]:
         return [self._field(name, values) for name, values in columns.items()]
 
     def _field(self, name: str, values: Any) -> Any:
@@ -193,14 +183,6 @@ class Columnar:
         return field
 
 
-def _stub_of(client: Any) -> Callable[[], Any]:
-    return lambda: client._get_connection()._stub
-
-
-def _metadata_of(client: Any) -> Callable[[], Any]:
-    return lambda: client._generate_call_context().to_grpc_metadata()
-
-
 def _ids(ids: Any) -> npt.NDArray[Any]:
     if ids.WhichOneof("id_field") == "str_id":
         found = np.empty(len(ids.str_id.data), object)
@@ -210,7 +192,7 @@ def _ids(ids: Any) -> npt.NDArray[Any]:
 
 
 def _values(field: Any) -> Any:
-    """What a field of an answer holds, as `Columnar.query` gives it."""
+    """Return what a field of an answer holds, as `Columnar.query` gives it."""
     if field.WhichOneof("field") == "vectors":
         width = field.vectors.dim // 8
         codes: Codes = np.frombuffer(field.vectors.binary_vector, np.uint8).reshape(-1, width)

@@ -14,16 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
+from milvus_ichash.index.client_errors import milvus_error
+from milvus_ichash.index.columnar import Columnar
+from milvus_ichash.index.lite import LiteServer, acquire, lite_version, release
 from milvus_ichash.settings import MilvusSettings, load_settings
-
-if TYPE_CHECKING:
-    from milvus_ichash.index.columnar import Columnar
-    from milvus_ichash.index.lite import LiteServer
 
 _BLANKED = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
 _PORTS = {"http": 19530, "tcp": 19530, "https": 443}
@@ -31,9 +30,6 @@ _BOUND_SECONDS = 6.0
 """Milvus's default for `gracefulTime`, 5 s, and one more."""
 _OLDEST = (2, 3)
 """Servers before it have no upsert."""
-_REFUSED = re.compile(
-    r"unauthenticated|auth check failure|api key|permission ?denied|incorrect password", re.IGNORECASE
-)
 
 
 def import_pymilvus() -> ModuleType:
@@ -121,22 +117,12 @@ class Connection:
         try:
             yield
         except (exceptions.MilvusException, grpc.RpcError) as error:
-            raise MilvusError(self._explain(what, error)) from error
-
-    def _explain(self, what: str, error: Exception) -> str:
-        where = f"Milvus at {self.address}"
-        if self._lite is not None and not self._lite.alive:
-            return f"{where}: the process of Milvus Lite ended while it was to {what}; run the command again."
-        reason = reason_of(error)
-        if self._secret:
-            reason = reason.replace(self._secret, "***")
-        # To a refused token, pymilvus says "illegal connection params or server unavailable"; the answer
-        # itself is the cause.
-        if _REFUSED.search(f"{reason} {reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else ''}"):
-            return f"{where} refused the token, or its user may not {what}: check --token or MILVUS_TOKEN."
-        if "Retry timeout" in reason or "DEADLINE_EXCEEDED" in reason:
-            return f"{where} did not {what} within {self.timeout:g} s: see whether it is well, or allow more with --timeout."
-        return f"{where} could not {what}: {reason}."
+            if self._lite is not None and not self._lite.alive:
+                raise MilvusError(
+                    f"Milvus at {self.address}: the process of Milvus Lite ended while it was to {what}; "
+                    "run the command again."
+                ) from error
+            raise milvus_error(error, what, self.address, self.timeout, self._secret) from error
 
     async def async_client(self) -> Any:
         """A `pymilvus.AsyncMilvusClient` of the running event loop, made at the first call; `close_async` closes it."""
@@ -155,8 +141,6 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; of Milvus Lite, the last one ends its process."""
-        from milvus_ichash.index.lite import release
-
         client, self.client = self.client, None
         if client is not None:
             client.close()
@@ -232,8 +216,6 @@ def _check_version(connection: Connection) -> None:
 
 
 def _connect_lite(settings: MilvusSettings, columnar: bool) -> Connection:
-    from milvus_ichash.index.lite import acquire, lite_version, release
-
     server = acquire(settings.uri, settings.timeout)
     try:
         connection = _open(settings, server.address, {}, server, columnar)
@@ -247,8 +229,6 @@ def _connect_lite(settings: MilvusSettings, columnar: bool) -> Connection:
 def _open(
     settings: MilvusSettings, uri: str, options: dict[str, str], lite: LiteServer | None, columnar: bool
 ) -> Connection:
-    from milvus_ichash.index.columnar import Columnar
-
     pymilvus = import_pymilvus()
     connection = Connection(None, settings, uri, lite)
     with connection.calling("answer"):
@@ -280,14 +260,7 @@ def _reach(settings: MilvusSettings) -> None:
     except OSError as error:
         reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise MilvusError(
-            f"Milvus is not reached at {settings.address} ({reason}): start it, or give another address with --uri or MILVUS_URI."
+            f"Milvus is not reached at {settings.address} ({reason}): start it, "
+            "or give another address with --uri or MILVUS_URI.",
+            may_pass=True,
         ) from error
-
-
-def reason_of(error: Exception) -> str:
-    """What a pymilvus or gRPC error says, in one line."""
-    details = getattr(error, "details", None)
-    message = getattr(error, "message", None) or (f"{error.code()} {details()}" if callable(details) else str(error))  # type: ignore[attr-defined]
-    lines = [line.strip(" .") for line in str(message).splitlines() if line.strip()]
-    # The C++ source file at the end is no help to anybody.
-    return re.sub(r"\s+at /\S+\.(cpp|h):\d+", "", lines[0].removeprefix("=> ")) if lines else type(error).__name__

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from milvus_ichash.index.collection_schema import ID, has
+from milvus_ichash.index.field_names import ID, has
 
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 _WORD = re.compile(r"(?<![\w.$])[A-Za-z_$][\w$]*(?!\w)(?!\s*\()")
@@ -15,42 +15,43 @@ _KEYWORDS = {"and", "or", "not", "in", "like", "exists", "is", "null", "true", "
 
 
 def literal(value: Any) -> str:
-    """A value as it stands in an expression. Not `repr`, and no `\\uXXXX`, which Milvus Lite does not read."""
+    """Return a value as it stands in an expression."""
+    # Not `repr`, and no `\\uXXXX`, which Milvus Lite does not read.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def equals(key: Any) -> str:
-    """The item with this id."""
+    """Return the filter for the item with this id."""
     return f"{ID} == {literal(key)}"
 
 
 def among(keys: Iterable[Any]) -> str:
-    """The items with these ids (at least one)."""
+    """Return the filter for the items with these ids (at least one)."""
     return f"{ID} in [{', '.join(map(literal, keys))}]"
 
 
 def between(first: Any, last: Any) -> str:
-    """The items from one id to another, both included."""
+    """Return the filter for the items from one id to another, both included."""
     return f"{ID} >= {literal(first)} and {ID} <= {literal(last)}"
 
 
 def after(key: Any) -> str:
-    """The items beyond this id."""
+    """Return the filter for the items beyond this id, which is not included."""
     return f"{ID} > {literal(key)}"
 
 
 def having(modalities: Iterable[str]) -> str:
-    """The items that have all of these modalities; empty, so all items, where there is none."""
+    """Return the filter for the items that have all of these modalities; empty, which means all items, for none."""
     return " and ".join(f"{has(modality)} == true" for modality in modalities)
 
 
 def both(*expressions: str) -> str:
-    """All of these expressions, empty ones left out."""
+    """Return the filter for the items that match all of these expressions; empty expressions are left out."""
     parts = [expression for expression in expressions if expression.strip()]
     return parts[0] if len(parts) == 1 else " and ".join(f"({part})" for part in parts)
 
 
 def names_in(expression: str) -> list[str]:
-    """The fields that a filter names, by their looks: words outside strings that are no keywords and no functions."""
+    """Return the fields that a filter names: words outside strings that are no keywords and no functions."""
     words = _WORD.findall(_STRING.sub('""', expression))
     return [word for word in dict.fromkeys(words) if word.lower() not in _KEYWORDS and not word.startswith("$")]

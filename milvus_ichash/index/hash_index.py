@@ -13,45 +13,45 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index import collection_schema, filters, index_building, rankings, stored_rows, writing
-from milvus_ichash.index.batch import Batch, Labels, Payload, build_batch, check_ids, code_bytes
-from milvus_ichash.index.collection_schema import Description, IdKind
-from milvus_ichash.index.connection import Connection, reason_of
-from milvus_ichash.index.index_building import IndexSpec
-from milvus_ichash.index.rankings import Distances, Hits, Search
+from milvus_ichash.index.batch import Batch, LabelLists, Payload, build_batch, checked_ids, code_bytes
+from milvus_ichash.index.client_errors import refused_expression
+from milvus_ichash.index.columnar import Distances
+from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.field_names import ID, META, has
+from milvus_ichash.index.index_spec import IndexSpec
+from milvus_ichash.index.rankings import Hits
+from milvus_ichash.index.search_request import LIMIT, SearchRequest, check_reach
 from milvus_ichash.index.stored_rows import ReadBack
-
-_EXPRESSION_CODES = (1100, 2000, 65535)
-"""Error codes of Milvus for an expression that it cannot parse or evaluate (65535: releases before 2.4)."""
 
 
 class HashIndex:
-    """Hash codes in Milvus: one entity per item. Open one with `HashIndex.open`, make one with `HashIndex.create`.
+    """Hash codes in a Milvus collection, one row for each item.
+
+    Open a collection with `HashIndex.open`, make one with `HashIndex.create`. The constructor asks Milvus nothing: it is
+    for a collection that `make` is to make.
 
     Attributes:
+        connection: to Milvus.
         collection: its name.
+        description: what the collection says of itself.
+        id_kind: "str" or "int64".
+        spec: how the codes are indexed.
         fingerprint, method: of the bundle that made its codes.
         bits: length of the stored codes; where they are cut, whole codes of the bundle are cut alike wherever they are
             given.
         codes: names of the stored codes.
         modalities: names, in the order of the columns of `present`.
         label_names: names of the classes, where they are known.
-        id_kind: "str" or "int64".
-        spec: how the codes are indexed.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        collection: str,
-        description: Description,
-        id_kind: IdKind,
-        index: IndexSpec | None = None,
-    ) -> None:
-        self.spec = index or IndexSpec()
+    def __init__(self, connection: Connection, collection: str, description: Description, id_kind: IdKind) -> None:
+        collection_schema.check_name(collection)
         self.connection = connection
         self.collection = collection
         self.description = description
         self.id_kind = id_kind
+        self.spec = IndexSpec()
         self.fingerprint = description.fingerprint
         self.method = description.method
         self.bits = description.bits
@@ -89,66 +89,64 @@ class HashIndex:
             MismatchError: the collection that would be deleted was not made by this program.
             MilvusError: Milvus could not.
         """
-        planned = cls.planned(connection, collection, manifest, id_kind=id_kind, codes=codes, bits=bits)
-        if cls.exists(connection, collection):
-            if not recreate:
-                raise InputError(
-                    f"the collection '{collection}' is there already: open it, or make it anew (--recreate) and lose its rows."
-                )
-            collection_schema.check_ours(connection, collection)
-            collection_schema.drop(connection, collection)
-        planned.spec = collection_schema.create(
-            connection, collection, planned.description, id_kind, index or IndexSpec()
-        )
-        return planned
+        made = cls(connection, collection, Description.of(manifest, codes, bits), id_kind)
+        made.make(index or IndexSpec(), recreate=recreate)
+        return made
 
     @classmethod
-    def planned(
-        cls,
-        connection: Connection,
-        collection: str,
-        manifest: Manifest,
-        *,
-        id_kind: IdKind = "str",
-        codes: Sequence[str] | None = None,
-        bits: int | None = None,
-    ) -> HashIndex:
-        """What `create` would make, without making it: rows can be checked against it (`rows`)."""
-        return cls(connection, collection_schema.check_name(collection), Description.of(manifest, codes, bits), id_kind)
-
-    @classmethod
-    def open(cls, connection: Connection, collection: str, *, reindex: IndexSpec | None = None) -> HashIndex:
-        """Open a collection that is there.
-
-        Args:
-            connection: to Milvus.
-            collection: its name.
-            reindex: the index that its codes are to have: another one, whatever it is, is replaced first.
+    def open(cls, connection: Connection, collection: str) -> HashIndex:
+        """Open a collection that is there, ready to be searched.
 
         Raises:
-            InputError: it is not there, or an index that this Milvus does not take.
+            InputError: it is not there.
             MismatchError: it was not made by this program, or is not as its description says.
             MilvusError: Milvus could not be asked.
         """
-        description, id_kind = collection_schema.describe(connection, collection)
-        if reindex is not None:
-            index_building.ensure(connection, collection, list(description.codes), reindex)
-        return cls(
-            connection,
-            collection,
-            description,
-            id_kind,
-            collection_schema.complete(connection, collection, description, IndexSpec()),
-        )
+        found = cls.find(connection, collection)
+        found.load()
+        return found
+
+    @classmethod
+    def find(cls, connection: Connection, collection: str) -> HashIndex:
+        """Return a collection that is there, as it describes itself; `load` or `reindex` it before it is searched.
+
+        Raises:
+            InputError, MismatchError, MilvusError: as `open`.
+        """
+        description, found = collection_schema.read(connection, collection)
+        id_kind = collection_schema.id_kind_of(collection, description, found)
+        return cls(connection, collection, description, id_kind)
 
     @staticmethod
     def exists(connection: Connection, collection: str) -> bool:
-        """True where there is a collection of this name, whoever made it."""
-        with connection.calling("list the collections"):
-            return bool(connection.client.has_collection(collection, timeout=connection.timeout))
+        """Return True where there is a collection of this name, whoever made it."""
+        return collection_schema.exists(connection, collection)
+
+    def make(self, index: IndexSpec = IndexSpec(), *, recreate: bool = False) -> None:
+        """Make the collection. Arguments and errors as `create`."""
+        IndexSpec.of(index.kind, index.nlist, None, lite=self.connection.is_lite)
+        if self.exists(self.connection, self.collection):
+            if not recreate:
+                raise InputError(
+                    f"the collection '{self.collection}' is there already: open it, "
+                    "or make it anew (--recreate) and lose its rows."
+                )
+            collection_schema.read(self.connection, self.collection)  # that it is one of ours
+            collection_schema.drop(self.connection, self.collection)
+        collection_schema.create(self.connection, self.collection, self.description, self.id_kind)
+        self.load(index)
+
+    def load(self, default: IndexSpec = IndexSpec()) -> None:
+        """Have Milvus load the collection; codes that have no index get the `default` one.
+
+        Raises:
+            MismatchError: its codes have an index that this program does not make.
+            MilvusError: Milvus could not.
+        """
+        self.spec = collection_schema.make_searchable(self.connection, self.collection, self.description, default)
 
     def check(self, manifest: Manifest, bits: int | None = None) -> None:
-        """Whether codes of this bundle belong with those of the collection.
+        """Check that codes of this bundle belong with those of the collection.
 
         Raises:
             MismatchError: they do not.
@@ -156,19 +154,21 @@ class HashIndex:
         """
         if manifest.fingerprint != self.fingerprint:
             raise MismatchError(
-                f"collection '{self.collection}' holds codes of the bundle {self.fingerprint} ({self.method}, {self.bits} bits), and this "
-                f"bundle is {manifest.fingerprint} ({manifest.method}, {manifest.bits} bits): their distances mean nothing. "
-                "Take the bundle it was made with, another collection, or make it anew with `ingest --recreate`."
+                f"collection '{self.collection}' holds codes of the bundle {self.fingerprint} ({self.method}, "
+                f"{self.bits} bits), and this bundle is {manifest.fingerprint} ({manifest.method}, {manifest.bits} "
+                "bits): their distances mean nothing. Take the bundle it was made with, another collection, or make it "
+                "anew with `ingest --recreate`."
             )
         if self.bits not in manifest.lengths:
             raise MismatchError(
-                f"collection '{self.collection}' holds codes cut to {self.bits} bits, and this bundle's manifest says that they can have "
-                f"{', '.join(map(str, manifest.lengths))}: take the bundle as it was when the collection was made, or make the collection "
-                "anew with `ingest --recreate`."
+                f"collection '{self.collection}' holds codes cut to {self.bits} bits, and this bundle's manifest says "
+                f"that they can have {', '.join(map(str, manifest.lengths))}: take the bundle as it was when the "
+                "collection was made, or make the collection anew with `ingest --recreate`."
             )
         if bits not in (None, self.bits):
             raise InputError(
-                f"collection '{self.collection}' holds codes of {self.bits} bits, not {bits}: leave --bits out, or take another collection."
+                f"collection '{self.collection}' holds codes of {self.bits} bits, not {bits}: leave --bits out, "
+                "or take another collection."
             )
 
     def batch(
@@ -176,15 +176,15 @@ class HashIndex:
         ids: Ids | Sequence[Any],
         codes: Mapping[str, Codes],
         present: Mask,
-        labels: Labels | None = None,
+        labels: LabelLists | None = None,
         payload: Payload | None = None,
     ) -> Batch:
-        """Items for `write`, checked. Arguments and errors as `upsert`."""
-        keys = check_ids(ids, self.id_kind, lite=self.connection.is_lite)
+        """Return items for `write`, checked. Arguments and errors as `upsert`."""
+        keys = checked_ids(ids, self.id_kind, lite=self.connection.is_lite)
         return build_batch(self.description, keys, codes, present, labels, payload)
 
     def write(self, batch: Batch, *, new: bool = False) -> int:
-        """Write items that `batch` made; returns how many.
+        """Write items that `batch` made; return how many.
 
         Args:
             batch: the items.
@@ -201,7 +201,7 @@ class HashIndex:
         ids: Ids | Sequence[Any],
         codes: Mapping[str, Codes],
         present: Mask,
-        labels: Labels | None = None,
+        labels: LabelLists | None = None,
         payload: Payload | None = None,
     ) -> int:
         """Write items; those that are there under the same id are replaced.
@@ -223,7 +223,7 @@ class HashIndex:
         return self.write(self.batch(ids, codes, present, labels, payload))
 
     def delete(self, ids: Ids | Sequence[Any] = (), *, filter: str = "") -> int:
-        """Delete items by id, or those that match a filter; returns how many there were.
+        """Delete items by id, or those that match a filter; return how many there were.
 
         Args:
             ids: of the items; those that are not there are passed over.
@@ -237,7 +237,7 @@ class HashIndex:
         if bool(given) == bool(filter.strip()):
             raise InputError("say which items to delete, by ids or by a filter (one of them).")
         if given:
-            check_ids(given, self.id_kind, lite=self.connection.is_lite)
+            checked_ids(given, self.id_kind, lite=self.connection.is_lite)
             keys = sorted(self.existing(given))
         else:
             with self._using(filter):
@@ -248,7 +248,7 @@ class HashIndex:
         return len(keys)
 
     def existing(self, ids: Ids | Sequence[Any]) -> set[Any]:
-        """Those of these ids that are in the collection."""
+        """Return those of these ids that are in the collection."""
         return stored_rows.existing(
             self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         )
@@ -264,7 +264,7 @@ class HashIndex:
         filter: str = "",
         output_fields: Sequence[str] = (),
     ) -> Hits:
-        """The nearest items of each query.
+        """Return the nearest items of each query.
 
         It sees what was there when the collection was opened and what was written through this connection since; what
         others write is seen after five seconds at the latest.
@@ -282,9 +282,9 @@ class HashIndex:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
             MilvusError: Milvus could not.
         """
-        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
+        request = self._request(code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = rankings.nearest(self.connection, search, queries, top_k, fields)
+            hits = rankings.nearest(self.connection, request, self._bytes(codes))
         return self._answer(hits, filter, output_fields)
 
     async def search_async(
@@ -298,45 +298,57 @@ class HashIndex:
         filter: str = "",
         output_fields: Sequence[str] = (),
     ) -> Hits:
-        """`search` for an event loop, through pymilvus's `AsyncMilvusClient`: many can be under way at once.
+        """Search as `search` does, but for an event loop: many searches can be under way at once.
 
-        Close it with `await index.connection.close_async()`.
+        It goes through pymilvus's `AsyncMilvusClient`; close that with `await index.connection.close_async()`.
         """
-        search, queries, fields = self._asked(codes, code, top_k, radius, nprobe, filter, output_fields)
+        request = self._request(code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
-            hits = await rankings.nearest_async(self.connection, search, queries, top_k, fields)
+            hits = await rankings.nearest_async(self.connection, request, self._bytes(codes))
         return self._answer(hits, filter, output_fields)
+
+    def plain_search(
+        self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
+    ) -> Any:
+        """Call `MilvusClient.search` once at Bounded consistency, as another program would: to be timed.
+
+        At Strong consistency, a server lets every search wait for up to a fifth of a second, whatever it finds.
+        Arguments and errors as `search`; returns what pymilvus returns.
+        """
+        request = self._request(code, top_k, None, nprobe, filter)
+        return rankings.plain_search(self.connection, request, self._bytes(codes))
 
     def rank_first(
         self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
     ) -> Iterator[tuple[Ids, Distances]]:
-        """For each query its nearest items, at most `top_k`: ids and int32 distances, (n,), sorted by (distance, id).
+        """Yield for each query its nearest items, at most `top_k`, sorted by (distance, id).
 
-        Arguments and errors as `search`; made for many queries with many items each.
+        Ids are int64 or object (n,), distances int32 (n,). Arguments and errors as `search`; made for many queries with
+        many items each.
         """
-        search = self._search(code, top_k, None, nprobe, filter)
+        request = self._request(code, top_k, None, nprobe, filter)
         with self._using(filter):
-            yield from rankings.first_rankings(self.connection, search, self._bytes(codes), top_k)
+            yield from rankings.first_rankings(self.connection, request, self._bytes(codes))
 
     def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
-        """For each query one complete ranking out of Milvus searches: ids and int32 distances, (N,), sorted by (distance, id).
+        """Yield for each query one complete ranking out of Milvus searches, sorted by (distance, id).
 
-        Collections beyond 16,384 rows are searched slice by slice of the primary key, so that no row and no tie is cut
-        off.
+        Ids are int64 or object (N,), distances int32 (N,). Collections beyond 16,384 rows are searched slice by slice of
+        the primary key, so that no row and no tie is cut off.
 
         Raises:
             InputError: as `search`; or the index is BIN_IVF_FLAT, which does not look at every row.
             MilvusError: Milvus could not, or the collection changed meanwhile.
         """
-        search, queries = self._complete_search(code, filter), self._bytes(codes)
+        request, queries = self._complete_request(code, filter), self._bytes(codes)
         with self._using(filter):
             keys = stored_rows.read_ids(self.connection, self.collection, filter, self.id_kind)
             if filter and not len(keys):
                 self._check_names(filter)
-            yield from rankings.complete_rankings(self.connection, search, queries, keys)
+            yield from rankings.complete_rankings(self.connection, request, queries, keys)
 
     def distances_to(self, ids: Ids, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[Distances]:
-        """For each query its distances to given items, in their order: int32 (N,), out of complete Milvus searches.
+        """Yield for each query its distances to given items, in their order: int32 (N,), out of complete searches.
 
         Nothing is sorted; `rank_all` reads the ids itself, and sorts.
 
@@ -350,34 +362,23 @@ class HashIndex:
             InputError: as `rank_all`.
             MilvusError: Milvus could not, or other items than these match the filter.
         """
-        search, queries = self._complete_search(code, filter), self._bytes(codes)
+        request, queries = self._complete_request(code, filter), self._bytes(codes)
         with self._using(filter):
-            stored_rows.complete(self.connection, self.collection, filter, len(ids))
-            yield from rankings.complete_distances(self.connection, search, queries, ids)
-
-    def plain_search(
-        self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
-    ) -> Any:
-        """One `MilvusClient.search` at Bounded consistency, as another program would make it: to be timed.
-
-        At Strong consistency, a server lets every search wait for up to a fifth of a second, whatever it finds.
-        Arguments and errors as `search`; returns what pymilvus returns.
-        """
-        search = self._search(code, top_k, None, nprobe, filter)
-        return rankings.plain_search(self.connection, search, self._bytes(codes), top_k)
+            stored_rows.check_count(self.connection, self.collection, filter, len(ids))
+            yield from rankings.complete_distances(self.connection, request, queries, ids)
 
     def index_states(self) -> dict[str, dict[str, Any]]:
-        """By code what Milvus says of its index: index_type, metric_type, nlist and state.
+        """Return by code what Milvus says of its index: `index_type`, `metric_type`, `nlist` and `state`.
 
-        On a server also indexed_rows and pending_index_rows.
+        On a server also `indexed_rows` and `pending_index_rows`.
         """
         return index_building.states(self.connection, self.collection)
 
     def rows_without_index(self) -> int:
-        """Number of rows that a search looks through one by one, since Milvus has not indexed them yet.
+        """Return the number of rows that a search looks through one by one, since Milvus has not indexed them yet.
 
-        0 for BIN_FLAT, which always looks at every row. Where rows were replaced a moment ago, it is too small by at
-        most as many.
+        It is 0 for BIN_FLAT, which always looks at every row. Where rows were replaced a moment ago, it is too small by
+        at most as many.
         """
         if self.spec.kind == "BIN_FLAT":
             return 0
@@ -386,26 +387,30 @@ class HashIndex:
 
     def check_top_k(self, top_k: int) -> None:
         """Raise InputError where one search cannot give so many items: Milvus gives 1 to 16,384."""
-        rankings.check_reach(top_k, None, self.bits)
+        check_reach(top_k, None, self.bits)
 
     def reindex(self, spec: IndexSpec) -> None:
-        """Replace the index of the codes; nothing can be searched until Milvus has built it (`wait_until_indexed`).
+        """Give the codes this index, in place of another one, and load the collection.
+
+        Until Milvus has built it (`wait_until_indexed`), searches are slow.
 
         Raises:
             InputError: an index that this Milvus does not take.
             MilvusError: Milvus could not; `reindex` again.
         """
-        index_building.ensure(self.connection, self.collection, list(self.codes), spec)
+        index_building.rebuild(self.connection, self.collection, self.codes, spec)
         self.spec = spec
 
     def wait_until_indexed(
         self, patience: float = 3600.0, advance: Callable[[int, int], object] = lambda done, rows: None
     ) -> None:
-        """Wait until all rows are indexed and searched by the index: before, searches are slow, and their recall is not the index's.
+        """Wait until all rows are indexed, and searched through the index.
+
+        Before that, searches are slow, and their recall is not that of the index.
 
         Args:
             patience: seconds after which to give up.
-            advance: told of the rows that are indexed, and of all.
+            advance: called with the number of rows that are indexed, and of all rows.
 
         Raises:
             MilvusError: it was not done in time, or failed.
@@ -413,7 +418,7 @@ class HashIndex:
         index_building.wait_until_indexed(self.connection, self.collection, patience=patience, advance=advance)
 
     def read_back(self, codes: Sequence[str] | None = None, filter: str = "") -> ReadBack:
-        """All rows, sorted by id, with these codes (all by default), what was observed, and labels.
+        """Return all rows that match, sorted by id: these codes (all by default), what is present, and labels.
 
         Raises:
             InputError: no such code, or a filter that cannot be used.
@@ -426,49 +431,60 @@ class HashIndex:
             )
 
     def count(self, filter: str = "") -> int:
-        """Number of rows, or of those that match a filter."""
+        """Return the number of rows, or of those that match a filter."""
         with self._using(filter):
             return stored_rows.count(self.connection, self.collection, filter)
 
     def field_names(self) -> list[str]:
-        """Fields that filters and outputs can name: those of the schema but the codes, and those of the first rows' payload."""
+        """Return the fields that filters and outputs can name.
+
+        These are the fields of the schema without the codes, and those of the payload of the first 16,384 rows.
+        """
         return stored_rows.field_names(self.connection, self.collection, self.description)
 
-    def describe(self) -> dict[str, Any]:
-        """What `inspect` shows: where the codes come from, how many rows there are, and how they are indexed."""
-        rows = self.count()
+    def summary(self) -> dict[str, Any]:
+        """Return what `inspect` shows: where the codes come from, how many rows there are, and how they are indexed."""
+        rows, whole = self.count(), self.description.cut_from
         return {
             "collection": self.collection,
             "rows": rows,
             "method": self.method,
             "bits": self.bits,
-            **(
-                {}
-                if self.description.cut_from is None
-                else {"cut": f"{self.bits} of the bundle's {self.description.cut_from}"}
-            ),
+            **({} if whole is None else {"cut": f"{self.bits} of the bundle's {whole}"}),
             "fingerprint": self.fingerprint,
             "id": self.id_kind,
             "codes": {name: modality or "fused" for name, modality in self.description.codes.items()},
-            "missing": {m: self.count(f"{collection_schema.has(m)} == false") for m in self.modalities},
+            "missing": {m: self.count(f"{has(m)} == false") for m in self.modalities},
             "classes": None if self.label_names is None else len(self.label_names),
-            "index": index_building.states(self.connection, self.collection),
-            "nprobe": self.spec.check_nprobe(None),
+            "index": self.index_states(),
+            "nprobe": self.spec.choose_nprobe(None),
             **index_building.segments_in_memory(self.connection, self.collection),
             "code bytes": rows * self.bits // 8 * len(self.codes),
         }
 
-    def _search(self, code: str | None, top_k: int, radius: int | None, nprobe: int | None, filter: str) -> Search:
-        rankings.check_reach(top_k, radius, self.bits)
-        return Search(self.collection, self._code(code), radius, filter, self.spec.check_nprobe(nprobe))
+    def _request(
+        self,
+        code: str | None,
+        top_k: int,
+        radius: int | None,
+        nprobe: int | None,
+        filter: str,
+        output_fields: Sequence[str] = (),
+    ) -> SearchRequest:
+        check_reach(top_k, radius, self.bits)
+        for name in output_fields:
+            if name in self.codes:
+                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
+        cells, fields = self.spec.choose_nprobe(nprobe), self._fields(output_fields)
+        return SearchRequest(self.collection, self._code(code), top_k, radius, filter, cells, fields)
 
-    def _complete_search(self, code: str | None, filter: str) -> Search:
+    def _complete_request(self, code: str | None, filter: str) -> SearchRequest:
         if self.spec.kind != "BIN_FLAT":
             raise InputError(
-                f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: rank the first rows "
-                "(--top-k), or read the codes back (--via readback)."
+                f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: "
+                "rank the first rows (--top-k), or read the codes back (--via readback)."
             )
-        return Search(self.collection, self._code(code), None, filter)
+        return self._request(code, LIMIT, None, None, filter)
 
     def _code(self, name: str | None) -> str:
         if name is None and len(self.codes) == 1:
@@ -478,28 +494,11 @@ class HashIndex:
             raise InputError(f"collection '{self.collection}' {wrong}: {', '.join(self.codes)}.")
         return name
 
-    def _asked(
-        self,
-        codes: Codes,
-        code: str | None,
-        top_k: int,
-        radius: int | None,
-        nprobe: int | None,
-        filter: str,
-        output_fields: Sequence[str],
-    ) -> tuple[Search, list[bytes], list[str]]:
-        """What Milvus is asked for: the search, the queries, and the fields."""
-        search = self._search(code, top_k, radius, nprobe, filter)
-        for name in output_fields:
-            if name in self.codes:
-                raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
-        return search, self._bytes(codes), self._fields(output_fields)
-
     def _bytes(self, codes: Codes) -> list[bytes]:
         return code_bytes(self.description.cut(codes), self.bits)
 
     def _answer(self, hits: Hits, filter: str, output_fields: Sequence[str]) -> Hits:
-        """The hits with the fields that were asked for, and no others."""
+        """Return the hits with the fields that were asked for, and no others."""
         if filter and not hits.counts.any():
             self._check_names(filter)
         if "*" not in output_fields:
@@ -510,11 +509,11 @@ class HashIndex:
         return hits
 
     def _fields(self, output_fields: Sequence[str]) -> list[str]:
-        """Fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all the others."""
+        """Return the fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all others."""
         if all(name.isidentifier() for name in output_fields):
             return list(output_fields)
-        own = (collection_schema.ID, *(collection_schema.has(modality) for modality in self.modalities))
-        return [*(name for name in output_fields if name in own), "$meta"]
+        own = (ID, *map(has, self.modalities))
+        return [*(name for name in output_fields if name in own), META]
 
     @contextmanager
     def _using(self, expression: str) -> Iterator[None]:
@@ -522,15 +521,12 @@ class HashIndex:
         try:
             yield
         except MilvusError as error:
-            if (
-                expression.strip()
-                and getattr(error.__cause__, "code", None) in _EXPRESSION_CODES
-                and isinstance(error.__cause__, Exception)
-            ):
+            reason = refused_expression(error) if expression.strip() else None
+            if reason is not None:
                 raise InputError(
-                    f"the filter `{expression}` cannot be used ({reason_of(error.__cause__)}). "
+                    f"the filter `{expression}` cannot be used ({reason}). "
                     f"There are the fields {', '.join(self.field_names())}; "
-                    f"write, for example, {collection_schema.has(self.modalities[0])} == true."
+                    f"write, for example, {has(self.modalities[0])} == true."
                 ) from error
             raise
 

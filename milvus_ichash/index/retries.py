@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,18 +17,6 @@ PATIENCE = 120.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 _SILENCE = 60.0
-_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
-# Of Milvus (pkg/util/merr): not available, memory, requests in flight, disk, rate, quota, time tick; collection being
-# loaded;
-# replicas, channels and nodes that are gone for now; message queue and object storage.
-_MILVUS = {2, 3, 4, 7, 8, 9, 11, 101, 103, 104, 106, 400, 401, 500, 501, 503, 901, 902, 903, 1001, 1302}
-# What releases before 2.3.3, and pymilvus itself, say without a code of their own.
-_SAYS = re.compile(
-    r"rate limit|quota|not ready|unavailable|not available|no available|not healthy|not loaded|channel not found|"
-    r"closed channel|socket closed|stream removed|rst_stream|goaway|connection (refused|reset)|retry timeout|retry run out|"
-    r"node (not match|offline)|context (canceled|deadline)",
-    re.IGNORECASE,
-)
 
 
 @dataclass
@@ -48,10 +35,10 @@ class Retries:
     _told_at: float = float("-inf")
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """What `call` returns.
+        """Return what `call` returns.
 
         Raises:
-            MilvusError: of the last try; or of the first, where another would not help (`worth_retrying`).
+            MilvusError: of the last try; or of the first one where another would not help (`MilvusError.may_pass`).
         """
         began, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
         while True:
@@ -60,12 +47,11 @@ class Retries:
                 return call()
             except MilvusError as error:
                 passed = time.monotonic() - began
-                if not self.patience or self.stopping.is_set() or not worth_retrying(error):
+                if not self.patience or self.stopping.is_set() or not error.may_pass:
                     raise
                 if passed >= self.patience:
-                    raise MilvusError(
-                        f"{error} That was try {tries}, {passed:.0f} s after the first."
-                    ) from error.__cause__
+                    told = f"{error} That was try {tries}, {passed:.0f} s after the first."
+                    raise MilvusError(told, may_pass=True) from error.__cause__
                 if tries == 1:
                     self._tell(f"{error} Trying again, for up to {self.patience:g} s.")
                 if self.stopping.wait(min(pause, self.patience - passed)):
@@ -73,33 +59,8 @@ class Retries:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _tell(self, sentence: str) -> None:
-        """A rate limit may stop every second call of a long run."""
+        # Once a minute: a rate limit may stop every second call of a long run.
         now = time.monotonic()
         if now - self._told_at >= _SILENCE:
             self._told_at = now
             self.told(sentence)
-
-
-def worth_retrying(error: MilvusError) -> bool:
-    """True where the same call may do later: a lost connection, a server that is busy or starting, a rate limit or quota.
-
-    Not for what will not go away by itself: a refused token, a schema, an expression, a collection that is not there.
-    """
-    if error.__cause__ is None:
-        return "acknowledged" in str(error)  # fewer rows than were sent
-    return any(map(_passes, _causes(error)))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__cause__
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _passes(cause: BaseException) -> bool:
-    code = getattr(cause, "code", None)
-    code = code() if callable(code) else code
-    if getattr(code, "name", None) in _GRPC or (isinstance(code, int) and int(code) in _MILVUS):
-        return True
-    return bool(_SAYS.search(str(getattr(cause, "message", "") or cause)))

@@ -13,12 +13,10 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index import filters
-from milvus_ichash.index.collection_schema import ID, LABELS, Description, IdKind, has
-from milvus_ichash.index.columnar import META
 from milvus_ichash.index.connection import Connection
-
-LIMIT = 16_384
-"""Most rows that Milvus gives for one query or one search vector."""
+from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.field_names import ID, LABELS, META, has
+from milvus_ichash.index.search_request import LIMIT
 
 Page = dict[str, Any]
 
@@ -113,7 +111,7 @@ def read_ids(connection: Connection, collection: str, expression: str, id_kind: 
     """The ids of all rows that match, sorted: (N,)."""
     found = [page[ID] for page in pages(connection, collection, expression)]
     ids = _joined(found, id_kind)
-    complete(connection, collection, expression, len(ids))
+    check_count(connection, collection, expression, len(ids))
     return ids
 
 
@@ -138,7 +136,7 @@ def read_back(
         for name in codes:
             stored[name].append(page[name])
     all_ids = _joined(ids, id_kind)
-    complete(connection, collection, expression, len(all_ids))
+    check_count(connection, collection, expression, len(all_ids))
     width = description.bits // 8
     return ReadBack(
         ids=all_ids,
@@ -179,7 +177,7 @@ def field_names(connection: Connection, collection: str, description: Descriptio
     return list(dict.fromkeys([ID, *map(has, description.modalities), *(name for row in rows for name in row)]))
 
 
-def complete(connection: Connection, collection: str, expression: str, found: int) -> None:
+def check_count(connection: Connection, collection: str, expression: str, found: int) -> None:
     """Raise MilvusError where the rows that were read are not all there are."""
     expected = count(connection, collection, expression)
     if found != expected:

@@ -79,5 +79,7 @@ def _changing(connection: Connection, collection: str) -> Iterator[None]:
 
 def _acknowledged(written: int, rows: int, collection: str) -> int:
     if written != rows:
-        raise MilvusError(f"Milvus acknowledged {written} of {rows} rows written to '{collection}': write them again.")
+        raise MilvusError(
+            f"Milvus acknowledged {written} of {rows} rows written to '{collection}': write them again.", may_pass=True
+        )
     return written

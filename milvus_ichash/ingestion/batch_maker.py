@@ -10,8 +10,9 @@ import numpy as np
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, check_modalities
-from milvus_ichash.index.batch import Batch, build_batch, check_ids
-from milvus_ichash.index.collection_schema import Description, IdKind, has
+from milvus_ichash.index.batch import Batch, build_batch, checked_ids
+from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.field_names import has
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -44,7 +45,7 @@ class BatchMaker:
         """
         payload = {name: values for name, values in table.payload.items() if self.fields is None or name in self.fields}
         labels = list(_label_lists(self._in_classes(table))) if self.labels and table.labels is not None else None
-        keys = check_ids(table.ids, self.id_kind, lite=self.lite)
+        keys = checked_ids(table.ids, self.id_kind, lite=self.lite)
         return build_batch(
             self.description,
             keys,

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.batch import Batch
-from milvus_ichash.index.collection_schema import ID, Description, IdKind, has
-from milvus_ichash.index.columnar import META
+from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.field_names import ID, META, has
 
 MANIFEST = "import.json"
 FILE_ROWS = 1_000_000

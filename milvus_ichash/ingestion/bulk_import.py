@@ -25,10 +25,9 @@ from milvus_ichash.errors import (
     MismatchError,
     PartialIngestError,
 )
-from milvus_ichash.index import collection_schema
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.index.retries import PATIENCE, Retries
 from milvus_ichash.ingestion import bulk_files
 from milvus_ichash.ingestion.bulk_files import ImportFile, ImportManifest
@@ -160,10 +159,12 @@ def _target(connection: Connection, collection: str, manifest: ImportManifest, o
     """The collection, made where it is not there."""
     spec = IndexSpec.of(options.index, options.nlist, manifest.rows, lite=False)
     wanted = manifest.description
-    if not HashIndex.exists(connection, collection_schema.check_name(collection)):
-        made = collection_schema.create(connection, collection, wanted, manifest.id_kind, spec)
-        return HashIndex(connection, collection, wanted, manifest.id_kind, made)
-    description, id_kind = collection_schema.describe(connection, collection)
+    if not HashIndex.exists(connection, collection):
+        index = HashIndex(connection, collection, wanted, manifest.id_kind)
+        index.make(spec)
+        return index
+    index = HashIndex.find(connection, collection)
+    description, id_kind = index.description, index.id_kind
     if description.fingerprint != wanted.fingerprint:
         raise MismatchError(
             f"collection '{collection}' holds codes of the bundle {description.fingerprint}, and the files those of "
@@ -183,9 +184,9 @@ def _target(connection: Connection, collection: str, manifest: ImportManifest, o
         raise InputError(
             f"collection '{collection}' numbers other classes than the files: import them into another collection."
         )
-    found = collection_schema.complete(connection, collection, description, spec)
-    check_index(collection, found, options.index, options.nlist, spec)
-    return HashIndex(connection, collection, description, id_kind, found)
+    index.load(spec)
+    check_index(collection, index.spec, options.index, options.nlist, spec)
+    return index
 
 
 def _missing(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from milvus_ichash.errors import IchashError, InputError, PartialIngestError
 from milvus_ichash.index.batch import Batch
-from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion import bulk_files
 from milvus_ichash.ingestion.batch_maker import BatchMaker, check_source, with_names
 from milvus_ichash.ingestion.bulk_files import Content, PartWriter

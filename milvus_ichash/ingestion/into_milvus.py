@@ -15,11 +15,11 @@ import numpy as np
 
 from milvus_ichash.errors import IchashError, InputError, MilvusError, PartialIngestError
 from milvus_ichash.features import FeatureTable, Ids, Mask
-from milvus_ichash.index import collection_schema
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.index.retries import Retries
 from milvus_ichash.ingestion.batch_maker import BatchMaker, check_source, with_names
 from milvus_ichash.ingestion.options import IngestOptions, IngestReport, Listeners, check_options
@@ -108,14 +108,9 @@ class _Load:
         self.stopping = threading.Event()
         # A Milvus Lite that is gone does not come back.
         self.retries = Retries(0.0 if connection.is_lite else options.patience, self.stopping, listeners.remark)
-        self.index = HashIndex.planned(
-            connection,
-            collection,
-            self.manifest,
-            id_kind=source.info.id_kind,
-            codes=options.codes,
-            bits=encoder.bits if options.bits is None else options.bits,
-        )
+        bits = encoder.bits if options.bits is None else options.bits
+        description = Description.of(self.manifest, options.codes, bits)
+        self.index = HashIndex(connection, collection, description, source.info.id_kind)
         self.there = not options.recreate and self.retries(lambda: HashIndex.exists(connection, collection))
         if self.there:
             self.index = self.retries(self._open)
@@ -192,16 +187,7 @@ class _Load:
             if tried and not options.recreate and HashIndex.exists(planned.connection, planned.collection):
                 self.index = self._open()
                 return
-            self.index = HashIndex.create(
-                planned.connection,
-                planned.collection,
-                self.manifest,
-                id_kind=planned.id_kind,
-                codes=options.codes,
-                bits=planned.bits,
-                recreate=options.recreate,
-                index=self.spec,
-            )
+            planned.make(self.spec, recreate=options.recreate)
             self.made = True
 
         self.retries(attempt)
@@ -210,19 +196,18 @@ class _Load:
     def _open(self) -> HashIndex:
         """The collection that is there; where a run was cut off before it was indexed, it gets the index that was asked for."""
         planned, options = self.index, self.options
-        connection, collection = planned.connection, planned.collection
-        description, id_kind = collection_schema.describe(connection, collection)
-        index = HashIndex(connection, collection, description, id_kind)
+        collection = planned.collection
+        index = HashIndex.find(planned.connection, collection)
         index.check(self.manifest, options.bits)
-        if id_kind != planned.id_kind:
+        if index.id_kind != planned.id_kind:
             raise InputError(
-                f"{self.source.info.path} has ids of type {planned.id_kind}, and the collection '{collection}' of type {id_kind}."
+                f"{self.source.info.path} has ids of type {planned.id_kind}, and the collection '{collection}' of type {index.id_kind}."
             )
         if options.codes is not None and set(options.codes) != set(index.codes):
             raise InputError(
                 f"the collection '{collection}' stores {', '.join(index.codes)}, not {', '.join(options.codes)}: leave --codes out."
             )
-        index.spec = collection_schema.complete(connection, collection, description, self.spec)
+        index.load(self.spec)
         check_index(collection, index.spec, options.index, options.nlist, self.spec)
         return index
 

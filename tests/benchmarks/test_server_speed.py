@@ -20,7 +20,7 @@ from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 

@@ -12,7 +12,7 @@ from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 
 N = 6_000
 """More than the 1,024 rows below which a segment gets no index."""
@@ -64,7 +64,7 @@ def test_bin_ivf_flat_probes_cells(connection: Connection, fused: Manifest, name
     told: list[tuple[int, int]] = []
     index.wait_until_indexed(120, lambda done, rows: told.append((done, rows)))
     assert told[-1] == (N, N)
-    state = index.describe()["index"]["code"]
+    state = index.summary()["index"]["code"]
     assert (state["index_type"], state["nlist"], state["state"]) == ("BIN_IVF_FLAT", "64", "Finished")
     assert (int(state["indexed_rows"]), int(state["pending_index_rows"])) == (N, 0)
     exact = np.sort(hamming_distance(queries, codes), axis=1)[:, :400]

@@ -24,7 +24,7 @@ from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.ingestion.bulk_import import ImportOptions, import_files
 from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.ingestion.into_milvus import IngestOptions, Listeners, ingest
@@ -119,7 +119,7 @@ def test_the_index_asked_for(
     assert (report.written, told[-1]) == (N, (N, N))
     index = HashIndex.open(connection, collection)
     assert index.spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=32)
-    state = index.describe()["index"]["code"]
+    state = index.summary()["index"]["code"]
     assert (state["state"], int(state["indexed_rows"]), int(state["pending_index_rows"])) == ("Finished", N, 0)
     for other in (IngestOptions(index="BIN_FLAT"), IngestOptions(nlist=64)):
         with pytest.raises(
@@ -284,7 +284,7 @@ def test_files_are_imported_by_the_server(
     with connect(MilvusSettings(uri=uri)) as connection:
         index = HashIndex.open(connection, collection)
         assert index.spec == IndexSpec(kind="BIN_IVF_FLAT", nlist=16)
-        assert int(index.describe()["index"]["code"]["indexed_rows"]) == N
+        assert int(index.summary()["index"]["code"]["indexed_rows"]) == N
         back, table = index.read_back(), source.read()
         place = {key: row for row, key in enumerate(table.ids)}
         rows = [place[key] for key in back.ids]

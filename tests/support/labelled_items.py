@@ -11,7 +11,7 @@ from support.exact import exact
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.runtime.encoder import HashEncoder
 
 CLASSES = 4

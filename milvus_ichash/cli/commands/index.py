@@ -41,19 +41,19 @@ def index(
         milvus-ichash index -c items --index BIN_IVF_FLAT --nlist 1024
     """
     from milvus_ichash.index import index_building
-    from milvus_ichash.index.collection_schema import describe
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
+    from milvus_ichash.index.index_spec import IndexSpec
     from milvus_ichash.settings import load_settings
 
     settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
     with connect(settings, create=False) as connection:
-        describe(connection, collection)  # that it is there, and ours
+        opened = HashIndex.find(connection, collection)
         rows = 0 if connection.is_lite else index_building.rows_stored(connection, collection)
-        spec = index_building.IndexSpec.of(kind and kind.value, nlist, rows, lite=connection.is_lite)
-        opened = HashIndex.open(connection, collection, reindex=spec)
+        spec = IndexSpec.of(kind and kind.value, nlist, rows, lite=connection.is_lite)
+        opened.reindex(spec)
         if wait:
             with progress(f"indexing {collection}", rows, quiet=quiet) as advance:
                 opened.wait_until_indexed(advance=towards(advance))
-        document = opened.describe()
+        document = opened.summary()
     emit_document({name: document[name] for name in ("collection", "rows", "index", "nprobe")}, style)

@@ -73,7 +73,7 @@ def _collections(settings: MilvusSettings) -> list[dict[str, Any]]:
             names = sorted(connection.client.list_collections(timeout=connection.timeout))
         for name in names:
             try:
-                collection_schema.check_ours(connection, name)
+                collection_schema.read(connection, name)
             except MismatchError:
                 rows.append({"collection": name, "method": "(not made by milvus-ichash)"})
                 continue
@@ -99,7 +99,7 @@ def _collection(
 
     with connect(settings, create=False) as connection:
         index = HashIndex.open(connection, name)
-        document = index.describe()
+        document = index.summary()
         if connection.is_lite:
             document["file bytes"] = Path(settings.uri).expanduser().stat().st_size
         document["milvus"] = (

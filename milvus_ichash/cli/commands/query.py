@@ -150,7 +150,7 @@ def query(
     """
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
-    from milvus_ichash.index.stored_rows import LIMIT
+    from milvus_ichash.index.search_request import LIMIT
     from milvus_ichash.io import ColumnNames, open_splits
     from milvus_ichash.queries import find
     from milvus_ichash.settings import load_settings

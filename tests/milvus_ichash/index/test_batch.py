@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.index.batch import build_batch, check_ids, code_bytes
-from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.index.batch import build_batch, checked_ids, code_bytes
+from milvus_ichash.index.description import Description
 
 FUSED = Description(fingerprint="f", method="m", bits=16, codes={"code": None}, modalities=("image", "text"))
 CODES = np.array([[1, 2], [3, 4]], np.uint8)
@@ -87,7 +87,7 @@ def test_what_milvus_would_corrupt_or_die_of_is_refused(changes: dict[str, Any],
 
 
 def test_ids_of_a_collection_of_strings() -> None:
-    assert check_ids(np.array(["a", "é" * 256], object), "str", lite=True) == ["a", "é" * 256]
+    assert checked_ids(np.array(["a", "é" * 256], object), "str", lite=True) == ["a", "é" * 256]
     for bad, says in (
         (["a", "b", "a"], "'a' comes twice"),
         (["a", 1], "the id 1 is int"),
@@ -99,19 +99,19 @@ def test_ids_of_a_collection_of_strings() -> None:
         (["a", "\ud800"], "no valid Unicode"),
     ):
         with pytest.raises(InputError, match=says):
-            check_ids(bad, "str", lite=False)
+            checked_ids(bad, "str", lite=False)
 
 
 def test_apostrophes_are_refused_by_milvus_lite_only() -> None:
     """It writes ids into SQL as they are: an upsert of the second one deletes every other row from the file."""
     for bad in ("kid's ball", "x') OR ('1'='1"):
-        assert check_ids([bad], "str", lite=False) == [bad]
+        assert checked_ids([bad], "str", lite=False) == [bad]
         with pytest.raises(InputError, match="apostrophe"):
-            check_ids(["a", bad], "str", lite=True)
+            checked_ids(["a", bad], "str", lite=True)
 
 
 def test_ids_of_a_collection_of_numbers() -> None:
-    assert check_ids(np.array([3, 1 - 2**63]), "int64", lite=True) == [3, 1 - 2**63]
+    assert checked_ids(np.array([3, 1 - 2**63]), "int64", lite=True) == [3, 1 - 2**63]
     for bad, says in (
         ([1, 1], "comes twice"),
         ([1, "1"], "'1' is str"),
@@ -120,4 +120,4 @@ def test_ids_of_a_collection_of_numbers() -> None:
         ([-(2**63)], "beyond"),
     ):
         with pytest.raises(InputError, match=says):
-            check_ids(bad, "int64", lite=True)
+            checked_ids(bad, "int64", lite=True)

@@ -10,10 +10,10 @@ import pytest
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.index import index_building
-from milvus_ichash.index.collection_schema import Description
 from milvus_ichash.index.connection import Connection, import_pymilvus
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.index_building import IndexSpec
+from milvus_ichash.index.index_spec import IndexSpec
 
 
 def test_description_goes_there_and_back(cross: Manifest, fused: Manifest) -> None:
@@ -70,7 +70,7 @@ def test_what_milvus_made_is_what_was_asked_for(
     assert found["enable_dynamic_field"]
     assert found["consistency_level"] == 0
     assert {
-        (i["field_name"], i["index_type"], i["metric_type"]) for i in index_building.indexes(connection, collection)
+        (code, i["index_type"], i["metric_type"]) for code, i in index_building.indexes(connection, collection).items()
     } == {
         ("image_code", "BIN_FLAT", "HAMMING"),
         ("text_code", "BIN_FLAT", "HAMMING"),
@@ -150,6 +150,6 @@ def test_a_creation_that_was_cut_off_is_completed(
 ) -> None:
     collection = name()
     make(connection, collection, Description.of(fused, None).to_json(), metric=None)
-    assert index_building.indexes(connection, collection) == []
+    assert index_building.indexes(connection, collection) == {}
     index = HashIndex.open(connection, collection)
-    assert index.describe()["index"]["code"]["metric_type"] == "HAMMING"
+    assert index.summary()["index"]["code"]["metric_type"] == "HAMMING"

@@ -16,8 +16,8 @@ from support.broken_source import BreaksOff
 from support.exact import exact
 
 from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
-from milvus_ichash.index.collection_schema import Description
 from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.ingestion import bulk_files
 from milvus_ichash.ingestion.into_files import to_parquet
@@ -105,8 +105,8 @@ def test_a_cut_collection_ranks_by_the_cut_codes(
     assert (index.bits, index.fingerprint) == (bits, encoder.manifest.fingerprint)
     assert stored(index) == first(whole_codes, bits)
     cut = {"cut": f"{bits} of the bundle's 64"} if bits < 64 else {}
-    assert {"bits": bits, "code bytes": N * bits // 8, **cut}.items() <= index.describe().items()
-    assert ("cut" in index.describe()) is (bits < 64)
+    assert {"bits": bits, "code bytes": N * bits // 8, **cut}.items() <= index.summary().items()
+    assert ("cut" in index.summary()) is (bits < 64)
     wanted = [ranked(query, whole_codes, bits) for query in whole_codes[:5]]
     for queries in (whole_codes[:5], whole_codes[:5, : bits // 8]):
         hits = index.search(queries, top_k=N)

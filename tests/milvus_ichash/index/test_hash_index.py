@@ -244,7 +244,7 @@ def test_several_codes(connection: Connection, cross: Manifest, items: Items, na
 
 
 def test_description(index: HashIndex, items: Items, fused: Manifest) -> None:
-    found = index.describe()
+    found = index.summary()
     assert found["rows"] == N
     assert found["missing"] == {"image": int((~items.present[:, 0]).sum()), "text": int((~items.present[:, 1]).sum())}
     assert found["codes"] == {"code": "fused"}

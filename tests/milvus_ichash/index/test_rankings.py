@@ -12,7 +12,8 @@ from milvus_ichash.errors import MilvusError
 from milvus_ichash.index import rankings
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.stored_rows import LIMIT, complete
+from milvus_ichash.index.search_request import LIMIT, SearchRequest
+from milvus_ichash.index.stored_rows import check_count
 
 N = 20_000
 
@@ -61,15 +62,15 @@ def test_small_collections_take_one_slice(connection: Connection, fused: Manifes
 def test_rows_that_change_meanwhile_are_told(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
     index = HashIndex.create(connection, name(), fused, id_kind="int64")
     index.upsert(np.arange(10), {"code": np.zeros((10, 2), np.uint8)}, np.ones((10, 2), bool))
-    search = rankings.Search(index.collection, "code")
+    request = SearchRequest(index.collection, "code")
     for keys in (np.arange(9), np.arange(11)):
         with pytest.raises(MilvusError, match=rf"{len(keys)} rows .* were read, and it has 10"):
             list(index.distances_to(keys, np.zeros((1, 2), np.uint8)))
     for keys in (np.arange(1, 11), np.arange(11)):
         with pytest.raises(MilvusError, match="changed while they were ranked"):
-            list(rankings.complete_rankings(connection, search, [b"\0\0"], keys))
+            list(rankings.complete_rankings(connection, request, [b"\0\0"], keys))
     with pytest.raises(MilvusError, match=r"9 rows .* were read, and it has 10"):
-        complete(connection, index.collection, "", 9)
+        check_count(connection, index.collection, "", 9)
 
 
 def test_the_limit_is_that_of_milvus(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from support.exact import exact
 
 from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError, PartialIngestError
-from milvus_ichash.index.collection_schema import Description
+from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion.bulk_files import ImportManifest, read_manifest
 from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
