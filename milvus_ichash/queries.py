@@ -1,4 +1,12 @@
-"""Queries: from words, pictures, features or a stored item to codes, and from those to ranked rows of a collection."""
+"""Queries: words, pictures, features or stored items become codes, and the codes find the nearest items of a collection.
+
+    words_to_codes             words -> the bundle's vocabulary -> features -> codes
+    pictures_to_codes          picture files -> the bundle's picture tower -> features -> codes
+    features_to_codes          a feature table -> codes
+    codes_of_stored_items      ids -> the codes that the collection has of these items
+
+Each gives `QueryCodes`, with which `find_nearest` searches a collection.
+"""
 
 from __future__ import annotations
 
@@ -15,63 +23,91 @@ from milvus_ichash.index.field_names import ID, has
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.runtime.encoder import HashEncoder
 
-Row = dict[str, Any]
+HitRow = dict[str, Any]
+"""One hit of one query: `query`, `rank`, `id`, `distance`, `missing`, and the fields that were asked for."""
 
-_COLUMNS = ("query", "rank", "id", "distance", "missing")
+_OWN_COLUMNS = ("query", "rank", "id", "distance", "missing")
 
 
 @dataclass(frozen=True, eq=False)
-class Queries:
-    """Q queries, encoded.
+class QueryCodes:
+    """The codes of Q queries.
 
     Attributes:
-        names: by which the results name each query.
-        codes: uint8 (Q, bits / 8) by name: all that is known of the queries.
-        of: code -> modality, None for a fused code.
-        modality: the one that the queries come from; None where an item has several.
+        names: what a hit calls its query: the words, the path of the picture, or the id of the item.
+        codes: by name of the code uint8 (Q, bits / 8); all codes that are known of the queries.
+        modality_of: by name of the code the modality that it belongs to; None for a fused code.
+        asked: the modality that the queries come from; None where a query has several.
     """
 
     names: Sequence[Any]
     codes: Mapping[str, Codes]
-    of: Mapping[str, str | None]
-    modality: str | None
+    modality_of: Mapping[str, str | None]
+    asked: str | None
 
-    def code(self, searched: str) -> Codes:
-        """The queries' codes to compare with a stored code: a fused one with itself, else that of the queries' modality.
+    def compared_with(self, searched: str) -> Codes:
+        """Return the codes of the queries that are compared with a stored code: uint8 (Q, bits / 8).
+
+        A fused code is compared with itself. The code of a modality, such as "text_code", is compared with that of the
+        queries' own modality: pictures find texts by their "image_code".
 
         Raises:
-            InputError: it cannot be told which.
+            InputError: the queries have several modalities, or no code of their modality.
         """
-        if self.of.get(searched, "") is None:
+        if self.modality_of.get(searched, "") is None:
             return self.codes[searched]
-        if self.modality is None:
-            choices = ", ".join(modality for modality in self.of.values() if modality is not None)
+        if self.asked is None:
+            choices = ", ".join(modality for modality in self.modality_of.values() if modality is not None)
             raise InputError(
                 f"the queries have several modalities: say with --only which of them is to be searched by ({choices})."
             )
-        own = next((name for name, modality in self.of.items() if modality == self.modality), None)
+        own = next((name for name, modality in self.modality_of.items() if modality == self.asked), None)
         if own is None or own not in self.codes:
             raise InputError(
-                f"there is no code of the modality '{self.modality}' to search by; there is {', '.join(self.codes)}."
+                f"there is no code of the modality '{self.asked}' to search by; there is {', '.join(self.codes)}."
             )
         return self.codes[own]
 
 
-def words_queries(encoder: HashEncoder, texts: Sequence[str], modality: str | None = None) -> Queries:
-    """Texts as queries, through the bundle's vocabulary."""
-    return _raw_queries(encoder, texts, encoder.raw.words(texts, modality))
+def words_to_codes(encoder: HashEncoder, texts: Sequence[str], modality: str | None = None) -> QueryCodes:
+    """Encode words, which the bundle's vocabulary turns into features.
 
-
-def picture_queries(encoder: HashEncoder, paths: Sequence[str | Path], modality: str | None = None) -> Queries:
-    """Picture files as queries, through the bundle's tower."""
-    return _raw_queries(encoder, [str(path) for path in paths], encoder.raw.pictures(paths, modality))
-
-
-def feature_queries(encoder: HashEncoder, table: FeatureTable, only: str | None = None) -> Queries:
-    """The items of a table as queries; with `only`, those that have this modality, by it alone.
+    Args:
+        encoder: the bundle.
+        texts: one query each, such as "red apple".
+        modality: the one that the words belong to; may be left out where only one has a vocabulary.
 
     Raises:
-        InputError: no such modality, or no item has it.
+        InputError: the bundle has no vocabulary, or knows none of the words of a text.
+    """
+    return _encode(encoder, texts, *encoder.raw.words(texts, modality))
+
+
+def pictures_to_codes(encoder: HashEncoder, paths: Sequence[str | Path], modality: str | None = None) -> QueryCodes:
+    """Encode picture files, which the bundle's picture tower turns into features.
+
+    Args:
+        encoder: the bundle.
+        paths: one query each.
+        modality: the one that the pictures belong to; may be left out where only one has a tower.
+
+    Raises:
+        InputError: the bundle has no picture tower, or a file is no picture.
+        BackendMissingError: Pillow is not installed.
+    """
+    return _encode(encoder, [str(path) for path in paths], *encoder.raw.pictures(paths, modality))
+
+
+def features_to_codes(encoder: HashEncoder, table: FeatureTable, only: str | None = None) -> QueryCodes:
+    """Encode the items of a feature table.
+
+    Args:
+        encoder: the bundle.
+        table: one query each.
+        only: take only the items that have this modality, and encode them by it alone.
+
+    Raises:
+        InputError: there is no such modality, or no item has it.
     """
     if only is not None:
         table = table.only(only)
@@ -79,64 +115,42 @@ def feature_queries(encoder: HashEncoder, table: FeatureTable, only: str | None 
         only = table.modalities[0]
     if not len(table):
         raise InputError(f"no item has the modality '{only}': there is nothing to search by.")
-    return Queries(table.ids.tolist(), encoder.encode_table(table), _made(encoder), only)
+    return QueryCodes(table.ids.tolist(), encoder.encode_table(table), _modality_of(encoder), only)
 
 
-def stored_queries(index: HashIndex, ids: Sequence[str], only: str | None = None) -> Queries:
-    """Items of the collection as queries, by their stored codes.
+def codes_of_stored_items(index: HashIndex, ids: Sequence[str], only: str | None = None) -> QueryCodes:
+    """Read the codes of items that are in the collection; no bundle is needed.
 
     Args:
         index: the collection.
         ids: of the items, as text.
-        only: which modality's code is taken, where an item has one for each; by default the first that all items have.
+        only: the modality to search by, where an item has a code for each; by default the first that all of these items
+            have.
 
     Raises:
-        InputError: no such item or modality.
+        InputError: there is no such item or modality.
     """
-    keys = [item_key(index, text) for text in ids]
+    keys = [id_from_text(index, text) for text in ids]
     found = index.read_back(filter=filters.among(keys))
-    place = {key: row for row, key in enumerate(found.ids.tolist())}
-    missing = [key for key in keys if key not in place]
-    if missing:
-        raise InputError(f"collection '{index.collection}' has no item with the id {missing[0]!r}.")
-    rows = [place[key] for key in keys]
-    of = index.description.codes
-    choices = [modality for modality in of.values() if modality is not None]
+    row_of = {key: row for row, key in enumerate(found.ids.tolist())}
+    absent = [key for key in keys if key not in row_of]
+    if absent:
+        raise InputError(f"collection '{index.collection}' has no item with the id {absent[0]!r}.")
+    rows = [row_of[key] for key in keys]
+    modality_of = index.description.codes
+    choices = [modality for modality in modality_of.values() if modality is not None]
     if only is not None and choices and only not in choices:
         raise InputError(
             f"collection '{index.collection}' stores no code of the modality '{only}'; it has {', '.join(choices)}."
         )
     observed = [m for m in choices if found.present[rows, index.modalities.index(m)].all()]
-    return Queries(
-        keys,
-        {name: codes[rows] for name, codes in found.codes.items()},
-        of,
-        only or next(iter(observed or choices), None),
-    )
+    asked = only or next(iter(observed or choices), None)
+    return QueryCodes(keys, {name: codes[rows] for name, codes in found.codes.items()}, modality_of, asked)
 
 
-def searched_code(index: HashIndex, modality: str | None, wanted: str | None = None) -> str:
-    """Name of the stored code to search: the one wanted, a fused one, or that of another modality than the queries'.
-
-    Raises:
-        InputError: no such code, or several would do.
-    """
-    if wanted is not None and wanted not in index.codes:
-        raise InputError(f"collection '{index.collection}' stores no code '{wanted}'; it has {', '.join(index.codes)}.")
-    if wanted is not None or len(index.codes) == 1:
-        return wanted or index.codes[0]
-    fused = [name for name, of in index.description.codes.items() if of is None]
-    others = [name for name, of in index.description.codes.items() if of != modality]
-    if len(fused or others) != 1:
-        raise InputError(
-            f"collection '{index.collection}' has several codes to search: choose one with --code ({', '.join(index.codes)})."
-        )
-    return (fused or others)[0]
-
-
-def find(
+def find_nearest(
     index: HashIndex,
-    queries: Queries,
+    queries: QueryCodes,
     *,
     code: str | None = None,
     top_k: int = 10,
@@ -144,44 +158,61 @@ def find(
     nprobe: int | None = None,
     filter: str = "",
     fields: Sequence[str] = (),
-) -> list[Row]:
-    """Search, and give one row per hit: query, rank, id, distance, missing (modalities that the item lacks), fields.
+) -> list[HitRow]:
+    """Search a collection, and return one row for each hit: those of the first query first, the nearest first.
 
-    Arguments and errors as `HashIndex.search`; `code` is chosen by `searched_code` where it is left out.
+        queries = words_to_codes(encoder, ["red apple"])
+        for hit in find_nearest(index, queries, top_k=5, fields=["title"]):
+            print(hit["rank"], hit["distance"], hit["id"], hit["missing"], hit["title"])
+
+    Args:
+        index: the collection.
+        queries: from the functions above.
+        code: the stored code to search; by default the fused one, or that of the other modality than the queries'.
+        top_k: at most so many hits of each query, 1 to 16,384.
+        radius: only items within this Hamming distance, itself included.
+        nprobe: cells of a BIN_IVF_FLAT index that are looked into.
+        filter: a Milvus expression, such as 'has_text == true'.
+        fields: fields of the items that go along; "*" for all of them.
+
+    Returns:
+        Rows with the keys `query` (its name), `rank` (from 1), `id`, `distance` (number of bits that differ), `missing`
+        (list of the modalities that the item lacks), and the fields (None where an item has none; "rank (field)" where
+        a field is called as one of the others).
+
+    Raises:
+        InputError: no such code, or several that would do; or as `HashIndex.search`.
+        MilvusError: Milvus could not.
     """
-    searched = searched_code(index, queries.modality, code)
+    searched = _searched_code(index, queries.asked, code)
     marks = {has(modality): modality for modality in index.modalities}
     wanted = [name for name in fields if name != ID]
-    codes = queries.code(searched)
     hits = index.search(
-        codes, code=searched, top_k=top_k, radius=radius, nprobe=nprobe, filter=filter, output_fields=[*marks, *wanted]
+        queries.compared_with(searched),
+        code=searched,
+        top_k=top_k,
+        radius=radius,
+        nprobe=nprobe,
+        filter=filter,
+        output_fields=[*marks, *wanted],
     )
     rows = []
     for q, name in enumerate(queries.names):
         found = zip(hits.ids[q].tolist(), hits.distances[q].tolist(), hits.fields[q], strict=False)
         for rank, (key, distance, entity) in enumerate(found, 1):
             missing = [modality for field, modality in marks.items() if not entity[field]]
-            row: Row = {"query": name, "rank": rank, "id": key, "distance": distance, "missing": missing}
-            chosen = [field for field in entity if field not in marks] if "*" in wanted else wanted
-            row.update({field if field not in _COLUMNS else f"{field} (field)": entity.get(field) for field in chosen})
+            row: HitRow = {"query": name, "rank": rank, "id": key, "distance": distance, "missing": missing}
+            shown = [field for field in entity if field not in marks] if "*" in wanted else wanted
+            row |= {f"{field} (field)" if field in _OWN_COLUMNS else field: entity.get(field) for field in shown}
             rows.append(row)
     return rows
 
 
-def _raw_queries(encoder: HashEncoder, names: Sequence[Any], raw: tuple[str, Features]) -> Queries:
-    modality, features = raw
-    return Queries(names, encoder.encode(**{modality: features}), _made(encoder), modality)
-
-
-def _made(encoder: HashEncoder) -> dict[str, str | None]:
-    return {code.name: code.modality for code in encoder.manifest.codes}
-
-
-def item_key(index: HashIndex, text: str) -> str | int:
-    """An id as the collection has it, from its text.
+def id_from_text(index: HashIndex, text: str) -> str | int:
+    """Return an id as the collection has it: the text itself, or the whole number that it says.
 
     Raises:
-        InputError: its ids are whole numbers, and this is none.
+        InputError: the collection's ids are whole numbers, and this is none.
     """
     if index.id_kind == "str":
         return text
@@ -191,3 +222,31 @@ def item_key(index: HashIndex, text: str) -> str | int:
         raise InputError(
             f"'{text}' is no id of collection '{index.collection}', whose ids are whole numbers."
         ) from error
+
+
+def _encode(encoder: HashEncoder, names: Sequence[Any], modality: str, features: Features) -> QueryCodes:
+    return QueryCodes(names, encoder.encode(**{modality: features}), _modality_of(encoder), modality)
+
+
+def _modality_of(encoder: HashEncoder) -> dict[str, str | None]:
+    return {code.name: code.modality for code in encoder.manifest.codes}
+
+
+def _searched_code(index: HashIndex, asked: str | None, wanted: str | None) -> str:
+    """Return the name of the stored code to search: the one wanted, the fused one, or that of another modality.
+
+    Raises:
+        InputError: there is no such code, or several would do.
+    """
+    if wanted is not None and wanted not in index.codes:
+        raise InputError(f"collection '{index.collection}' stores no code '{wanted}'; it has {', '.join(index.codes)}.")
+    if wanted is not None or len(index.codes) == 1:
+        return wanted or index.codes[0]
+    fused = [name for name, modality in index.description.codes.items() if modality is None]
+    others = [name for name, modality in index.description.codes.items() if modality != asked]
+    if len(fused or others) != 1:
+        raise InputError(
+            f"collection '{index.collection}' has several codes to search: "
+            f"choose one with --code ({', '.join(index.codes)})."
+        )
+    return (fused or others)[0]

@@ -37,7 +37,8 @@ def test_encoding_costs_hardly_more_than_the_graph(bundle: Path, gaps: bool, ben
     codes = benchmark.pedantic(encoder.encode, kwargs=features, rounds=5, warmup_rounds=1)["code"]
     benchmark.extra_info.update(bare_seconds=bare, ratio=ratio)
     print(f"\nencoding {BATCH} rows: {ratio:.2f} x the rate of a bare run ({BATCH / bare:,.0f} rows/s)")
-    assert (codes == session.run(["code"], feeds)[0]).all()
+    bare_codes = session.run(["code"], feeds)[0]
+    assert np.unpackbits(codes ^ bare_codes).mean() < 1e-4  # a bit near zero may turn
     assert ratio >= 0.9
 
 

@@ -16,7 +16,7 @@ from support.timing import in_turns
 from milvus_ichash import HashEncoder, HashIndex
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
-from milvus_ichash.queries import feature_queries, find
+from milvus_ichash.queries import features_to_codes, find_nearest
 from milvus_ichash.runtime.session import open_session
 from milvus_ichash.settings import MilvusSettings
 
@@ -86,7 +86,7 @@ def test_a_query_costs_less_than_a_millisecond_of_our_own(
     code = [encoder.encode_table(query)["code"].tobytes()]
 
     def ours() -> object:
-        return find(index, feature_queries(encoder, query), top_k=10)
+        return find_nearest(index, features_to_codes(encoder, query), top_k=10)
 
     session = open_session(bundle / "encoder.onnx", device="cpu")
 

@@ -63,13 +63,13 @@ def cross_items(connection: Connection, make_bundle: Callable[..., Path]) -> Bun
     )
 
 
-def pairs(rows: list[q.Row]) -> list[tuple[int, str]]:
+def pairs(rows: list[q.HitRow]) -> list[tuple[int, str]]:
     return [(row["distance"], row["id"]) for row in rows]
 
 
 def test_words_search_the_fused_code(fused_items: Bundle) -> None:
-    queries = q.words_queries(fused_items.encoder, ["red apple", "a blue car"])
-    rows = q.find(fused_items.index, queries, top_k=N, fields=["title"])
+    queries = q.words_to_codes(fused_items.encoder, ["red apple", "a blue car"])
+    rows = q.find_nearest(fused_items.index, queries, top_k=N, fields=["title"])
     assert [row["rank"] for row in rows] == [*range(1, N + 1), *range(1, N + 1)]
     assert {row["query"] for row in rows[:N]} == {"red apple"}
     code = fused_items.encoder.encode(text=np.array([[1, 0, 1, 0]]))["code"][0]
@@ -82,59 +82,61 @@ def test_words_search_the_fused_code(fused_items: Bundle) -> None:
 
 
 def test_words_search_the_other_modality(cross_items: Bundle) -> None:
-    queries = q.words_queries(cross_items.encoder, ["red"])
+    queries = q.words_to_codes(cross_items.encoder, ["red"])
     code = cross_items.encoder.encode(text=np.array([[1, 0, 0, 0]]))["text_code"][0]
-    assert pairs(q.find(cross_items.index, queries, top_k=N)) == cross_items.ranked(code, "image_code")
-    assert pairs(q.find(cross_items.index, queries, top_k=N, code="text_code")) == cross_items.ranked(code, "text_code")
+    assert pairs(q.find_nearest(cross_items.index, queries, top_k=N)) == cross_items.ranked(code, "image_code")
+    assert pairs(q.find_nearest(cross_items.index, queries, top_k=N, code="text_code")) == cross_items.ranked(
+        code, "text_code"
+    )
 
 
 def test_pictures_search_the_other_modality(cross_items: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "apple.png"
     Image.new("RGB", (9, 7), (200, 30, 40)).save(path)
-    queries = q.picture_queries(cross_items.encoder, [path])
+    queries = q.pictures_to_codes(cross_items.encoder, [path])
     _, features = cross_items.encoder.raw.pictures([path])
     code = cross_items.encoder.encode(image=features)["image_code"][0]
-    rows = q.find(cross_items.index, queries, top_k=N)
+    rows = q.find_nearest(cross_items.index, queries, top_k=N)
     assert pairs(rows) == cross_items.ranked(code, "text_code")
     assert {row["query"] for row in rows} == {str(path)}
 
 
 def test_features_by_one_modality(cross_items: Bundle, fused_items: Bundle) -> None:
-    queries = q.feature_queries(cross_items.encoder, cross_items.items, only="image")
+    queries = q.features_to_codes(cross_items.encoder, cross_items.items, only="image")
     with_image = [i for i in range(N) if i % 3]
     assert queries.names == [f"k{i:02d}" for i in with_image]
-    rows = q.find(cross_items.index, queries, top_k=N)
+    rows = q.find_nearest(cross_items.index, queries, top_k=N)
     for place, i in enumerate(with_image):
         assert pairs(rows[place * N : (place + 1) * N]) == cross_items.ranked(
             cross_items.codes["image_code"][i], "text_code"
         )
-    alone = q.feature_queries(fused_items.encoder, fused_items.items, only="text")
+    alone = q.features_to_codes(fused_items.encoder, fused_items.items, only="text")
     code = fused_items.encoder.encode(text=fused_items.items.features["text"][[2]])["code"][0]
-    assert pairs(q.find(fused_items.index, alone, top_k=N)[N : 2 * N]) == fused_items.ranked(code, "code")
+    assert pairs(q.find_nearest(fused_items.index, alone, top_k=N)[N : 2 * N]) == fused_items.ranked(code, "code")
 
 
 def test_features_of_several_modalities(cross_items: Bundle, fused_items: Bundle) -> None:
-    queries = q.feature_queries(fused_items.encoder, fused_items.items)
-    assert pairs(q.find(fused_items.index, queries, top_k=N)[:N]) == fused_items.ranked(
+    queries = q.features_to_codes(fused_items.encoder, fused_items.items)
+    assert pairs(q.find_nearest(fused_items.index, queries, top_k=N)[:N]) == fused_items.ranked(
         fused_items.codes["code"][0], "code"
     )
     with pytest.raises(InputError, match=r"choose one with --code \(image_code, text_code\)"):
-        q.find(cross_items.index, q.feature_queries(cross_items.encoder, cross_items.items))
+        q.find_nearest(cross_items.index, q.features_to_codes(cross_items.encoder, cross_items.items))
     with pytest.raises(InputError, match="say with --only"):
-        q.find(cross_items.index, q.feature_queries(cross_items.encoder, cross_items.items), code="text_code")
+        q.find_nearest(cross_items.index, q.features_to_codes(cross_items.encoder, cross_items.items), code="text_code")
     with pytest.raises(InputError, match="no modality 'sound'"):
-        q.feature_queries(cross_items.encoder, cross_items.items, only="sound")
+        q.features_to_codes(cross_items.encoder, cross_items.items, only="sound")
 
 
 def test_no_item_to_search_by(cross_items: Bundle) -> None:
     texts_only = cross_items.items.take(np.arange(0, N, 3))
     with pytest.raises(InputError, match="no item has the modality 'image'"):
-        q.feature_queries(cross_items.encoder, texts_only, only="image")
+        q.features_to_codes(cross_items.encoder, texts_only, only="image")
 
 
 def test_stored_items_search_by_their_code(cross_items: Bundle, fused_items: Bundle) -> None:
-    queries = q.stored_queries(fused_items.index, ["k05", "k00"])
-    rows = q.find(fused_items.index, queries, top_k=N)
+    queries = q.codes_of_stored_items(fused_items.index, ["k05", "k00"])
+    rows = q.find_nearest(fused_items.index, queries, top_k=N)
     assert pairs(rows[:N]) == fused_items.ranked(fused_items.codes["code"][5], "code")
     assert pairs(rows[N:]) == fused_items.ranked(fused_items.codes["code"][0], "code")
     # k01 has no text: it searches by its picture, k00 the other way round, and k02 has both.
@@ -143,14 +145,14 @@ def test_stored_items_search_by_their_code(cross_items: Bundle, fused_items: Bun
         ("k00", "text_code", "image_code"),
         ("k02", "image_code", "text_code"),
     ):
-        rows = q.find(cross_items.index, q.stored_queries(cross_items.index, [key]), top_k=N)
+        rows = q.find_nearest(cross_items.index, q.codes_of_stored_items(cross_items.index, [key]), top_k=N)
         assert pairs(rows) == cross_items.ranked(cross_items.codes[own][int(key[1:])], other)
-    rows = q.find(cross_items.index, q.stored_queries(cross_items.index, ["k02"], only="text"), top_k=N)
+    rows = q.find_nearest(cross_items.index, q.codes_of_stored_items(cross_items.index, ["k02"], only="text"), top_k=N)
     assert pairs(rows) == cross_items.ranked(cross_items.codes["text_code"][2], "image_code")
     with pytest.raises(InputError, match="no item with the id 'k99'"):
-        q.stored_queries(cross_items.index, ["k01", "k99"])
+        q.codes_of_stored_items(cross_items.index, ["k01", "k99"])
     with pytest.raises(InputError, match="no code of the modality 'sound'; it has image, text"):
-        q.stored_queries(cross_items.index, ["k01"], only="sound")
+        q.codes_of_stored_items(cross_items.index, ["k01"], only="sound")
 
 
 def test_a_collection_with_one_of_the_codes(
@@ -159,41 +161,41 @@ def test_a_collection_with_one_of_the_codes(
     """Servers that take one vector field in a collection: i2t and t2t work, and t2i says what is missing."""
     index = HashIndex.create(connection, name(), cross_items.encoder.manifest, codes=["text_code"])
     index.upsert(cross_items.items.ids, cross_items.codes, cross_items.items.present)
-    queries = q.feature_queries(cross_items.encoder, cross_items.items, only="image")
-    assert pairs(q.find(index, queries, top_k=N)[:N]) == cross_items.ranked(
+    queries = q.features_to_codes(cross_items.encoder, cross_items.items, only="image")
+    assert pairs(q.find_nearest(index, queries, top_k=N)[:N]) == cross_items.ranked(
         cross_items.codes["image_code"][1], "text_code"
     )
     with pytest.raises(InputError, match="stores no code 'image_code'; it has text_code"):
-        q.find(index, queries, code="image_code")
+        q.find_nearest(index, queries, code="image_code")
     with pytest.raises(InputError, match="no code of the modality 'image'"):
-        q.stored_queries(index, ["k01"], only="image")
+        q.codes_of_stored_items(index, ["k01"], only="image")
 
 
 def test_whole_numbers_as_ids(connection: Connection, fused_items: Bundle, name: Callable[[], str]) -> None:
     index = HashIndex.create(connection, name(), fused_items.encoder.manifest, id_kind="int64")
     index.upsert(np.arange(-2, 3), {"code": fused_items.codes["code"][:5]}, np.ones((5, 2), bool))
-    rows = q.find(index, q.stored_queries(index, ["-2"]), top_k=1)
+    rows = q.find_nearest(index, q.codes_of_stored_items(index, ["-2"]), top_k=1)
     assert (rows[0]["query"], rows[0]["id"], rows[0]["distance"]) == (-2, -2, 0)
     with pytest.raises(InputError, match="'two' is no id"):
-        q.stored_queries(index, ["two"])
+        q.codes_of_stored_items(index, ["two"])
 
 
 def test_fields(fused_items: Bundle, connection: Connection, name: Callable[[], str]) -> None:
-    queries = q.stored_queries(fused_items.index, ["k05"])
-    first = q.find(fused_items.index, queries, top_k=1, fields=["title", "id", "nothing", "has_text"])[0]
+    queries = q.codes_of_stored_items(fused_items.index, ["k05"])
+    first = q.find_nearest(fused_items.index, queries, top_k=1, fields=["title", "id", "nothing", "has_text"])[0]
     assert first["title"].startswith("title")
     assert first["nothing"] is None
     assert first["id"] == first["query"] == "k05"
-    everything = q.find(fused_items.index, queries, top_k=1, fields=["*"])[0]
+    everything = q.find_nearest(fused_items.index, queries, top_k=1, fields=["*"])[0]
     assert list(everything) == ["query", "rank", "id", "distance", "missing", "title"]
     index = HashIndex.create(connection, name(), fused_items.encoder.manifest)
     index.upsert(["a"], {"code": fused_items.codes["code"][:1]}, np.ones((1, 2), bool), None, {"rank": [7]})
-    assert q.find(index, q.stored_queries(index, ["a"]), fields=["rank"])[0]["rank (field)"] == 7
+    assert q.find_nearest(index, q.codes_of_stored_items(index, ["a"]), fields=["rank"])[0]["rank (field)"] == 7
 
 
 def test_filter_and_radius(fused_items: Bundle) -> None:
-    queries = q.stored_queries(fused_items.index, ["k05"])
+    queries = q.codes_of_stored_items(fused_items.index, ["k05"])
     expected = [
         (d, key) for d, key in fused_items.ranked(fused_items.codes["code"][5], "code") if d <= 5 and int(key[1:]) % 3 == 0
     ]  # fmt: skip
-    assert pairs(q.find(fused_items.index, queries, top_k=N, radius=5, filter="has_image == false")) == expected
+    assert pairs(q.find_nearest(fused_items.index, queries, top_k=N, radius=5, filter="has_image == false")) == expected

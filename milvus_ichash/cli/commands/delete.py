@@ -45,7 +45,7 @@ def delete(
     """
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
-    from milvus_ichash.queries import item_key
+    from milvus_ichash.queries import id_from_text
     from milvus_ichash.settings import load_settings
 
     if bool(item) == bool(where):
@@ -53,7 +53,7 @@ def delete(
     settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
     with connect(settings, create=False) as connection:
         opened = HashIndex.open(connection, collection)
-        keys = list(dict.fromkeys(item_key(opened, text) for text in item or ()))
+        keys = list(dict.fromkeys(id_from_text(opened, text) for text in item or ()))
         if not yes and (where or len(keys) > 1):
             rows = opened.count(where) if where else len(keys)
             confirm(f"{rows:,} items of the collection '{collection}' at {connection.address} will be deleted")

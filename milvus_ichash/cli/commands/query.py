@@ -31,7 +31,7 @@ from milvus_ichash.errors import InputError
 if TYPE_CHECKING:
     from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.io import FeatureSource
-    from milvus_ichash.queries import Queries
+    from milvus_ichash.queries import QueryCodes
     from milvus_ichash.runtime.encoder import HashEncoder
 
 _BY = "What to search by (one of these)"
@@ -152,7 +152,7 @@ def query(
     from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.index.search_request import LIMIT
     from milvus_ichash.io import ColumnNames, open_splits
-    from milvus_ichash.queries import find
+    from milvus_ichash.queries import find_nearest
     from milvus_ichash.settings import load_settings
 
     _one_of(words, picture, item, features)
@@ -174,7 +174,7 @@ def query(
         rows = []
         for queries in _queries(index, encoder, words, picture, item, source, only):
             k = top_k if top_k is not None else 10 if radius is None else LIMIT
-            rows += find(
+            rows += find_nearest(
                 index, queries, code=code, top_k=k, radius=radius, nprobe=nprobe, filter=where, fields=field or ()
             )
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
@@ -210,18 +210,18 @@ def _queries(
     ids: Sequence[str] | None,
     source: FeatureSource | None,
     only: str | None,
-) -> Iterator[Queries]:
+) -> Iterator[QueryCodes]:
     from milvus_ichash import queries
 
     if encoder is None:
-        yield queries.stored_queries(index, ids or (), only)
+        yield queries.codes_of_stored_items(index, ids or (), only)
     elif words:
-        yield queries.words_queries(encoder, words)
+        yield queries.words_to_codes(encoder, words)
     elif pictures:
-        yield queries.picture_queries(encoder, pictures)
+        yield queries.pictures_to_codes(encoder, pictures)
     elif source is not None:
         for table in source.batches(_ROWS):
-            yield queries.feature_queries(encoder, table, only)
+            yield queries.features_to_codes(encoder, table, only)
 
 
 def _never_there(rows: Sequence[dict[str, object]], names: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
-from milvus_ichash.queries import feature_queries, find
+from milvus_ichash.queries import features_to_codes, find_nearest
 from milvus_ichash.runtime.encoder import HashEncoder
 
 N = 100
@@ -117,8 +117,8 @@ def test_a_cut_collection_ranks_by_the_cut_codes(
             assert [list(zip(d.tolist(), i.tolist(), strict=True)) for i, d in ranking] == wanted
         asynchronous = asyncio.run(search_async(index, queries))
         np.testing.assert_array_equal(asynchronous, hits.distances)
-    items = feature_queries(encoder, source.read())
-    assert [(row["distance"], row["id"]) for row in find(index, items, top_k=N)][:N] == wanted[0]
+    items = features_to_codes(encoder, source.read())
+    assert [(row["distance"], row["id"]) for row in find_nearest(index, items, top_k=N)][:N] == wanted[0]
     with pytest.raises(InputError, match=f"Hamming distances of {bits}-bit codes"):
         index.search(whole_codes[:1], radius=bits + 1)
 
