@@ -8,15 +8,13 @@ from __future__ import annotations
 
 
 class IchashError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose; `exit_code` is what the command line ends with."""
 
     exit_code = 2
 
 
 class InputError(IchashError, ValueError):
     """A file, a column, a value or a setting that cannot be used as it is."""
-
-    exit_code = 2
 
 
 class MilvusError(IchashError):

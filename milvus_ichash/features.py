@@ -96,29 +96,21 @@ class FeatureTable:
         with np.errstate(over="ignore"):
             # A double beyond float32 becomes infinity, and is reported as such below.
             arrays = {name: np.asarray(x, dtype=np.float32) for name, x in features.items() if x is not None}
-        for name, x in arrays.items():
-            if x.ndim != 2:
-                raise InputError(f"modality '{name}' has shape {x.shape}; expected (items, size).")
-            if len(x) != len(ids):
-                raise InputError(f"modality '{name}' has {len(x)} rows where there are {len(ids)} ids.")
-        seen = np.ones((len(ids), len(arrays)), np.bool_)
-        if present is not None and np.shape(present) != seen.shape:
-            raise InputError(f"'present' has shape {np.shape(present)}; expected {seen.shape}.")
-        suspects = {}
-        for column, (name, x) in enumerate(arrays.items()):
-            rows, empty = rows_not_finite(x)
-            seen[rows[empty], column] = False
-            suspects[name] = rows[~empty]
         table = cls(
             ids=ids,
             features=arrays,
-            present=seen if present is None else seen & np.asarray(present, bool),
+            present=np.ones((len(ids), len(arrays)), np.bool_) if present is None else np.array(present, np.bool_),
             labels=None if labels is None else np.asarray(labels, np.uint8),
             labelled=labelled,
             label_names=None if label_names is None else tuple(label_names),
             payload=dict(payload or {}),
             first_row=first_row,
         )
+        suspects = {}
+        for column, (name, x) in enumerate(arrays.items()):
+            rows, empty = rows_not_finite(x)
+            table.present[rows[empty], column] = False
+            suspects[name] = rows[~empty]
         table._check(suspects)
         return table
 

@@ -11,14 +11,14 @@ towards the numbers, so only as many complete rows are cut as are still needed. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
 import numpy as np
 
+from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import Mask
 
@@ -91,35 +91,12 @@ def partition_mask(present: Mask, partition: str | Sequence[Share], seed: int) -
     return _take_away(present, [single - image_only, image_only], seed)
 
 
-@dataclass(frozen=True)
-class RowUse:
-    """What incomplete rows are used for.
+def training_rows(present: Mask, use: IncompleteUse) -> Mask:
+    """Return bool (N,): the rows that train (CICH, section V).
 
-    Attributes:
-        train: bool (N,), rows of the training split that train.
-        databases: bool (R, M), rows of the retrieval split that each modality's database holds.
+    "discard" leaves out the rows that lack a modality; every other use trains on all rows. `present` is bool (N, M).
     """
-
-    train: Mask
-    databases: Mask
-
-
-def discard(train: Mask, retrieval: Mask) -> RowUse:
-    """Train on complete rows and retrieve among complete rows. `train` is bool (N, M), `retrieval` bool (R, M)."""
-    return RowUse(_lacks_nothing(train), _complete_rows(retrieval))
-
-
-def enhance(train: Mask, retrieval: Mask) -> RowUse:
-    """Train on all rows, retrieve among complete ones."""
-    return RowUse(np.ones(len(train), np.bool_), _complete_rows(retrieval))
-
-
-def extend(train: Mask, retrieval: Mask) -> RowUse:
-    """Train on all rows, retrieve among all: each modality's database holds the rows that have the modality."""
-    return RowUse(np.ones(len(train), np.bool_), retrieval.copy())
-
-
-ROW_USES: dict[str, Callable[[Mask, Mask], RowUse]] = {"discard": discard, "enhance": enhance, "extend": extend}
+    return _lacks_nothing(present) if use == "discard" else np.ones(len(present), np.bool_)
 
 
 def fraction(value: Share, what: str) -> Fraction:
@@ -153,11 +130,6 @@ def _lacks_nothing(present: Mask) -> Mask:
     """Return bool (N,): True where the row has every modality."""
     full: Mask = np.all(present, axis=1)
     return full
-
-
-def _complete_rows(present: Mask) -> Mask:
-    """Return bool (N, M): `present` without the rows that lack a modality."""
-    return present & _lacks_nothing(present)[:, None]
 
 
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:

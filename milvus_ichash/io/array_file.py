@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,14 @@ from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.io.array_roles import ArrayTable, Group, is_matrix
 from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, reading
+from milvus_ichash.io.hdf5 import open_h5
 from milvus_ichash.io.layouts import by_split, dcmh_files
+from milvus_ichash.io.mat import open_mat
+from milvus_ichash.io.npz import open_npz
 from milvus_ichash.io.row_arrays import RowArray
 from milvus_ichash.io.subsets import ChainedSource, SelectedSource
 
+_READERS: dict[str, Callable[[Path], Mapping[str, RowArray]]] = {".npz": open_npz, ".mat": open_mat}
 _SCAN_ROWS = 65_536
 
 
@@ -41,20 +45,9 @@ def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource
 
 
 def _open(path: Path) -> Mapping[str, RowArray]:
-    ending = path.suffix.lower()
     if not path.stat().st_size:
         raise InputError(f"{path} is empty.")
-    if ending == ".npz":
-        from milvus_ichash.io.npz import open_npz
-
-        return open_npz(path)
-    if ending == ".mat":
-        from milvus_ichash.io.mat import open_mat
-
-        return open_mat(path)
-    from milvus_ichash.io.hdf5 import open_h5
-
-    return open_h5(path)
+    return _READERS.get(path.suffix.lower(), open_h5)(path)
 
 
 def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.array_source import ArraySource, SplitArrays
+from milvus_ichash.io.array_source import ArraySource
 from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, listing, pick, pick_modalities
 from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo
 from milvus_ichash.io.label_rule import LabelRule, rule_for_arrays
 from milvus_ichash.io.layouts import LAYOUT_LABELS, modality_name
-from milvus_ichash.io.row_arrays import AbsentArray, ColumnArray, RowArray, TurnableArray, strings
+from milvus_ichash.io.row_arrays import ColumnArray, RowArray, TurnableArray, absent, strings
 
 Group = dict[str, RowArray]
 """The arrays of one split by column."""
@@ -129,27 +129,28 @@ class ArrayTable:
             raise InputError(f"the {name} split holds no rows." if name else "the file holds no rows.")
         if roles.id is not None and roles.id not in group and name != "train":
             raise InputError(f"the {name} split has no ids ('{roles.id}'), where other splits of the file have them.")
-        arrays = SplitArrays(
-            name=name,
+        ids = None if roles.id is None else group.get(roles.id)
+        info = SourceInfo(
+            path=self.path,
             rows=rows,
-            features={m: group.get(column, AbsentArray(rows, self.dims[m])) for m, column in roles.modalities.items()},
-            ids=None if roles.id is None else group.get(roles.id),
-            labels=None if self.rule is None else group.get(roles.labels or "", AbsentArray(rows, self.rule.classes)),
+            dims=self.dims,
+            id_kind="str" if ids is not None and ids.kind in "UO" else "int64",
+            classes=None if self.rule is None else self.rule.classes,
+            label_names=None if self.rule is None else self.rule.names,
+            payload=self.payload,
+        )
+        return ArraySource(
+            info=info,
+            name=name,
+            features={m: group.get(column, absent(rows, self.dims[m])) for m, column in roles.modalities.items()},
+            ids_array=ids,
+            labels=None if self.rule is None else group.get(roles.labels or "", absent(rows, self.rule.classes)),
+            rule=self.rule,
             present=group.get(_PRESENT),
             present_columns=tuple(list(roles.vectors.values()).index(column) for column in roles.modalities.values()),
             payload={column: group[column] for column in self.payload},
             first_id=first_id,
         )
-        info = SourceInfo(
-            path=self.path,
-            rows=rows,
-            dims=self.dims,
-            id_kind="str" if arrays.ids is not None and arrays.ids.kind in "UO" else "int64",
-            classes=None if self.rule is None else self.rule.classes,
-            label_names=None if self.rule is None else self.rule.names,
-            payload=self.payload,
-        )
-        return ArraySource(info, arrays, self.rule)
 
 
 def is_matrix(array: RowArray) -> bool:

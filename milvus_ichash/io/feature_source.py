@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
@@ -62,17 +64,23 @@ class SourceInfo:
 
 
 class FeatureSource(ABC):
-    """A file, or one split of it, as a stream of feature tables."""
+    """A file, or one split of it, as a stream of feature tables. A format implements `ids` and `pieces`."""
 
     info: SourceInfo
 
     @abstractmethod
     def ids(self) -> Iterator[Ids]:
-        """The ids alone, in the file's order, in batches: for finding duplicates before anything is written."""
+        """Yield the ids alone, in the file's order, in batches: for finding duplicates before anything is written."""
 
     @abstractmethod
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows from `start` on, in the file's order, in tables of any length, each checked (`FeatureTable.build`).
+
+        `size` is the number of rows in a batch that is made of them.
+        """
+
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """The rows from `start` on, `size` at a time, in the file's order, each batch checked (`FeatureTable.build`).
+        """Yield the rows from `start` on, `size` at a time, in the file's order, each batch checked (`FeatureTable.build`).
 
         All batches have the same modalities in the same order, the same classes and the same payload columns.
         Memory holds one batch, whatever the size of the file. Read whole are arrays of MATLAB v5 files, and arrays of
@@ -81,9 +89,12 @@ class FeatureSource(ABC):
         Raises:
             InputError: names the file and the row that cannot be used.
         """
+        for batch in rebatch(self.pieces(size, start), size):
+            yield batch.numbered(start)
+            start += len(batch)
 
     def read(self) -> FeatureTable:
-        """All rows as one table.
+        """Return all rows as one table.
 
         Raises:
             InputError: where there are none, or one cannot be used.
@@ -91,8 +102,14 @@ class FeatureSource(ABC):
         return FeatureTable.concat(self.batches(READ_ROWS), self.info.rows)
 
 
+def numbered_ids(start: int, rows: int, size: int, first_id: int = 0) -> Iterator[Ids]:
+    """Yield the ids of the rows from `start` up to `rows` where a file has none: their numbers, counted from `first_id`."""
+    for begin in range(start, rows, size):
+        yield np.arange(begin, min(begin + size, rows), dtype=np.int64) + first_id
+
+
 def rebatch(tables: Iterable[FeatureTable], size: int) -> Iterator[FeatureTable]:
-    """The same rows, `size` to a table, however many come at a time; `first_row` is that of the first row's own table."""
+    """Yield the same rows, `size` to a table, however many come at a time."""
     held: list[FeatureTable] = []
     count = 0
     for table in tables:
@@ -110,10 +127,22 @@ def rebatch(tables: Iterable[FeatureTable], size: int) -> Iterator[FeatureTable]
 
 
 @contextmanager
-def reading(where: object) -> Iterator[None]:
-    """Put the file (and split) in front of the messages of errors that know rows and columns only."""
+def reading(where: object, kind: str = "", errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Name the file in the messages of errors.
+
+    Args:
+        where: the file, and the split where there are several; it is put before messages that know rows and columns only.
+        kind: what the file should be, such as "parquet".
+        errors: what a library raises where a file is no `kind`; they become InputError.
+
+    Raises:
+        InputError: as described.
+    """
     try:
         yield
     except InputError as error:
         message = str(error)
         raise InputError(message if message.startswith(str(where)) else f"{where}: {message}") from None
+    except errors as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{where} cannot be read as {kind}: {said}") from error

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.io.row_arrays import AnyArray, SparseArray, TurnableArray, kind_of
+from milvus_ichash.errors import InputError
+from milvus_ichash.extras import import_extra
+from milvus_ichash.io.feature_source import reading
+from milvus_ichash.io.row_arrays import AnyArray, MemoryArray, TurnableArray, kind_of
 
+_HDF5 = ("HDF5", (OSError, RuntimeError, KeyError))
 _CACHE_BYTES = 32 << 20
 """Cache per data set: compressed chunks span more rows than a batch, most of all in transposed files."""
 
@@ -33,7 +34,7 @@ class H5Array:
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """The rows from `start` on, `size` at a time."""
-        with _readable(self.path), _h5py().File(self.path, "r", rdcc_nbytes=_CACHE_BYTES) as file:
+        with reading(self.path, *_HDF5), _h5py().File(self.path, "r", rdcc_nbytes=_CACHE_BYTES) as file:
             stored = file[self.name]
             if self.kind == "U" and stored.dtype.kind == "O":
                 stored = stored.asstr()
@@ -55,7 +56,7 @@ def open_h5(path: Path, *, matlab: bool = False) -> dict[str, TurnableArray]:
     """
     h5py = _h5py()
     arrays: dict[str, TurnableArray] = {}
-    with _readable(path), h5py.File(path, "r") as file:
+    with reading(path, *_HDF5), h5py.File(path, "r") as file:
         for name, item in file.items():
             if not isinstance(name, str):
                 raise InputError(f"{path} cannot be read as HDF5: the name {name!r} is not UTF-8.")
@@ -64,7 +65,7 @@ def open_h5(path: Path, *, matlab: bool = False) -> dict[str, TurnableArray]:
                 kind = "U" if h5py.check_string_dtype(item.dtype) is not None else kind_of(item.dtype).replace("O", "V")
                 arrays[name] = H5Array(path, name, item.shape[::-1] if matlab else item.shape, kind, matlab)
             elif isinstance(item, h5py.Group) and "MATLAB_sparse" in item.attrs:
-                arrays[name] = SparseArray(_sparse(item))
+                arrays[name] = MemoryArray(_sparse(item))
     return arrays
 
 
@@ -75,29 +76,11 @@ def _is_odd(item: Any) -> bool:
 
 def _sparse(group: Any) -> Any:
     """A MATLAB sparse matrix: values by column (`data`), their rows (`ir`), and where each column begins (`jc`)."""
-    try:
-        from scipy.sparse import csc_matrix
-    except ImportError as error:
-        raise BackendMissingError("reading sparse matrices needs scipy: pip install 'milvus-ichash[files]'") from error
+    sparse = import_extra("scipy.sparse", "reading sparse matrices", "files")
     begins = group["jc"][:]
     values, rows = (group["data"][:], group["ir"][:]) if "data" in group else (np.zeros(0), np.zeros(0, np.int64))
-    return csc_matrix((values, rows, begins), shape=(int(group.attrs["MATLAB_sparse"]), len(begins) - 1)).tocsr()
+    return sparse.csc_matrix((values, rows, begins), shape=(int(group.attrs["MATLAB_sparse"]), len(begins) - 1)).tocsr()
 
 
-def _h5py() -> ModuleType:
-    try:
-        import h5py
-    except ImportError as error:
-        raise BackendMissingError(
-            "reading HDF5 (.h5, MATLAB v7.3) needs h5py: pip install 'milvus-ichash[files]'"
-        ) from error
-    module: ModuleType = h5py
-    return module
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as HDF5: {str(error).splitlines()[0]}") from error
+def _h5py() -> Any:
+    return import_extra("h5py", "reading HDF5 (.h5, MATLAB v7.3)", "files")

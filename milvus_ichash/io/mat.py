@@ -6,18 +6,19 @@ Matrices of one column hold one value per item, so they are read as (N,). Sparse
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.extras import import_extra
+from milvus_ichash.io.feature_source import reading
 from milvus_ichash.io.hdf5 import open_h5
-from milvus_ichash.io.row_arrays import AnyArray, ColumnArray, RowArray, SparseArray, TurnableArray
+from milvus_ichash.io.row_arrays import AnyArray, ColumnArray, MemoryArray, RowArray, TurnableArray
 
+# scipy lets every kind of exception out of a corrupt file.
+_MATLAB = ("a MATLAB file", (Exception,))
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _KINDS = {"double": "f", "single": "f", "sparse": "f", "logical": "b", "char": "U", "cell": "O"} | {
     f"{sign}int{bits}": "i" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -34,7 +35,7 @@ class MatFile:
     def load(self, name: str) -> Any:
         """The array, or sparse matrix, read once."""
         if name not in self._arrays:
-            with _readable(self.path):
+            with reading(self.path, *_MATLAB):
                 values = _scipy_io().loadmat(str(self.path), variable_names=[name])[name]
             if values.dtype.kind == "O":
                 values = np.array([str(cell.flat[0]) if cell.size else "" for cell in values.flat]).reshape(
@@ -60,11 +61,7 @@ class MatArray:
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """The rows from `start` on, `size` at a time."""
         values = self.file.load(self.name)
-        upright = values.T if self.transposed else values
-        if hasattr(upright, "tocsr"):
-            yield from SparseArray(upright).chunks(size, start)
-        else:
-            yield from (upright[begin : begin + size] for begin in range(start, len(upright), size))
+        yield from MemoryArray(values.T if self.transposed else values).chunks(size, start)
 
     def turned(self) -> TurnableArray:
         """The transposed array."""
@@ -78,14 +75,14 @@ def open_mat(path: Path) -> dict[str, RowArray]:
         InputError: not a MATLAB file.
         BackendMissingError: scipy (v5) or h5py (v7.3) is not installed.
     """
-    with _readable(path), path.open("rb") as stream:
+    with reading(path, *_MATLAB), path.open("rb") as stream:
         head = stream.read(512 + len(_HDF5_MAGIC))
     arrays: Mapping[str, TurnableArray]
     if head.startswith(_HDF5_MAGIC) or head.endswith(_HDF5_MAGIC):
         arrays = open_h5(path, matlab=True)
     else:
         scipy_io, file = _scipy_io(), MatFile(path)
-        with _readable(path):
+        with reading(path, *_MATLAB):
             content = scipy_io.whosmat(str(path))
         arrays = {name: MatArray(file, name, shape, _KINDS[kind]) for name, shape, kind in content if kind in _KINDS}
     return {name: _column(array) for name, array in arrays.items()}
@@ -97,18 +94,5 @@ def _column(array: TurnableArray) -> RowArray:
     return ColumnArray(array) if len(array.shape) == 2 and array.shape[1] == 1 and array.shape[0] != 1 else array
 
 
-def _scipy_io() -> ModuleType:
-    try:
-        import scipy.io
-    except ImportError as error:
-        raise BackendMissingError("reading MATLAB v5 files needs scipy: pip install 'milvus-ichash[files]'") from error
-    module: ModuleType = scipy.io
-    return module
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # scipy lets every kind of exception out of a corrupt file
-        raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from error
+def _scipy_io() -> Any:
+    return import_extra("scipy.io", "reading MATLAB v5 files", "files")

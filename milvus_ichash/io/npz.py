@@ -10,7 +10,6 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,9 +17,11 @@ from typing import IO, Any
 import numpy as np
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.row_arrays import AnyArray, RowArray, kind_of
+from milvus_ichash.io.feature_source import reading
+from milvus_ichash.io.row_arrays import AnyArray, MemoryArray, RowArray, kind_of
 
 _SKIP_BYTES = 1 << 20
+_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class NpzArray:
             return
         if self.fortran:
             whole = next(self._rows(self.shape[::-1], max(1, self.shape[-1]), 0)).T
-            for begin in range(start, self.shape[0], size):
-                yield whole[begin : begin + size]
+            yield from MemoryArray(whole).chunks(size, start)
         else:
             yield from self._rows(self.shape, size, start)
 
@@ -53,7 +53,7 @@ class NpzArray:
         """Read an array of this shape, stored row after row."""
         row = math.prod(shape[1:]) * self.dtype.itemsize
         with (
-            _readable(self.path, self.member),
+            reading(self.path, _named(self.member), _ERRORS),
             zipfile.ZipFile(self.path) as archive,
             archive.open(self.member) as stream,
         ):
@@ -74,12 +74,12 @@ def open_npz(path: Path) -> dict[str, RowArray]:
         InputError: not a zip file, a header that is none, or an array of Python objects (named).
     """
     arrays: dict[str, RowArray] = {}
-    with _readable(path, ""), zipfile.ZipFile(path) as archive:
+    with reading(path, ".npz", _ERRORS), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             name, dot, ending = member.rpartition(".")
             if not (dot and ending == "npy"):
                 continue
-            with _readable(path, member), archive.open(member) as stream:
+            with reading(path, _named(member), _ERRORS), archive.open(member) as stream:
                 shape, fortran, dtype = _header(stream)
             if dtype.hasobject:
                 raise InputError(
@@ -88,6 +88,10 @@ def open_npz(path: Path) -> dict[str, RowArray]:
                 )
             arrays[name] = NpzArray(path, member, shape, dtype, fortran and len(shape) > 1)
     return arrays
+
+
+def _named(member: str) -> str:
+    return f".npz (array {member!r})"
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -103,15 +107,3 @@ def _skip(stream: IO[bytes], count: int) -> None:
         if not done:
             raise EOFError("it ends too early")
         count -= done
-
-
-@contextmanager
-def _readable(path: Path, member: str) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be read as .npz{f' (array {member!r})' if member else ''}: {error}") from error
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as .npz (array {member!r}): {error}") from error

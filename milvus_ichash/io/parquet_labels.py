@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,18 +69,19 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
         names = _names(columns)
         return ParquetLabels(name, "names", LabelRule(len(names), names)) if names else None
     if item is None and pa.types.is_integer(kind):
-        span = _Span.of(columns)
-        return ParquetLabels(name, "numbers", rule_for_numbers(span.lowest, span.highest)) if span.values else None
+        span, _ = _ranges(columns)
+        known = span.lowest is not None
+        return ParquetLabels(name, "numbers", rule_for_numbers(span.lowest, span.highest)) if known else None
     if not parquet_columns.is_number(item):
         raise InputError(
             f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, or 0/1 vectors."
         )
-    span = _Span.of(columns)
-    if not span.values:
+    span, lengths = _ranges(columns)
+    if span.lowest is None:
         return None
     fixed = pa.types.is_fixed_size_list(kind) or not pa.types.is_integer(item)
-    if fixed or (span.shortest == span.longest > 1 and span.lowest >= 0 and span.highest <= 1):
-        return ParquetLabels(name, "vectors", LabelRule(span.longest))
+    if fixed or (lengths.lowest == lengths.highest > 1 and span.lowest >= 0 and span.highest <= 1):
+        return ParquetLabels(name, "vectors", LabelRule(lengths.highest))
     if span.lowest < 0:
         raise InputError(
             f"the label column '{name}' holds the negative class number {span.lowest}; classes count from 0."
@@ -107,41 +108,24 @@ def _names(columns: Iterable[pa.Array]) -> tuple[str, ...]:
 
 
 @dataclass
-class _Span:
-    """What a column of numbers, or of lists of numbers, ranges over."""
+class _Range:
+    """The smallest and the largest of the numbers that were added; None where there are none."""
 
-    rows: int = 0
-    values: int = 0
-    lowest: int = 0
-    highest: int = 0
-    shortest: int = 0
-    longest: int = 0
+    lowest: Any = None
+    highest: Any = None
 
-    @classmethod
-    def of(cls, columns: Iterable[pa.Array]) -> _Span:
-        span = cls()
-        for column in columns:
-            span.add(column)
-        return span
+    def add(self, values: pa.Array) -> None:
+        low, high = (end.as_py() for end in pc.min_max(values).values())
+        if low is not None:
+            self.lowest = low if self.lowest is None else min(self.lowest, low)
+            self.highest = high if self.highest is None else max(self.highest, high)
 
-    def add(self, column: pa.Array) -> None:
-        column = column.drop_null()
-        values = _flat(column)[1]
-        if pa.types.is_boolean(values.type):
-            values = pc.cast(values, pa.uint8())
-        if len(values):
-            ends = pc.min_max(values)
-            low, high = ends["min"].as_py(), ends["max"].as_py()
-            self.lowest, self.highest = (min(self.lowest, low), max(self.highest, high)) if self.values else (low, high)
-            self.values += len(values)
-        if len(column):
-            counts = (
-                parquet_columns.lengths(column)
-                if parquet_columns.value_type(column.type) is not None
-                else np.ones(1, np.int64)
-            )
-            low, high = int(counts.min()), int(counts.max())
-            self.shortest, self.longest = (
-                (min(self.shortest, low), max(self.longest, high)) if self.rows else (low, high)
-            )
-            self.rows += len(column)
+
+def _ranges(columns: Iterable[pa.Array]) -> tuple[_Range, _Range]:
+    """Return the range of all values in a column of numbers or of lists of numbers, and that of the lists' lengths."""
+    values, lengths = _Range(), _Range()
+    for column in columns:
+        values.add(_flat(column)[1])
+        if parquet_columns.value_type(column.type) is not None:
+            lengths.add(pc.list_value_length(column))
+    return values, lengths

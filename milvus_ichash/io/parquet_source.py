@@ -9,7 +9,6 @@ a list column that is null everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,10 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
 from milvus_ichash.io import parquet_columns
 from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, pick, pick_modalities
-from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, reading, rebatch
+from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, numbered_ids, reading
 from milvus_ichash.io.parquet_labels import ParquetLabels, scan
 
+_PARQUET = ("parquet", (pa.ArrowException, OSError, UnicodeDecodeError))
 _STREAM_BYTES = 1 << 20
 """Read-ahead per column. Without it Arrow reads a column of a whole row group (often the whole file) into memory."""
 _CHUNK_BYTES = 16 << 20
@@ -35,7 +35,7 @@ class ParquetSource(FeatureSource):
 
     def __init__(self, path: Path, columns: ColumnNames) -> None:
         self._path = path
-        with _readable(path), reading(path):
+        with reading(path, *_PARQUET):
             with self._open() as file:
                 schema: pa.Schema = file.schema_arrow
                 rows: int = file.metadata.num_rows
@@ -53,7 +53,7 @@ class ParquetSource(FeatureSource):
                 columns.modalities,
             )
             dims = self._drop_empty(kinds, asked_for=columns.modalities is not None)
-            self._labels = None if label_column is None else self._scan_labels(label_column, kinds[label_column])
+            self._labels = None if label_column is None else self._scan(label_column, kinds[label_column])
         used = self._modalities.values()
         self.info = SourceInfo(
             path=path,
@@ -75,24 +75,20 @@ class ParquetSource(FeatureSource):
     def ids(self) -> Iterator[Ids]:
         """The ids alone."""
         if self._id is None:
-            for begin in range(0, self.info.rows, _COLUMN_ROWS):
-                yield np.arange(begin, min(begin + _COLUMN_ROWS, self.info.rows))
+            yield from numbered_ids(0, self.info.rows, _COLUMN_ROWS)
             return
-        with _readable(self._path), reading(self._path):
+        with reading(self._path, *_PARQUET):
             for first_row, batch in self._stream([self._id], _COLUMN_ROWS):
                 yield parquet_columns.to_ids(batch.column(self._id), self._id, first_row)
 
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """The rows from `start` on, `size` at a time."""
-        return rebatch(self._tables(size, start), size)
-
-    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows from `start` on, no more at a time than decode to 16 MiB of features."""
         info = self.info
         chunk = max(1, min(size, _CHUNK_BYTES // (4 * sum(info.dims.values()))))
         names = [*self._modalities.values(), *info.payload]
         names += [] if self._id is None else [self._id]
         names += [] if self._labels is None else [self._labels.column]
-        with _readable(self._path), reading(self._path):
+        with reading(self._path, *_PARQUET):
             for first_row, batch in self._stream(names, chunk, start):
                 yield self._table(batch, first_row)
 
@@ -156,13 +152,5 @@ class ParquetSource(FeatureSource):
                 return int(counts[counts > 0][0])
         return 0
 
-    def _scan_labels(self, column: str, kind: pa.DataType) -> ParquetLabels | None:
+    def _scan(self, column: str, kind: pa.DataType) -> ParquetLabels | None:
         return scan(column, kind, (batch.column(column) for _, batch in self._stream([column], _COLUMN_ROWS)))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from error

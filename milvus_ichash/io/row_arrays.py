@@ -39,28 +39,37 @@ class TurnableArray(RowArray, Protocol):
 
 
 @dataclass(frozen=True)
-class SparseArray:
-    """A sparse matrix of scipy in memory; rows are written out as they are asked for."""
+class MemoryArray:
+    """An array in memory, or a sparse matrix of scipy, whose rows are written out as they are asked for."""
 
-    matrix: Any
-
-    kind = "f"
+    values: Any
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows first."""
-        rows, size = self.matrix.shape
-        return int(rows), int(size)
+        return tuple(map(int, self.values.shape))
+
+    @property
+    def kind(self) -> str:
+        """One of the letters of `RowArray.kind`."""
+        return kind_of(self.values.dtype)
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The rows, `size` at a time, dense."""
-        by_row = self.matrix.tocsr()
+        """Yield the rows from `start` on, `size` at a time, dense."""
+        sparse = hasattr(self.values, "tocsr")
+        rows = self.values.tocsr() if sparse else self.values
         for begin in range(start, self.shape[0], size):
-            yield by_row[begin : begin + size].toarray()
+            chunk = rows[begin : begin + size]
+            yield chunk.toarray() if sparse else chunk
 
     def turned(self) -> TurnableArray:
-        """The transposed matrix."""
-        return SparseArray(self.matrix.T)
+        """Return the transposed array."""
+        return MemoryArray(self.values.T)
+
+
+def absent(rows: int, size: int) -> RowArray:
+    """Return features or labels that one split of a file lacks where the others have them: rows of NaN."""
+    return MemoryArray(np.broadcast_to(np.float32(np.nan), (rows, size)))
 
 
 @dataclass(frozen=True)
@@ -82,26 +91,6 @@ class ColumnArray:
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """The values, `size` at a time."""
         return (chunk.reshape(-1) for chunk in self.array.chunks(size, start))
-
-
-@dataclass(frozen=True)
-class AbsentArray:
-    """Features or labels that one split of a file lacks where the others have them: rows of NaN."""
-
-    rows: int
-    size: int
-
-    kind = "f"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows first."""
-        return self.rows, self.size
-
-    def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """Rows of NaN."""
-        for begin in range(start, self.rows, size):
-            yield np.full((min(size, self.rows - begin), self.size), np.nan, np.float32)
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
+from milvus_ichash.io.array_file import array_sources
 from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, Holdout
 from milvus_ichash.io.subsets import holdout_splits
 
@@ -114,13 +115,11 @@ def _sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
     if not path.exists():
         raise InputError(f"no such file: {path}")
     ending = path.suffix.lower()
-    # The readers import pyarrow and the like, which takes long: only for a file that needs them.
     if ending == ".parquet" and path.is_file():
+        # pyarrow takes long to import.
         from milvus_ichash.io.parquet_source import ParquetSource
 
         return {"all": ParquetSource(path, columns)}
     if ending in (".npz", ".h5", ".hdf5", ".mat") or path.is_dir():
-        from milvus_ichash.io.array_file import array_sources
-
         return array_sources(path, columns)
     raise InputError(f"{path} has the ending '{path.suffix}'; feature files are .parquet, .npz, .h5 or .mat.")

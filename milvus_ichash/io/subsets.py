@@ -11,7 +11,7 @@ import numpy.typing as npt
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io.feature_source import FeatureSource, Holdout, rebatch
+from milvus_ichash.io.feature_source import FeatureSource, Holdout
 
 
 class SelectedSource(FeatureSource):
@@ -29,13 +29,8 @@ class SelectedSource(FeatureSource):
             yield ids[self._between(first, first + len(ids))]
             first += len(ids)
 
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """The rows that were chosen, from the `start`-th of them on, `size` at a time."""
-        for batch in rebatch(self._tables(size, start), size):
-            yield batch.numbered(start)
-            start += len(batch)
-
-    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows that were chosen, from the `start`-th of them on."""
         if start >= len(self._rows):
             return
         first = int(self._rows[start])
@@ -65,13 +60,8 @@ class ChainedSource(FeatureSource):
         for part in self._parts:
             yield from part.ids()
 
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """The rows of all parts, `size` at a time, the one batch that holds rows of two parts too."""
-        for batch in rebatch(self._tables(size, start), size):
-            yield batch.numbered(start)
-            start += len(batch)
-
-    def _tables(self, size: int, start: int) -> Iterator[FeatureTable]:
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows of all parts, each table from one part."""
         for part in self._parts:
             if start < part.info.rows:
                 yield from part.batches(size, start=start)

@@ -16,12 +16,10 @@ from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.runtime.inputs import Inputs
 from milvus_ichash.runtime.raw_input import RawInput
-from milvus_ichash.runtime.session import device_of, open_session, run
+from milvus_ichash.runtime.session import device_of, fits, open_session, run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "bool": "tensor(bool)"}
 
 
 class HashEncoder:
@@ -218,17 +216,12 @@ def _check_graph(path: Path, session: InferenceSession, manifest: Manifest) -> N
     widths |= {name: manifest.bits // 8 if kind == "uint8" else manifest.bits for name, kind in outputs.items()}
     for name, kind in (inputs | outputs).items():
         node = found_in.get(name) or found_out[name]
-        if node.type != _ONNX_TYPES[kind] or not _fits(node.shape, widths[name]):
+        if not fits(node, kind, widths[name]):
             raise InputError(
                 f"'{path}' does not fit its manifest: '{name}' is {node.type} {node.shape}, "
                 f"the manifest says {kind} (batch, {widths[name]}). Export the bundle again."
             )
     _try_rows(path, session, manifest)
-
-
-def _fits(shape: Sequence[int | str | None], width: int) -> bool:
-    # A size that the graph leaves open is a string or None.
-    return len(shape) == 2 and not isinstance(shape[0], int) and (shape[1] == width or not isinstance(shape[1], int))
 
 
 def _try_rows(path: Path, session: InferenceSession, manifest: Manifest) -> None:

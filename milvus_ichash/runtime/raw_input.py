@@ -7,15 +7,16 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
 from milvus_ichash.bundle import BagOfWords, Manifest, PictureTower
 from milvus_ichash.choices import Device
-from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.errors import InputError
+from milvus_ichash.extras import import_extra
 from milvus_ichash.features import Features
-from milvus_ichash.runtime.session import open_session, run
+from milvus_ichash.runtime.session import fits, open_session, run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -134,9 +135,9 @@ class RawInput:
             dim = self._manifest.dims[name]
             if (
                 len(inputs) != 1
-                or not _shaped(inputs[0], (3, step.size, step.size))
+                or not fits(inputs[0], "float32", 3, step.size, step.size)
                 or not outputs
-                or not _shaped(outputs[0], (dim,))
+                or not fits(outputs[0], "float32", dim)
             ):
                 raise InputError(
                     f"tower '{path}' does not fit its manifest: expected (batch, 3, {step.size}, {step.size}) in, (batch, {dim}) out."
@@ -155,10 +156,9 @@ def load_pixels(path: str | Path | BinaryIO, step: PictureTower) -> Features:
         InputError: the file is not there, or no picture.
         BackendMissingError: Pillow is not installed.
     """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise BackendMissingError("reading pictures needs Pillow: pip install 'milvus-ichash[pictures]'.") from error
+    import_extra("PIL", "reading pictures", "pictures", "Pillow")
+    from PIL import Image, ImageOps
+
     if isinstance(path, str | Path) and not Path(path).is_file():
         raise InputError(f"there is no picture '{path}'.")
     square = (step.size, step.size)
@@ -186,15 +186,6 @@ def _opaque(picture: Image, background: tuple[int, int, int]) -> Image:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
-
-
-def _shaped(node: Any, shape: tuple[int, ...]) -> bool:
-    """True where an input or output of a graph is float32 (batch, *shape), with sizes possibly left open."""
-    sizes = node.shape[1:]
-    same = len(sizes) == len(shape) and all(
-        size == want or not isinstance(size, int) for size, want in zip(sizes, shape, strict=True)
-    )
-    return bool(node.type == "tensor(float)" and not isinstance(node.shape[0], int) and same)
 
 
 def _tokens(text: str, step: BagOfWords) -> list[str]:

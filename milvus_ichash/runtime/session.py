@@ -37,6 +37,8 @@ _IDENTITY = bytes.fromhex(
     "080812003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a001012"
 )
 
+_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "bool": "tensor(bool)"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -135,6 +137,17 @@ def cuda_problem() -> str | None:
     """
     session, reason = _try_cuda(load_onnxruntime(), _IDENTITY, None)
     return reason if session is None else None
+
+
+def fits(node: Any, kind: str, *sizes: int) -> bool:
+    """Return whether an input or output of a graph is (batch, *sizes) of this kind, "float32", "uint8" or "bool".
+
+    Any size but the batch's may be left open; the batch's must be.
+    """
+    batch, *rest = node.shape or [0]
+    # A size that the graph leaves open is a string or None.
+    same = [size == want or not isinstance(size, int) for size, want in zip(rest, sizes, strict=False)]
+    return node.type == _TYPES[kind] and not isinstance(batch, int) and len(rest) == len(sizes) and all(same)
 
 
 def run(

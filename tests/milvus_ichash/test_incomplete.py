@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.incomplete import LEVELS, ROW_USES, discard, enhance, extend, fraction, partition_mask, pdr_mask
+from milvus_ichash.incomplete import LEVELS, fraction, partition_mask, pdr_mask, training_rows
 
 
 def counts(mask: np.ndarray) -> tuple[int, int, int]:
@@ -166,14 +166,8 @@ def test_a_float_counts_as_it_is_written(value):
     assert fraction(np.float64(value), "PDR") == Fraction(repr(value))
 
 
-def test_what_incomplete_rows_are_used_for():
-    train = np.array([[1, 1], [1, 0], [0, 1]], bool)
-    retrieval = np.array([[1, 1], [0, 1], [1, 0], [1, 1]], bool)
-    pairs = [[True, True], [False, False], [False, False], [True, True]]
-    use = discard(train, retrieval)
-    assert (use.train.tolist(), use.databases.tolist()) == ([True, False, False], pairs)
-    use = enhance(train, retrieval)
-    assert (use.train.tolist(), use.databases.tolist()) == ([True, True, True], pairs)
-    use = extend(train, retrieval)
-    assert (use.train.tolist(), use.databases.tolist()) == ([True, True, True], retrieval.tolist())
-    assert set(ROW_USES) == {"discard", "enhance", "extend"}
+def test_which_rows_train():
+    present = np.array([[1, 1], [1, 0], [0, 1]], bool)
+    assert training_rows(present, "discard").tolist() == [True, False, False]
+    for use in ("enhance", "extend", "complete"):
+        assert training_rows(present, use).tolist() == [True, True, True]

@@ -17,7 +17,7 @@ class BreaksOff(FeatureSource):
     def ids(self) -> Iterator[Ids]:
         return self.whole.ids()
 
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         for batch in self.whole.batches(size, start=start):
             if batch.first_row >= self.rows:
                 raise self.error

@@ -40,7 +40,7 @@ class Protocol:
         level: easy, medium or hard, in place of `pdr`.
         query_pdr: of the queries.
         use: "complete": all training items, complete retrieval split; "discard", "enhance", "extend": as
-            `incomplete.ROW_USES`, the retrieval split having gaps as the training split.
+            `incomplete.training_rows`, the retrieval split having gaps as the training split.
         unseen_share: share of the classes that are kept out of training, by lot of the run's seed; None: none, or those
             named.
         unseen: the classes that are kept out, of which alone queries and relevance are then told.

@@ -132,10 +132,9 @@ class TableSource(FeatureSource):
         """All of them at once."""
         yield self._table.ids
 
-    def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """See `FeatureSource.batches`."""
-        for first in range(start, len(self._table), size):
-            yield self._table.rows(first, first + size)
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows from `start` on in one table."""
+        yield self._table.rows(start, len(self._table))
 
 
 def _without_zeros(table: FeatureTable, name: str) -> FeatureTable:

@@ -33,7 +33,7 @@ from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.evaluation.scores import MAP, RANDOM
 from milvus_ichash.features import FeatureTable
-from milvus_ichash.incomplete import ROW_USES, pdr_mask
+from milvus_ichash.incomplete import pdr_mask, training_rows
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.version import __version__
 
@@ -75,14 +75,14 @@ def case_data(case: Case, data: Dataset) -> CaseData:
     if case.protocol.use == COMPLETE:
         return CaseData(data.train, data.query, data.retrieval, "observed", options)
     training, retrieval = masked(data.train, options), masked(data.retrieval, options)
-    rows = ROW_USES[case.protocol.use](training.present, retrieval.present)
-    if not rows.train.any():
+    rows = training_rows(training.present, case.protocol.use)
+    if not rows.any():
         raise InputError(f"use 'discard': none of the {len(training)} training items is complete.")
     part: DatabasePart = "observed" if case.protocol.use == "extend" else "complete"
-    if rows.train.all():
+    if rows.all():
         return CaseData(data.train, data.query, retrieval, part, options)
     return CaseData(
-        training.take(rows.train), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None})
+        training.take(rows), data.query, retrieval, part, options.model_copy(update={"pdr": 0.0, "level": None})
     )
 
 

@@ -173,7 +173,7 @@ class ManyIds(FeatureSource):
                 [f"a rather long id of an item, number {k}" for k in range(first, first + 1000)], dtype=object
             )
 
-    def batches(self, size, *, start=0):
+    def pieces(self, size, start):
         raise NotImplementedError
 
 
