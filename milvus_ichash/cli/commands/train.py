@@ -184,7 +184,7 @@ def train(
         bits=bits,
         settings={**parse_settings(settings), **({} if epochs is None else {"epochs": epochs})},
         options={"seed": seed, "pdr": pdr, "level": level and level.value, "validation": validation},
-        going_on=before and before.identity,
+        going_on=None if before is None else before.identity,
     )
     check_free(target, overwrite=replace)
     try:
