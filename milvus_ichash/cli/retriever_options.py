@@ -133,7 +133,7 @@ def open_retrievers(
         searches = [MilvusRetriever(index, top_k=ranking.top_k, nprobe=ranking.nprobe) for index in indexes]
         for search in searches:
             if search.complete:
-                warn_of_time(queries, search.hits, columnar=connection.columnar is not None, quiet=quiet)
+                warn_of_time(queries, len(search.database), columnar=connection.columnar is not None, quiet=quiet)
         yield list(searches)
 
 

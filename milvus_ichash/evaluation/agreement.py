@@ -1,4 +1,4 @@
-"""How near an item's codes are to each other, each made from one of its modalities alone."""
+"""Agreement: how near to each other the codes are that are made from one modality each of the same item."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from milvus_ichash.runtime.encoder import HashEncoder
 
 
 def agreement(encoder: HashEncoder, table: FeatureTable) -> float:
-    """Share of the other items that an item's own code is nearer than: 1.0 where each modality finds its item before any other.
+    """Return how often an item's codes from its single modalities are nearer to each other than to other items' codes.
 
-    An item's code from one modality alone is held against the codes of all items from another modality alone; an item
-    as far as its own does not count as farther. The mean over the complete items and over the pairs of modalities.
+    For each pair of modalities, an item's code from the one is compared with the codes of all items from the other. The
+    agreement is the share of the other items that are farther away than the item itself (one that is as far does not
+    count as farther), as a mean over the items that have every modality and over the pairs of modalities.
 
     Args:
-        encoder: of fused codes.
-        table: N items, M >= 2 modalities, of which the complete items count.
+        encoder: makes fused codes.
+        table: items of at least two modalities; those that have every modality are looked at.
+
+    Returns:
+        From 0 to 1; 1.0 where each modality finds its own item before any other.
 
     Raises:
-        InputError: fewer than two complete items, or codes of which each belongs to a modality.
+        InputError: fewer than two items that have every modality, or an encoder of cross-modal codes.
     """
     if not encoder.manifest.fused:
         raise InputError("agreement is asked of fused codes; these belong to a modality each.")
     complete = table.take(np.flatnonzero(table.present.all(axis=1)))
     if len(complete) < 2 or len(table.modalities) < 2:
         raise InputError(
-            f"agreement needs two complete items of two modalities; there are {len(complete)} of {len(table.modalities)}."
+            "agreement needs two complete items of two modalities; "
+            f"there are {len(complete)} of {len(table.modalities)}."
         )
     name = encoder.manifest.codes[0].name
     codes = [encoder.encode_table(complete.only(modality))[name] for modality in complete.modalities]

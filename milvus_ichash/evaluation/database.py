@@ -67,7 +67,7 @@ class Database:
         return LabelSets(self.labels)
 
     def count_by_shared_labels(self, labels: MultiHot, required: Sequence[str], levels: int) -> Counts:
-        """Return how many rows share 0, 1, 2, ... labels with a query: int64 (levels,). Repeated questions cost nothing.
+        """Return how many rows share 0, 1, 2, ... labels with a query: int64 (levels,). Equal queries are counted once.
 
         Args:
             labels: uint8 (C,), labels of the query.

@@ -14,7 +14,8 @@ class EvaluationSettings:
     """How to measure: which rows count, how ties are broken, and at which ranks.
 
     Attributes:
-        part: the rows of the database that count: "observed" (the default), "all" or "complete" (`choices.DatabasePart`).
+        part: the rows of the database that count, "observed" (the default), "all" or "complete"
+            (`choices.DatabasePart`).
         ties: how rows at the same distance are ordered. "expected" orders them in every way and takes the mean of the
             metric; "stable" orders them by id.
         at_k: ranks at which mAP@k, P@k and NDCG@k are taken, each at least 1.

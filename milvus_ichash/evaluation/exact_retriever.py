@@ -74,7 +74,7 @@ class ExactRetriever(Retriever):
     def ranked(
         self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
-        """Yield the rankings as `Retriever.ranked`, many queries at once where rows at the same distance are one group."""
+        """Yield the rankings as `Retriever.ranked` does, many queries at once where nothing has to be sorted."""
         if ties == "stable":
             yield from super().ranked(code, query_codes, query_labels, required, ties)
             return

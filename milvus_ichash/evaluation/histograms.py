@@ -1,7 +1,7 @@
 """Joint histograms of Hamming distance and shared labels: all that the metrics need to know of a complete ranking.
 
-Rows at the same distance from a query are in no order, so a ranking is the number of rows at each distance by the number
-of labels that they share with the query. That takes one pass over the pairs and no sorting.
+Rows at the same distance from a query are in no order, so a ranking is the number of rows at each distance by the
+number of labels that they share with the query. Counting them takes one pass over the pairs and no sorting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Words = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.unsignedinteger]
 
 _ROWS = 1 << 15
-"""Rows of one block: its scratch arrays stay in the cache of a core."""
+"""Rows of one block, so few that its scratch arrays stay in the cache of a core."""
 
 
 def joint_histograms(
@@ -28,16 +28,17 @@ def joint_histograms(
 
     Args:
         query_codes: uint8 (Q, bits / 8).
-        codes: uint8 (N, bits / 8), of the database.
-        query_labels: multi-hot (Q, C).
-        labels: multi-hot (N, C), of the database.
-        graded: count by the number of shared labels; else only by none (0) or some (1), which is faster.
+        codes: uint8 (N, bits / 8), codes of the database.
+        query_labels: uint8 (Q, C).
+        labels: uint8 (N, C), labels of the database.
+        graded: whether to count by the number of shared labels; else only by none (0) or some (1), which is faster.
 
     Returns:
-        int64 (Q, bits + 1, levels); levels is 2, or the largest number of labels that a pair could share plus 1.
+        int64 (Q, bits + 1, levels): for each query the number of rows at distance 0 to bits (inclusive) that share
+        0, 1, 2, ... labels with it. `levels` is the largest number of labels that a pair could share plus 1; 2 if not graded.
 
     Raises:
-        InputError: where the arrays do not fit each other.
+        InputError: the arrays do not fit each other.
     """
     _check(query_codes, codes, query_labels, labels)
     levels = max_shared(query_labels, labels) + 1 if graded else 2
@@ -62,13 +63,13 @@ def joint_histograms(
 
 
 def max_shared(query_labels: MultiHot, labels: MultiHot) -> int:
-    """The largest number of labels that a query and a row could share; at least 1."""
+    """Return the largest number of labels that a query and a row could share; at least 1."""
     most = (int(np.count_nonzero(side, axis=1).max(initial=1)) for side in (query_labels, labels))
     return max(1, min(most))
 
 
 class LabelSets:
-    """The labels of N rows as sets of bits, for counting what they share with one query after the other."""
+    """The labels of N rows as sets of bits, to count what they share with one query after the other."""
 
     def __init__(self, labels: MultiHot) -> None:
         self._sets = np.ascontiguousarray(_words(_bits(labels)).T)
@@ -76,18 +77,18 @@ class LabelSets:
         self._count = np.empty(len(labels), np.uint8)
 
     def shared_with(self, query_labels: MultiHot) -> npt.NDArray[np.uint16]:
-        """Labels shared with a query, multi-hot (C,): uint16 (N,)."""
+        """Return the number of labels that each row shares with a query, uint8 (C,): uint16 (N,)."""
         return self.shared(_words(_bits(query_labels[None, :]))[0])
 
     def shared_by(self, rows: npt.NDArray[np.intp], query_labels: MultiHot) -> npt.NDArray[np.intp]:
-        """Labels that some rows share with a query, multi-hot (C,): (rows,)."""
+        """Return the number of labels that these rows share with a query, uint8 (C,): intp (rows,)."""
         shared = np.zeros(len(rows), np.intp)
         for theirs, ours in zip(self._sets, _words(_bits(query_labels[None, :]))[0], strict=True):
             shared += np.bitwise_count(theirs[rows] & ours)
         return shared
 
     def shared(self, words: Words) -> npt.NDArray[np.uint16]:
-        """Labels shared with a set of labels in words: uint16 (N,)."""
+        """Return the number of labels that each row shares with a set of labels in words: uint16 (N,)."""
         shared = np.zeros(len(self._word), np.uint16)
         for theirs, ours in zip(self._sets, words, strict=True):
             np.bitwise_count(np.bitwise_and(theirs, ours, out=self._word), out=self._count)
@@ -95,7 +96,7 @@ class LabelSets:
         return shared
 
     def any_shared(self, words: Words) -> Mask:
-        """Whether any label is shared with a set of labels in words: bool (N,)."""
+        """Return whether each row shares any label with a set of labels in words: bool (N,)."""
         some = np.zeros(len(self._word), np.bool_)
         for theirs, ours in zip(self._sets, words, strict=True):
             some |= np.bitwise_and(theirs, ours, out=self._word) != 0
@@ -103,7 +104,7 @@ class LabelSets:
 
 
 class _Distances:
-    """The codes of a block of rows, and scratch arrays for comparing them with one query after the other."""
+    """The codes of a block of rows, and scratch arrays to compare them with one query after the other."""
 
     def __init__(self, words: Words, dtype: np.dtype[np.unsignedinteger]) -> None:
         self._words = np.ascontiguousarray(words.T)
@@ -112,7 +113,7 @@ class _Distances:
         self._sum = np.empty(len(words), dtype)
 
     def add_to(self, offset: Keys, query: Words) -> Keys:
-        """offset + distance from the query, of each row: (rows,), valid until the next call."""
+        """Return offset + distance from the query for each row: (rows,), valid until the next call."""
         total = offset
         for theirs, ours in zip(self._words, query, strict=True):
             np.bitwise_count(np.bitwise_xor(theirs, ours, out=self._word), out=self._count)
@@ -125,7 +126,7 @@ def _bits(labels: MultiHot) -> npt.NDArray[np.uint8]:
 
 
 def _words(packed: npt.NDArray[np.uint8]) -> Words:
-    """Bytes (rows, bytes) as 64-bit words (rows, words), filled up with zeros: they add nothing to a distance."""
+    """Return bytes (rows, bytes) as 64-bit words (rows, words). Zeros fill them up, which add nothing to a distance."""
     filled = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
     words: Words = np.ascontiguousarray(filled).view(np.uint64)
     return words

@@ -32,7 +32,6 @@ class MilvusRetriever(Retriever):
     Attributes:
         index: the collection.
         complete: whether rankings hold every row.
-        hits: rows of one ranking, at most.
 
     Raises:
         InputError: the collection is empty or has no labels, a top-k beyond 16,384, an nprobe beyond nlist or for
@@ -51,7 +50,6 @@ class MilvusRetriever(Retriever):
             index.check_top_k(top_k)
         self.database = read_database(index, ()) if database is None else database
         self.complete = top_k is None and index.spec.kind == "BIN_FLAT"
-        self.hits = len(self.database) if self.complete else min(top_k or LIMIT, len(self.database))
         self._top_k = None if self.complete else top_k or min(LIMIT, len(self.database))
         self.codes = tuple(index.codes)
         self.bits = index.bits

@@ -1,4 +1,4 @@
-"""The files that results are written into, JSON and figures: checks before a long measurement, and the writing itself."""
+"""The files that results are written into, JSON and figures: checks before a long measurement, and writing."""
 
 from __future__ import annotations
 

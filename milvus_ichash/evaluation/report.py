@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def table(result: EvaluationResult) -> list[dict[str, Any]]:
-    """Return a row for each task: its name, the numbers of queries and rows, and every metric (None without queries)."""
+    """Return a row for each task: its name, numbers of queries and rows, and every metric (None without queries)."""
     names = list(dict.fromkeys(name for task in result.tasks.values() for name in task.metrics))
     return [
         {

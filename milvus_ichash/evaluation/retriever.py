@@ -109,7 +109,7 @@ class Retriever(ABC):
     def ranked(
         self, code: str, query_codes: Codes, query_labels: MultiHot, required: Sequence[str], ties: Ties
     ) -> Iterator[Ranked]:
-        """Yield the rankings in blocks of queries, in their order, with the rows counted by labels shared with the query.
+        """Yield the rankings in blocks of queries, in order, with the rows counted by labels shared with the query.
 
         Args:
             code: name of the stored code.
@@ -118,7 +118,9 @@ class Retriever(ABC):
             required: modalities that a row must have to count.
             ties: "expected": rows at the same distance are one group; "stable": they are ordered by id.
         """
-        levels, distinct, stable = max_shared(query_labels, self.database.labels) + 1, self.bits + 1, ties == "stable"
+        levels = max_shared(query_labels, self.database.labels) + 1
+        distinct = self.bits + 1
+        stable = ties == "stable"
         lists = (self.rankings if stable else self.found)(code, query_codes, required)
         for (rows, distances), labels in zip(lists, query_labels, strict=True):
             shared = self.database.label_sets.shared_by(rows, labels)

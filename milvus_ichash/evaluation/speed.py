@@ -55,8 +55,11 @@ def by_client(retriever: MilvusRetriever, code: str, required: Sequence[str], to
     A `HashIndex` searches at that consistency too, once nothing was written for a while. At Strong consistency Milvus
     waits up to a fifth of a second in every call, whatever it searches.
     """
-    index, nprobe, rows = retriever.index, retriever.about["nprobe"], having(required)
-    return TimedSearch(lambda queries: index.plain_search(queries, top_k=top_k, code=code, nprobe=nprobe, filter=rows))
+    nprobe = retriever.about["nprobe"]
+    rows = having(required)
+    return TimedSearch(
+        lambda queries: retriever.index.plain_search(queries, top_k=top_k, code=code, nprobe=nprobe, filter=rows)
+    )
 
 
 def in_this_process(codes: Codes, top_k: int) -> TimedSearch:

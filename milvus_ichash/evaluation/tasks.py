@@ -116,7 +116,7 @@ def _is_usual(task: Task, tasks: int, masked: bool) -> bool:
 
 
 def fused_tasks(code: str, modalities: tuple[str, ...]) -> list[Task]:
-    """Return the tasks of a fused code: all modalities together, each alone, and whatever each query has (`OBSERVED`)."""
+    """Return the tasks of a fused code: all modalities together, each alone, and whatever a query has (`OBSERVED`)."""
     everything = {1: modalities[0], 2: "both"}.get(len(modalities), "all")
     asked = {everything: modalities, **{name: (name,) for name in modalities}, OBSERVED: None}
     return [Task(name, some, code, code, None) for name, some in asked.items()]
@@ -139,7 +139,7 @@ def single_modality_code(code: str, modality: str) -> str:
 
 
 def single_modality_targets(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the modalities that these tasks need single-modality codes of the database for; unknown names are skipped."""
+    """Return the modalities for which these tasks need single-modality codes; names of unknown tasks are ignored."""
     known = available_tasks(manifest)
     chosen = [known[name] for name in names if name in known]
     return tuple(dict.fromkeys(task.target for task in chosen if task.single_modality and task.target is not None))

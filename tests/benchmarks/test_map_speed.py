@@ -15,7 +15,7 @@ QUERIES, ROWS, BITS, KINDS, COLOURS = 2000, 17_857, 64, 18, 25
 
 @pytest.fixture(scope="module")
 def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Codes around one centre per kind of item, two labels (kind and colour) each, like the shared data set `fashion`."""
+    """Codes around one centre for each kind of item, two labels (kind and colour) each, like the data set `fashion`."""
     rng = np.random.default_rng(0)
     centres = rng.random((KINDS, BITS)) < 0.5
     sides = []
@@ -28,7 +28,7 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def by_argsort(q: np.ndarray, b: np.ndarray, lq: np.ndarray, lb: np.ndarray) -> float:
-    """The same figure by sorting: products of +-1 codes as the papers' codes have them, one argsort per query, ties in closed form."""
+    """The same figure by sorting: products of +-1 codes as in the papers, one argsort a query, ties in closed form."""
     signs, asked = (2 * np.unpackbits(x, axis=1).astype(np.float32) - 1 for x in (b, q))
     row_labels, query_labels = lb.astype(np.float32), lq.astype(np.float32)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, len(b) + 1))])

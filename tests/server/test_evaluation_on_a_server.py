@@ -1,4 +1,4 @@
-"""Figures out of a Milvus server: from its codes, from complete searches, and from an index that looks at some cells only."""
+"""Figures out of a Milvus server: from its codes, complete searches, and an index that looks at some cells only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROWS, QUERIES, NLIST = 20_000, 30, 32
 
 @dataclass
 class Place:
-    """Collections of the same items on a server: all of them with BIN_FLAT and BIN_IVF_FLAT, and a few with a code each."""
+    """Collections of the same items: all of them with BIN_FLAT and with BIN_IVF_FLAT, and a few with one code each."""
 
     uri: str
     folder: Path

@@ -26,7 +26,9 @@ def items(
     first_id: int = 0,
     words: bool = False,
 ) -> FeatureTable:
-    """Random features around one centre per class, so that rankings are neither perfect nor random; some rows lack a modality.
+    """Random features around one centre for each class, so that rankings are neither perfect nor random.
+
+    A share `gaps` of the rows lacks a modality.
 
     Ids are `first_id` + row number (as "item 7" with `words`), shuffled, so that the order of ids is not that of rows.
     """

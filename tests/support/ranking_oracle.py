@@ -1,4 +1,4 @@
-"""Retrieval metrics the slow and obvious way, for one query: on a list in order, and averaged over every order that ties allow."""
+"""Retrieval metrics the slow and obvious way: on a list in order, and averaged over every order that ties allow."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def test_fused_figures_rank_by_rank(make_bundle: MakeBundle) -> None:
 
 
 def test_labels_that_are_not_known(fused_encoder: HashEncoder) -> None:
-    retriever, queries, labelled = in_memory(fused_encoder, items(50)), items(10, seed=1, gaps=0), np.arange(10) >= 3
+    retriever = in_memory(fused_encoder, items(50))
+    queries = items(10, seed=1, gaps=0)
+    labelled = np.arange(10) >= 3
     queries.labels[:, 0] = 1
     some = replace(queries, labels=queries.labels * labelled[:, None], labelled=labelled)
     result = evaluate(fused_encoder, some, retriever)
@@ -129,7 +131,8 @@ def test_rows_without_labels_are_relevant_to_nothing(fused_encoder: HashEncoder)
 
 
 def test_modalities_hidden_from_the_queries(fused_encoder: HashEncoder) -> None:
-    retriever, queries = in_memory(fused_encoder, items(60)), items(20, seed=1, gaps=0)
+    retriever = in_memory(fused_encoder, items(60))
+    queries = items(20, seed=1, gaps=0)
     settings = EvaluationSettings(query_pdr=0.5, seed=4)
     found = evaluate(fused_encoder, queries, retriever, settings=settings).tasks
     assert list(found) == ["observed"]
@@ -161,7 +164,8 @@ def test_queries_that_are_rows_themselves_are_counted(fused_encoder: HashEncoder
 
 
 def test_what_cannot_be_measured(fused_encoder: HashEncoder, make_bundle: MakeBundle) -> None:
-    queries, retriever = items(5, seed=1), in_memory(fused_encoder, items(30))
+    queries = items(5, seed=1)
+    retriever = in_memory(fused_encoder, items(30))
     with pytest.raises(MismatchError, match=f"from bundle {fused_encoder.manifest.fingerprint}"):
         evaluate(HashEncoder.load(make_bundle(seed=1)), queries, retriever)
     with pytest.raises(InputError, match="the queries have no labels"):
@@ -192,7 +196,8 @@ def test_progress_is_told_of_every_query(fused_encoder: HashEncoder) -> None:
         told[task] = [total]
         yield told[task].append
 
-    queries, retriever = items(700, seed=1), in_memory(fused_encoder, items(60))
+    queries = items(700, seed=1)
+    retriever = in_memory(fused_encoder, items(60))
     result = evaluate(fused_encoder, queries, retriever, progress=progress)
     assert {name: (total, sum(steps)) for name, (total, *steps) in told.items()} == {
         name: (task.queries, task.queries) for name, task in result.tasks.items()
@@ -202,7 +207,8 @@ def test_progress_is_told_of_every_query(fused_encoder: HashEncoder) -> None:
 def test_the_result_is_json(fused_encoder: HashEncoder, tmp_path: Path) -> None:
     result = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, items(60)))
     result.save(tmp_path / "result.json")
-    read, both = json.loads((tmp_path / "result.json").read_text("utf-8")), result.tasks["both"]
+    read = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    both = result.tasks["both"]
     assert read["measured_on"]["bundle"] == fused_encoder.manifest.fingerprint
     assert read["tasks"]["both"]["metrics"] == pytest.approx(both.metrics)
     assert read["tasks"]["both"]["precision_at_recall"]["100"] == pytest.approx(both.precision_at_recall[100])
@@ -239,7 +245,8 @@ def test_each_task_is_measured_where_its_code_is(cross_encoder: HashEncoder) -> 
 
 
 def test_a_code_that_is_stored_twice_or_nowhere(cross_encoder: HashEncoder) -> None:
-    queries, (image, text) = items(12, seed=1, first_id=1000), split_by_code(cross_encoder, items(60))
+    queries = items(12, seed=1, first_id=1000)
+    image, text = split_by_code(cross_encoder, items(60))
     with pytest.raises(InputError, match="'image_code' is stored in both items_image and items_image"):
         evaluate(cross_encoder, queries, [image, image, text])
     with pytest.raises(InputError, match="task 'image->text' needs 'text_code', and only image_code is stored"):

@@ -128,7 +128,8 @@ def test_a_row_that_is_new_since_the_labels_were_read(
     fused_encoder: HashEncoder, milvus: Connection, words: bool
 ) -> None:
     index = ingest(milvus, f"written_to_{words}", fused_encoder, items(20, words=words))
-    retriever, more = MilvusRetriever(index), items(1, seed=5, first_id=900, words=words)
+    retriever = MilvusRetriever(index)
+    more = items(1, seed=5, first_id=900, words=words)
     index.upsert(more.ids, fused_encoder.encode_table(more), more.present, [[0]])
     with pytest.raises(
         MilvusError, match=r"20 rows of 'written_to_.*' were read, and it has 21: it is being written to"

@@ -1,15 +1,16 @@
-"""Which tasks there are, which queries they keep, and which rows take part."""
+"""Which tasks there are, which queries they keep, and which rows count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.labelled_items import items
 
-from milvus_ichash.bundle import Manifest, read_manifest
+from milvus_ichash.bundle import read_manifest
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.tasks import (
     available_tasks,
@@ -20,52 +21,82 @@ from milvus_ichash.evaluation.tasks import (
 )
 
 MakeBundle = Callable[..., Path]
+THREE = {"image": 4, "text": 3, "sound": 2}
+BOTH = ("image", "text")
+CROSS = ["image_code", "text_code"]
+TEXT_ONLY = single_modality_code("code", "text")
+PARTS = ("observed", "all", "complete")
 
 
-def names(manifest: Manifest, stored: list[str], wanted: list[str] | None = None, *, masked: bool = False) -> list[str]:
-    return [task.name for task in choose_tasks(manifest, stored, wanted, masked=masked)]
+@pytest.mark.parametrize(
+    ("bundle", "stored", "wanted", "masked", "tasks"),
+    [
+        ({}, ["code"], None, False, ["both", "image", "text"]),
+        ({}, ["code"], None, True, ["observed"]),
+        ({}, ["code"], ["text", "observed", "text"], False, ["text", "observed"]),
+        ({"modalities": THREE}, ["code"], None, False, ["all", "image", "text", "sound"]),
+        ({"modalities": {"image": 4}}, ["code"], None, False, ["image"]),
+        ({"modalities": {"image": 4}, "fused": False}, ["image_code"], None, False, ["image->image"]),
+        ({"fused": False}, CROSS, None, False, ["image->text", "text->image"]),
+        ({"fused": False}, CROSS[1:], None, False, ["image->text"]),  # a collection may hold some of the codes
+        ({"fused": False}, CROSS, ["text->text"], False, ["text->text"]),
+        # Where there are codes of a single modality, their tasks are usual.
+        ({}, ["code", TEXT_ONLY], None, False, ["both", "image", "text", "image->text"]),
+        ({}, ["code", TEXT_ONLY], None, True, ["observed"]),
+    ],
+)
+def test_the_tasks_that_stored_codes_allow(
+    make_bundle: MakeBundle,
+    bundle: dict[str, Any],
+    stored: list[str],
+    wanted: list[str] | None,
+    masked: bool,
+    tasks: list[str],
+) -> None:
+    manifest = read_manifest(make_bundle(**bundle))
+    assert [task.name for task in choose_tasks(manifest, stored, wanted, masked=masked)] == tasks
 
 
-def test_fused_codes_are_asked_with_all_modalities_and_with_each(make_bundle: MakeBundle) -> None:
-    manifest = read_manifest(make_bundle())
-    assert names(manifest, ["code"]) == ["both", "image", "text"]
-    assert names(manifest, ["code"], masked=True) == ["observed"]
-    assert names(manifest, ["code"], ["text", "observed", "text"]) == ["text", "observed"]
+def test_three_modalities_have_six_pairs(make_bundle: MakeBundle) -> None:
+    cross = read_manifest(make_bundle(modalities=THREE, fused=False))
+    assert len(choose_tasks(cross, [*CROSS, "sound_code"], None, masked=False)) == 6
 
 
-def test_three_modalities_and_one(make_bundle: MakeBundle) -> None:
-    three = {"image": 4, "text": 3, "sound": 2}
-    assert names(read_manifest(make_bundle(modalities=three)), ["code"]) == ["all", "image", "text", "sound"]
-    cross = read_manifest(make_bundle(modalities=three, fused=False))
-    assert len(names(cross, ["image_code", "text_code", "sound_code"])) == 6
-    assert names(read_manifest(make_bundle(modalities={"image": 4})), ["code"]) == ["image"]
-    assert names(read_manifest(make_bundle(modalities={"image": 4}, fused=False)), ["image_code"]) == ["image->image"]
+@pytest.mark.parametrize(
+    ("fused", "stored", "wanted", "message"),
+    [
+        (False, CROSS, ["both"], "no task 'both' for this bundle; there are: image->text, text->image, image->image"),
+        (False, CROSS[:1], ["image->text"], "needs 'text_code', and only image_code is stored"),
+        (False, ["code"], None, "none of the bundle's codes"),
+        (
+            True,
+            ["code", TEXT_ONLY],
+            ["text->image"],
+            "'text->image' searches codes made from image alone, which no collection holds: .*--via exact",
+        ),
+    ],
+)
+def test_tasks_that_cannot_be(
+    make_bundle: MakeBundle, fused: bool, stored: list[str], wanted: list[str] | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_tasks(read_manifest(make_bundle(fused=fused)), stored, wanted, masked=False)
 
 
-def test_cross_modal_codes_are_asked_from_one_to_the_other(make_bundle: MakeBundle) -> None:
-    manifest = read_manifest(make_bundle(fused=False))
-    assert names(manifest, ["image_code", "text_code"]) == ["image->text", "text->image"]
-    assert names(manifest, ["text_code"]) == ["image->text"], "a collection may hold some of the codes"
-    assert names(manifest, ["image_code", "text_code"], ["text->text"]) == ["text->text"]
-    task = available_tasks(manifest)["image->text"]
-    assert (task.asked, task.query_code, task.stored_code, task.target) == (
-        ("image",),
-        "image_code",
-        "text_code",
-        "text",
-    )
-
-
-def test_tasks_that_cannot_be(make_bundle: MakeBundle) -> None:
-    manifest = read_manifest(make_bundle(fused=False))
-    with pytest.raises(
-        InputError, match="no task 'both' for this bundle; there are: image->text, text->image, image->image"
-    ):
-        names(manifest, ["image_code", "text_code"], ["both"])
-    with pytest.raises(InputError, match="needs 'text_code', and only image_code is stored"):
-        names(manifest, ["image_code"], ["image->text"])
-    with pytest.raises(InputError, match="none of the bundle's codes"):
-        names(manifest, ["code"])
+@pytest.mark.parametrize(
+    ("fused", "name", "codes", "required"),
+    [
+        (False, "image->text", ("image_code", "text_code", "text"), [("text",), (), BOTH]),
+        (True, "image", ("code", "code", None), [(), (), BOTH]),
+        (True, "image->text", ("code", TEXT_ONLY, "text"), [("text",), ("text",), BOTH]),
+    ],
+)
+def test_what_a_task_compares_and_which_rows_count(
+    make_bundle: MakeBundle, fused: bool, name: str, codes: tuple[str, str, str | None], required: list[tuple[str, ...]]
+) -> None:
+    task = available_tasks(read_manifest(make_bundle(fused=fused)))[name]
+    assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), *codes)
+    assert [task.required(part, BOTH) for part in PARTS] == required
 
 
 def test_queries_keep_only_what_is_asked_with(make_bundle: MakeBundle) -> None:
@@ -76,47 +107,20 @@ def test_queries_keep_only_what_is_asked_with(make_bundle: MakeBundle) -> None:
     only = tasks["image"].queries(table)
     assert np.array_equal(only.ids, table.ids[image]) and only.present.tolist() == [[True, False]] * int(image.sum())
     assert tasks["observed"].queries(table) is table
-    assert len(tasks["text"].queries(items(5, dims={"image": 12}))) == 0, (
-        "a file without the modality has no such queries"
-    )
+    # A file without the modality has no such queries.
+    assert len(tasks["text"].queries(items(5, dims={"image": 12}))) == 0
 
 
-def test_rows_that_take_part(make_bundle: MakeBundle) -> None:
-    cross = available_tasks(read_manifest(make_bundle(fused=False)))["image->text"]
-    fused = available_tasks(read_manifest(make_bundle()))["image"]
-    both = ("image", "text")
-    assert [cross.required(part, both) for part in ("observed", "all", "complete")] == [("text",), (), both]
-    assert [fused.required(part, both) for part in ("observed", "all", "complete")] == [(), (), both]
+def test_rows_that_have_some_modalities() -> None:
     present = np.array([[True, True], [True, False], [False, True]])
-    assert has_all(present, both, ("text",)).tolist() == [True, False, True]
-    assert has_all(present, both, ()).all()
-    assert has_all(present, both, both).tolist() == [True, False, False]
+    assert has_all(present, BOTH, ("text",)).tolist() == [True, False, True]
+    assert has_all(present, BOTH, ()).all()
+    assert has_all(present, BOTH, BOTH).tolist() == [True, False, False]
 
 
-def test_a_fused_code_may_be_searched_for_what_one_modality_alone_makes(make_bundle: MakeBundle) -> None:
-    manifest = read_manifest(make_bundle())
-    stored = ["code", single_modality_code("code", "text")]
-    assert names(manifest, stored) == ["both", "image", "text", "image->text"], "usual where such codes are there"
-    assert names(manifest, stored, masked=True) == ["observed"]
-    task = available_tasks(manifest)["image->text"]
-    assert (task.asked, task.query_code, task.stored_code, task.target) == (("image",), "code", stored[1], "text")
-    assert [task.required(part, ("image", "text")) for part in ("observed", "all", "complete")] == [
-        ("text",),
-        ("text",),
-        ("image", "text"),
-    ]
-    with pytest.raises(
-        InputError,
-        match=r"'text->image' searches codes made from image alone, which no collection holds: .*--via exact",
-    ):
-        names(manifest, stored, ["text->image"])
-
-
-def test_what_has_to_be_coded_alone(make_bundle: MakeBundle) -> None:
-    manifest = read_manifest(make_bundle(modalities={"image": 4, "text": 3, "sound": 2}))
+def test_the_modalities_that_tasks_need_codes_of(make_bundle: MakeBundle) -> None:
+    manifest = read_manifest(make_bundle(modalities=THREE))
     assert len([task for task in available_tasks(manifest).values() if task.single_modality]) == 6
-    assert single_modality_targets(manifest, ["image->text", "sound->text", "all", "text->image", "nothing"]) == (
-        "text",
-        "image",
-    )
-    assert single_modality_targets(read_manifest(make_bundle(fused=False)), ["image->text"]) == ()
+    asked = ["image->text", "sound->text", "all", "text->image", "nothing"]
+    assert single_modality_targets(manifest, asked) == ("text", "image")
+    assert single_modality_targets(read_manifest(make_bundle(fused=False)), asked[:1]) == ()
