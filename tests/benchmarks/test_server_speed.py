@@ -22,6 +22,7 @@ from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
+from milvus_ichash.index.search_request import SearchRequest
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
@@ -98,8 +99,9 @@ def bare_searches(connection: Connection, rows: int, queries: Codes) -> float:
 
     def search() -> None:
         for first in range(0, rows, 16_384):
-            within, most = f"id >= {first} and id < {first + 16_384}", min(16_384, rows - first)
-            columnar.search("bench_map", "code", codes, {}, within, most, bounded=True, timeout=120)
+            within = f"id >= {first} and id < {first + 16_384}"
+            request = SearchRequest("bench_map", "code", min(16_384, rows - first), expression=within)
+            columnar.search(request, codes, bounded=True, timeout=120)
 
     return seconds(search)
 
