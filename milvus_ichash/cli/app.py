@@ -15,10 +15,12 @@ from milvus_ichash.cli.commands.import_ import import_
 from milvus_ichash.cli.commands.index import index
 from milvus_ichash.cli.commands.ingest import ingest
 from milvus_ichash.cli.commands.inspect import inspect
-from milvus_ichash.cli.commands.knowledge import knowledge
+from milvus_ichash.cli.commands.knowledge_build import build
 from milvus_ichash.cli.commands.methods import methods
 from milvus_ichash.cli.commands.query import query
+from milvus_ichash.cli.commands.sweep import sweep
 from milvus_ichash.cli.commands.train import train
+from milvus_ichash.cli.option_groups import expanded
 from milvus_ichash.version import __version__
 
 app = typer.Typer(
@@ -29,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
+knowledge = typer.Typer(help="Make the knowledge file that EGICH takes.", no_args_is_help=True)
 
 
 def _version(wanted: bool) -> None:
@@ -46,6 +49,26 @@ def program(
     """Hash codes for items with missing modalities, kept and searched in Milvus."""
 
 
-for command in (methods, train, compare, export, ingest, import_, index, query, evaluate, delete, inspect, doctor):
-    app.command(command.__name__.rstrip("_"))(command)
+@knowledge.callback()
+def _knowledge() -> None:
+    """Make the knowledge file that EGICH takes."""
+
+
+for command in (
+    methods,
+    train,
+    compare,
+    export,
+    ingest,
+    import_,
+    index,
+    query,
+    evaluate,
+    sweep,
+    delete,
+    inspect,
+    doctor,
+):
+    app.command(command.__name__.rstrip("_"))(expanded(command))
+knowledge.command()(expanded(build))
 app.add_typer(knowledge, name="knowledge")

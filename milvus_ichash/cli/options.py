@@ -1,110 +1,29 @@
-"""Options that several commands share, so that they are named and explained alike everywhere."""
+"""Options that several commands share, so that they have the same name and the same explanation everywhere."""
 
 from __future__ import annotations
 
-from enum import Enum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.choices import Device, IndexKind, Split
+from milvus_ichash.cli.option_values import pairs
 
+if TYPE_CHECKING:
+    from milvus_ichash.io import ColumnNames, FeatureSource
+    from milvus_ichash.io.splits import Splits
+    from milvus_ichash.settings import MilvusSettings
 
-class Format(str, Enum):
-    """How results are written to stdout."""
+MILVUS = "Milvus"
+DATA = "Data"
+_INDEX = "Index"
 
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-    markdown = "markdown"
+FEATURE_FILES = ".parquet, .npz, .h5 or .mat"
 
-
-class Device(str, Enum):
-    """Where graphs run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class IndexName(str, Enum):
-    """How codes are indexed."""
-
-    BIN_FLAT = "BIN_FLAT"
-    BIN_IVF_FLAT = "BIN_IVF_FLAT"
-
-
-class SplitName(str, Enum):
-    """Splits of a data set."""
-
-    all = "all"
-    query = "query"
-    retrieval = "retrieval"
-    train = "train"
-
-
-_MILVUS = "Milvus"
-_DATA = "Data"
-_OUTPUT = "Output"
-
-UriOption = Annotated[
-    str | None,
-    typer.Option(
-        "--uri",
-        help="Milvus server, or a file for Milvus Lite. Also MILVUS_URI.",
-        rich_help_panel=_MILVUS,
-        show_default="./milvus_ichash.db",
-    ),
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option(
-        "--token", help="Token or user:password. Better: MILVUS_TOKEN.", rich_help_panel=_MILVUS, show_default=False
-    ),
-]
-DbOption = Annotated[
-    str | None,
-    typer.Option(
-        "--db-name", help="Database on the server. Also MILVUS_DB_NAME.", rich_help_panel=_MILVUS, show_default=False
-    ),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        help="Seconds before a call to Milvus is given up. Also MILVUS_TIMEOUT.",
-        rich_help_panel=_MILVUS,
-        show_default="30",
-    ),
-]
 CollectionOption = Annotated[
-    str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=_MILVUS)
-]
-IndexOption = Annotated[
-    IndexName | None,
-    typer.Option(
-        "--index",
-        help="BIN_FLAT compares with every code; BIN_IVF_FLAT, on servers, with those in the cells nearest to the query.",
-        rich_help_panel="Index",
-        show_default="BIN_FLAT up to 1,000,000 rows",
-    ),
-]
-NlistOption = Annotated[
-    int | None,
-    typer.Option(
-        "--nlist",
-        help="Cells of BIN_IVF_FLAT, 1 to 65,536.",
-        rich_help_panel="Index",
-        show_default="the power of two next to √rows",
-    ),
-]
-WaitOption = Annotated[
-    bool,
-    typer.Option(
-        "--wait/--no-wait", help="Wait until all rows are indexed and searched by the index.", rich_help_panel="Index"
-    ),
+    str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=MILVUS)
 ]
 PatienceOption = Annotated[
     float,
@@ -112,60 +31,176 @@ PatienceOption = Annotated[
         "--patience",
         help="Seconds for which a call is tried again while a server is busy or gone.",
         min=0,
-        rich_help_panel=_MILVUS,
+        rich_help_panel=MILVUS,
     ),
 ]
-BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Bundle folder, as `train` and `export` write it.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="auto: CUDA where onnxruntime has it, else CPU.")]
-FormatOption = Annotated[
-    Format, typer.Option("--format", "-f", help="How results are written to stdout.", rich_help_panel=_OUTPUT)
+BundleOption = Annotated[
+    Path, typer.Option("--bundle", "-b", help="Folder of the bundle, as `train` and `export` write it.")
 ]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.", rich_help_panel=_OUTPUT)
-]
-
-ModalityOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--modality",
-        "-m",
-        help="NAME=COLUMN: which column holds which modality; repeat it. Default: found by type and name.",
-        rich_help_panel=_DATA,
-    ),
-]
-IdColumnOption = Annotated[
-    str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_DATA, show_default="id")
-]
-LabelsColumnOption = Annotated[
-    str | None,
-    typer.Option("--labels-column", help="Column with the labels.", rich_help_panel=_DATA, show_default="labels"),
-]
-SplitOption = Annotated[
-    SplitName | None,
-    typer.Option("--split", help="Split of the file, or of --holdout.", rich_help_panel=_DATA, show_default=False),
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where codes are made; auto: CUDA where onnxruntime has it, else the CPU.")
 ]
 HoldoutOption = Annotated[
     int | None,
     typer.Option(
         "--holdout",
-        help="Cut a file without splits: this many items, by lot, are its query split.",
-        rich_help_panel=_DATA,
+        help="Make splits for a file that has none: this many items, drawn at random, become the query split. "
+        "Every command draws the same items.",
+        rich_help_panel=DATA,
     ),
 ]
 
 
-def mapping(pairs: list[str] | None, option: str) -> dict[str, str] | None:
-    """['image=img_emb', ...] as a dict; None where nothing was given.
+@dataclass(frozen=True)
+class MilvusOptions:
+    """How to reach Milvus. A new setting is a field here and in `MilvusSettings`, under the same name."""
 
-    Raises:
-        InputError: names the pair that is not NAME=VALUE.
-    """
-    if not pairs:
-        return None
-    result = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not (sign and name and value):
-            raise InputError(f"{option} takes NAME=VALUE, such as image=img_emb; got '{pair}'.")
-        result[name] = value
-    return result
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--uri",
+            help="Address of a Milvus server, or a file for Milvus Lite. Also: MILVUS_URI.",
+            rich_help_panel=MILVUS,
+            show_default="./milvus_ichash.db",
+        ),
+    ] = None
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help="Token, or user:password. MILVUS_TOKEN keeps it out of the list of processes.",
+            rich_help_panel=MILVUS,
+            show_default=False,
+        ),
+    ] = None
+    db_name: Annotated[
+        str | None,
+        typer.Option(
+            "--db-name",
+            help="Name of the database on the server. Also: MILVUS_DB_NAME.",
+            rich_help_panel=MILVUS,
+            show_default=False,
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            help="Seconds after which a call to Milvus is given up. Also: MILVUS_TIMEOUT.",
+            rich_help_panel=MILVUS,
+            show_default="30",
+        ),
+    ] = None
+
+    def settings(self) -> MilvusSettings:
+        """Return the settings out of these options, the environment and the settings files.
+
+        Raises:
+            InputError: a setting that cannot be used.
+        """
+        from milvus_ichash.settings import load_settings
+
+        return load_settings(**asdict(self))
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """The index that a collection gets."""
+
+    kind: Annotated[
+        IndexKind | None,
+        typer.Option(
+            "--index",
+            help="BIN_FLAT compares a query with every code. BIN_IVF_FLAT, on servers only, compares it with the codes "
+            "in the nearest cells.",
+            rich_help_panel=_INDEX,
+            show_default="BIN_FLAT up to 1,000,000 rows",
+        ),
+    ] = None
+    nlist: Annotated[
+        int | None,
+        typer.Option(
+            "--nlist",
+            help="Number of cells of BIN_IVF_FLAT, 1 to 65,536.",
+            rich_help_panel=_INDEX,
+            show_default="the power of two next to √rows",
+        ),
+    ] = None
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Wait until searches use the index for all rows.", rich_help_panel=_INDEX
+        ),
+    ] = True
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """The columns of a data file."""
+
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--modality",
+            "-m",
+            help="Column that holds a modality; repeat the option for each modality.",
+            metavar="NAME=COLUMN",
+            rich_help_panel=DATA,
+            show_default="found by type and name",
+        ),
+    ] = None
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id-column", help="Column that holds the ids.", rich_help_panel=DATA, show_default="id"),
+    ] = None
+    labels_column: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-column", help="Column that holds the labels.", rich_help_panel=DATA, show_default="labels"
+        ),
+    ] = None
+
+    @property
+    def column_names(self) -> ColumnNames:
+        """The names of the columns, as the readers take them.
+
+        Raises:
+            InputError: a --modality that is not NAME=COLUMN.
+        """
+        from milvus_ichash.io import ColumnNames
+
+        return ColumnNames(pairs(self.modality, "--modality"), self.id_column, self.labels_column)
+
+
+@dataclass(frozen=True)
+class DataOptions(ColumnOptions):
+    """The columns and the rows of a data file."""
+
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split",
+            help="Split to take, of a file that has splits or gets them by --holdout.",
+            rich_help_panel=DATA,
+            show_default=False,
+        ),
+    ] = None
+    holdout: HoldoutOption = None
+
+    def open_splits(self, path: Path) -> Splits:
+        """Open a file with its splits.
+
+        Raises:
+            InputError: a file or column that is not there.
+        """
+        from milvus_ichash.io import open_splits
+
+        return open_splits(path, self.column_names, self.holdout)
+
+    def open(self, path: Path, *usual: Split) -> FeatureSource:
+        """Open the split asked for, else the first of the usual splits that the file has, else all its rows.
+
+        Raises:
+            InputError: a file, split or column that is not there.
+        """
+        return self.open_splits(path).choose(self.split, *usual)

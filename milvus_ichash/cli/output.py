@@ -7,15 +7,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TextIO
 
-from milvus_ichash.cli.options import Format
+import typer
+
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = dict[str, Any]
+Format = Literal["table", "json", "jsonl", "csv", "markdown"]
+
+OUTPUT = "Output"
+"""The panel of `--help` with the options about what is written."""
 
 
 class Advance(Protocol):
@@ -25,27 +31,97 @@ class Advance(Protocol):
         """Go on by so many steps."""
 
 
-def _stderr() -> Console:
-    from rich.console import Console
+@dataclass(frozen=True)
+class FormatOptions:
+    """The option --format, and the writing of results in that format."""
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    style: Annotated[
+        Format, typer.Option("--format", "-f", help="Format of the results on stdout.", rich_help_panel=OUTPUT)
+    ] = "table"
+
+    @property
+    def for_people(self) -> bool:
+        """Whether people read the results, and not programs."""
+        return self.style in ("table", "markdown")
+
+    def emit(self, rows: Sequence[Row], *, title: str | None = None) -> None:
+        """Write rows to stdout: a table, Markdown, JSON (one array), JSON lines or CSV. Only tables show the title."""
+        out = sys.stdout
+        if self.style == "json":
+            _write_json(list(rows))
+        elif self.style == "jsonl":
+            for row in rows:
+                out.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+        elif self.style == "csv":
+            writer = csv.DictWriter(out, fieldnames=columns_of(rows), restval="")
+            writer.writeheader()
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        elif self.style == "markdown":
+            write_markdown(rows, out)
+        else:
+            _write_table(rows, title)
+
+    def emit_document(self, document: Row) -> None:
+        """Write one record to stdout: as two columns for people, as one JSON object for programs."""
+        if self.style == "json":
+            _write_json(document)
+        elif self.style == "jsonl":
+            self.emit([document])
+        else:
+            self.emit([{"name": name, "value": value} for name, value in document.items()])
+
+
+@dataclass(frozen=True)
+class OutputOptions(FormatOptions):
+    """The options --format and --quiet; what is written to stderr is silent with --quiet."""
+
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Write no progress and no notes to stderr.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def note(self, message: str) -> None:
+        """Write a remark for people to stderr."""
+        if not self.quiet:
+            _stderr().print(message, markup=False)
+
+    @contextmanager
+    def progress(self, description: str, total: int | None) -> Iterator[Advance]:
+        """Show a progress bar on stderr, where that is a terminal. Yields `advance(steps, said)`."""
+        console = _stderr()
+        if self.quiet or not console.is_terminal:
+            yield lambda steps, said="": None
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[said]}", markup=False),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(description, total=total, said="")
+            yield lambda steps, said="": bar.update(task, advance=steps, said=said)
 
 
 def complain(message: str) -> None:
-    """An error, on stderr."""
+    """Write an error to stderr."""
     console = _stderr()
     console.print("[bold red]Error:[/] ", end="")
     console.print(message, markup=False)
 
 
-def note(message: str, *, quiet: bool = False) -> None:
-    """A remark for people, on stderr."""
-    if not quiet:
-        _stderr().print(message, markup=False)
-
-
 def towards(advance: Advance) -> Callable[[int, int], None]:
-    """From how many are done by now (of how many) to the steps of a progress bar, which never goes back."""
+    """Return a listener that is told how much is done by now, and moves the progress bar there, never back."""
     before = 0
 
     def told(done: int, _: int) -> None:
@@ -61,64 +137,38 @@ def confirm(what: str) -> None:
 
     Raises:
         InputError: nobody can be asked.
-        typer.Exit: it is not wanted.
+        typer.Exit: the answer is no.
     """
-    import typer
-
     if not sys.stdin.isatty():
         raise InputError(f"{what}: add --yes if that is meant.")
     if not typer.confirm(f"{what}. Go on?", err=True):
         raise typer.Exit(1)
 
 
-def emit(rows: Sequence[Row], style: Format, *, title: str | None = None) -> None:
-    """Write rows to stdout: a table for people, Markdown for documents, or JSON (one array), JSON lines or CSV for programs."""
-    out = sys.stdout
-    if style is Format.json:
-        json.dump(list(rows), out, ensure_ascii=False, indent=2, default=_plain)
-        out.write("\n")
-    elif style is Format.jsonl:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
-    elif style is Format.csv:
-        writer = csv.DictWriter(out, fieldnames=columns_of(rows), restval="")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    elif style is Format.markdown:
-        _markdown(rows, out)
-    else:
-        _table(rows, title)
-
-
-def emit_document(document: Row, style: Format) -> None:
-    """Write one record: as two columns for people, as one JSON object for programs."""
-    if style is Format.json:
-        json.dump(document, sys.stdout, ensure_ascii=False, indent=2, default=_plain)
-        sys.stdout.write("\n")
-    elif style is Format.jsonl:
-        emit([document], style)
-    else:
-        emit([{"name": name, "value": value} for name, value in document.items()], style)
-
-
 def columns_of(rows: Sequence[Row]) -> list[str]:
-    """Names of all columns, in the order in which they first appear."""
+    """Return the names of all columns, in the order in which they first appear."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _markdown(rows: Sequence[Row], out: TextIO) -> None:
+def filled(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without the columns in which every row is empty."""
+    names = [name for name in columns_of(rows) if any(row.get(name) not in (None, "") for row in rows)]
+    return [{name: row[name] for name in names if name in row} for row in rows]
+
+
+def write_markdown(rows: Sequence[Row], out: TextIO) -> None:
+    """Write rows as a Markdown table."""
     names = columns_of(rows)
     for cells in (names, ["---"] * len(names), *([_cell(row.get(name)) for name in names] for row in rows)):
         out.write("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n")
 
 
-def filled(rows: Sequence[Row]) -> list[Row]:
-    """The rows without the columns that none of them has anything in."""
-    names = [name for name in columns_of(rows) if any(row.get(name) not in (None, "") for row in rows)]
-    return [{name: row[name] for name in names if name in row} for row in rows]
+def _write_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, default=_plain)
+    sys.stdout.write("\n")
 
 
-def _table(rows: Sequence[Row], title: str | None) -> None:
+def _write_table(rows: Sequence[Row], title: str | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -151,35 +201,11 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """numpy scalars and arrays, paths: what json does not know."""
+    """Return what JSON can write in place of a value that it does not know: numpy's scalars and arrays, paths."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-@contextmanager
-def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Advance]:
-    """A progress bar on stderr; nothing where stderr is no terminal or `quiet`. Yields `advance(steps, said)`."""
-    console = _stderr()
-    if quiet or not console.is_terminal:
-        yield lambda steps, said="": None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _stderr() -> Console:
+    from rich.console import Console
 
-    said = TextColumn("{task.fields[said]}", markup=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        said,
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=total, said="")
-        yield lambda steps, said="": bar.update(task, advance=steps, said=said)
+    return Console(stderr=True, highlight=False, soft_wrap=True)

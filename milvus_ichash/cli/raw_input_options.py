@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.options import mapping
+from milvus_ichash.choices import PictureFit
+from milvus_ichash.cli.option_values import pairs
 
 if TYPE_CHECKING:
     from ichash_export.onnx.attachments import Attachment
@@ -17,83 +18,82 @@ if TYPE_CHECKING:
 _RAW = "Words and pictures"
 
 
-class PictureFit(str, Enum):
-    """How a picture becomes a square."""
+@dataclass(frozen=True)
+class RawInputOptions:
+    """What a bundle needs to make features of words and pictures itself."""
 
-    stretch = "stretch"
-    pad = "pad"
+    vocabulary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vocabulary",
+            help="File with the words of a modality, for `query --words`: a JSON list, in the order of the features.",
+            rich_help_panel=_RAW,
+            metavar="MODALITY=FILE",
+        ),
+    ] = None
+    picture_tower: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--picture-tower",
+            help="ONNX graph that makes the features of a modality from pictures of shape (N, 3, size, size).",
+            rich_help_panel=_RAW,
+            metavar="MODALITY=FILE",
+        ),
+    ] = None
+    picture_size: Annotated[
+        int | None,
+        typer.Option(
+            "--picture-size",
+            help="Width and height of the tower's pictures, in pixels.",
+            rich_help_panel=_RAW,
+            show_default="as the tower says, or 224",
+        ),
+    ] = None
+    picture_mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            "--picture-mean",
+            help="Mean of each colour channel, of pixel values in [0, 1].",
+            rich_help_panel=_RAW,
+            show_default="ImageNet's",
+        ),
+    ] = None
+    picture_std: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            "--picture-std",
+            help="Standard deviation of each colour channel, of pixel values in [0, 1].",
+            rich_help_panel=_RAW,
+            show_default="ImageNet's",
+        ),
+    ] = None
+    picture_fit: Annotated[
+        PictureFit,
+        typer.Option(
+            "--picture-fit",
+            help="How a picture becomes a square: stretched, or padded with white.",
+            rich_help_panel=_RAW,
+        ),
+    ] = "stretch"
 
+    def attachments(self, dims: Mapping[str, int]) -> dict[str, Attachment]:
+        """Return the steps that the options ask for, by modality, checked against the feature sizes.
 
-VocabularyOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--vocabulary",
-        help="MODALITY=FILE: its words, a JSON list in the order of the features, so that `query --words` works.",
-        rich_help_panel=_RAW,
-        metavar="NAME=FILE",
-    ),
-]
-PictureTowerOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--picture-tower",
-        help="MODALITY=FILE: ONNX graph that makes its features from pictures (N, 3, size, size).",
-        rich_help_panel=_RAW,
-        metavar="NAME=FILE",
-    ),
-]
-PictureSizeOption = Annotated[
-    int | None,
-    typer.Option(
-        "--picture-size",
-        help="Pixels of the tower's pictures.",
-        rich_help_panel=_RAW,
-        show_default="as the tower says, or 224",
-    ),
-]
-PictureMeanOption = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(
-        "--picture-mean",
-        help="Mean of each channel, of pixels in [0, 1].",
-        rich_help_panel=_RAW,
-        show_default="ImageNet's",
-    ),
-]
-PictureStdOption = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(
-        "--picture-std", help="Standard deviation of each channel.", rich_help_panel=_RAW, show_default="ImageNet's"
-    ),
-]
-PictureFitOption = Annotated[
-    PictureFit,
-    typer.Option(
-        "--picture-fit", help="How a picture becomes a square: stretched, or padded with white.", rich_help_panel=_RAW
-    ),
-]
-Triple = tuple[float, float, float]
+        Raises:
+            InputError: a file or modality that is not there, or that do not fit each other.
+        """
+        from ichash_export.onnx.attachments import IMAGENET_MEAN, IMAGENET_STD, picture_tower, vocabulary
 
-
-def attachments(
-    dims: Mapping[str, int],
-    vocabularies: list[str] | None,
-    towers: list[str] | None,
-    size: int | None,
-    mean: Triple | None,
-    std: Triple | None,
-    fit: PictureFit,
-) -> dict[str, Attachment]:
-    """The steps that the options ask for, checked against the feature sizes.
-
-    Raises:
-        InputError: a file or modality that is not there, or that do not fit each other.
-    """
-    from ichash_export.onnx.attachments import IMAGENET_MEAN, IMAGENET_STD, picture_tower, vocabulary
-
-    found = {m: vocabulary(m, Path(path), dims) for m, path in (mapping(vocabularies, "--vocabulary") or {}).items()}
-    for modality, path in (mapping(towers, "--picture-tower") or {}).items():
-        found[modality] = picture_tower(
-            modality, Path(path), dims, size=size, mean=mean or IMAGENET_MEAN, std=std or IMAGENET_STD, fit=fit.value
-        )
-    return found
+        words = pairs(self.vocabulary, "--vocabulary") or {}
+        found = {modality: vocabulary(modality, Path(path), dims) for modality, path in words.items()}
+        for modality, path in (pairs(self.picture_tower, "--picture-tower") or {}).items():
+            found[modality] = picture_tower(
+                modality,
+                Path(path),
+                dims,
+                size=self.picture_size,
+                mean=self.picture_mean or IMAGENET_MEAN,
+                std=self.picture_std or IMAGENET_STD,
+                fit=self.picture_fit,
+            )
+        return found

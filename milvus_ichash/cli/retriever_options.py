@@ -1,15 +1,18 @@
-"""Who ranks, in `milvus-ichash evaluate`: from its options to retrievers."""
+"""Options of `evaluate` that say what ranks the rows, and the retrievers that they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from milvus_ichash.cli.output import note
+import typer
+
+from milvus_ichash.cli.measuring_options import MEASURE, check_named_once
+from milvus_ichash.cli.options import MILVUS
+from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,75 +23,109 @@ if TYPE_CHECKING:
     from milvus_ichash.runtime.encoder import HashEncoder
     from milvus_ichash.settings import MilvusSettings
 
+Via = Literal["search", "readback", "exact"]
+
 _SECONDS_PER_HIT = {True: 0.25e-6, False: 1.7e-6}
-"""What one row of one ranking takes: by columnar calls, and through MilvusClient (two cores for Milvus and client)."""
+"""Time for one row of one ranking: by columnar calls, and through MilvusClient (two cores for Milvus and client)."""
 _LONG = 20
 
 
-class Via(str, Enum):
-    """Who ranks."""
-
-    search = "search"
-    readback = "readback"
-    exact = "exact"
-
-
 @dataclass(frozen=True)
-class Ranking:
-    """The options that say who ranks what, as they were given.
+class RetrieverOptions:
+    """What ranks the rows: searches in collections, codes read out of them, or codes made from a file."""
 
-    Attributes:
-        via, against, collections, top_k, nprobe, sweep, flat, bits: of `milvus-ichash evaluate`.
-    """
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collection",
+            "-c",
+            help="Collection to search in; repeat it where the codes are stored in several collections.",
+            rich_help_panel=MILVUS,
+            show_default=False,
+        ),
+    ] = None
+    via: Annotated[
+        Via | None,
+        typer.Option(
+            "--via",
+            help="search: rank by searches in Milvus. readback: read the codes out of the collection once and rank them "
+            "here; gives the figures of BIN_FLAT, much faster. exact: rank the codes of a file, without Milvus.",
+            rich_help_panel=MEASURE,
+            show_default="search; exact with --against",
+        ),
+    ] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            help="File with the database for --via exact: its retrieval split, or all rows of a file without splits.",
+            rich_help_panel=MEASURE,
+            show_default="QUERIES",
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k",
+            help="With --via search: find this many rows for each query, by one search; all other rows count as missed.",
+            rich_help_panel=MEASURE,
+            show_default="all rows; 16384 of BIN_IVF_FLAT",
+        ),
+    ] = None
+    nprobe: Annotated[
+        int | None,
+        typer.Option(
+            "--nprobe",
+            help="With --via search: number of cells of a BIN_IVF_FLAT index to search in.",
+            rich_help_panel=MEASURE,
+            show_default="nlist / 64, at least 8",
+        ),
+    ] = None
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits",
+            help="With --via exact: length to which the codes are cut, one that the bundle was trained for. A collection "
+            "has a length of its own.",
+            rich_help_panel=MEASURE,
+            show_default="the bundle's",
+        ),
+    ] = None
 
-    via: Via | None
-    against: Path | None
-    collections: tuple[str, ...]
-    top_k: int | None
-    nprobe: int | None
-    sweep: str | None
-    flat: tuple[str, ...]
-    bits: int | None = None
+    @property
+    def collections(self) -> list[str]:
+        """The collections to search in."""
+        return self.collection or []
 
     @property
     def way(self) -> Via:
-        """Who ranks, where it is not said."""
-        return self.via or (Via.exact if self.against else Via.search)
+        """The way to rank, where --via does not say it too."""
+        return self.via or ("exact" if self.against else "search")
 
     def check(self) -> None:
         """Raise InputError where options do not go with each other."""
-        way, collections = self.way, self.collections
-        if way is Via.exact and collections:
+        way = self.way
+        if way == "exact" and self.collections:
             raise InputError(
                 "--via exact ranks a file, not a collection: leave --collection out, or take --via readback."
             )
-        if way is not Via.exact and self.against:
-            raise InputError(f"--against goes with --via exact; --via {way.value} ranks a collection.")
-        if way is not Via.exact and not collections:
-            raise InputError(f"--via {way.value} needs a --collection; --via exact ranks a file without Milvus.")
-        if self.top_k is not None and way is not Via.search:
+        if way != "exact" and self.against:
+            raise InputError(f"--against goes with --via exact; --via {way} ranks a collection.")
+        if way != "exact" and not self.collections:
+            raise InputError(f"--via {way} needs a --collection; --via exact ranks a file without Milvus.")
+        if self.top_k is not None and way != "search":
             raise InputError("--top-k goes with --via search: the other ways rank every row.")
-        if self.nprobe is not None and way is not Via.search:
+        if self.nprobe is not None and way != "search":
             raise InputError(
-                f"--nprobe goes with --via search: --via {way.value} compares with every code, without an index."
+                f"--nprobe goes with --via search: --via {way} compares with every code, without an index."
             )
-        for name, given in (("--collection", collections), ("--flat", self.flat)):
-            if len(set(given)) < len(given):
-                raise InputError(f"{name} names '{max(given, key=given.count)}' twice: once is enough.")
-        if self.flat and self.sweep is None:
-            raise InputError(
-                "--flat goes with --sweep: it is the collection with BIN_FLAT that the others are held against."
-            )
-        if self.sweep is not None and way is not Via.search:
-            raise InputError(f"--sweep measures searches in a collection: leave --via {way.value} out.")
-        if self.sweep is not None and self.nprobe is not None:
-            raise InputError("--sweep names the nprobe to measure: leave --nprobe out.")
+        check_named_once("--collection", self.collections)
 
 
 def open_indexes(
     connection: Connection, collections: Sequence[str], encoder: HashEncoder, bits: int | None
 ) -> list[HashIndex]:
-    """These collections, made with the bundle of the encoder, with codes of this length where one is asked for.
+    """Open collections that were made with the bundle of the encoder, with codes of this length where one is given.
 
     Raises:
         InputError, MismatchError, MilvusError: as `HashIndex.open` and `HashIndex.check`.
@@ -103,14 +140,14 @@ def open_indexes(
 
 @contextmanager
 def open_retrievers(
-    ranking: Ranking,
+    options: RetrieverOptions,
     database: Callable[[], FeatureSource],
     encoder: HashEncoder,
     milvus: MilvusSettings | None,
     queries: int,
     *,
-    tasks: Sequence[str] = (),
-    quiet: bool,
+    tasks: Sequence[str],
+    output: OutputOptions,
 ) -> Iterator[list[Retriever]]:
     """Open the retrievers that these options and tasks ask for, and say how long they will take where that is long.
 
@@ -126,24 +163,23 @@ def open_retrievers(
     from milvus_ichash.index.connection import connect
 
     with connect(milvus, create=False) as connection:
-        indexes = open_indexes(connection, ranking.collections, encoder, ranking.bits)
-        if ranking.way is Via.readback:
+        indexes = open_indexes(connection, options.collections, encoder, options.bits)
+        if options.way == "readback":
             yield [ExactRetriever.read_back(index) for index in indexes]
             return
-        searches = [MilvusRetriever(index, top_k=ranking.top_k, nprobe=ranking.nprobe) for index in indexes]
+        searches = [MilvusRetriever(index, top_k=options.top_k, nprobe=options.nprobe) for index in indexes]
         for search in searches:
             if search.complete:
-                warn_of_time(queries, len(search.database), columnar=connection.columnar is not None, quiet=quiet)
+                warn_of_time(queries, len(search.database), output, columnar=connection.columnar is not None)
         yield list(searches)
 
 
-def warn_of_time(queries: int, rows: int, *, columnar: bool, quiet: bool) -> None:
+def warn_of_time(queries: int, rows: int, output: OutputOptions, *, columnar: bool) -> None:
     """Say how long complete rankings will take, where that is long."""
     seconds = queries * rows * _SECONDS_PER_HIT[columnar]
     if seconds > _LONG:
         slow = "" if columnar else " (this pymilvus has no columnar calls, so every row comes as an object of its own)"
-        note(
-            f"{queries} queries rank all {rows} rows by searches in Milvus, about {max(1, round(seconds / 60))} min for each task{slow}; "
-            "--via readback gives the same figures in seconds.",
-            quiet=quiet,
+        output.note(
+            f"{queries} queries rank all {rows} rows by searches in Milvus, about {max(1, round(seconds / 60))} min for "
+            f"each task{slow}; --via readback gives the same figures in seconds."
         )

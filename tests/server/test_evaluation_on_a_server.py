@@ -187,7 +187,7 @@ def test_a_sweep_over_cut_codes(
 def test_the_commands(place: Place) -> None:
     ivf, flat, image, text = (place.names[name] for name in ("ivf", "flat", "image", "text"))
     swept = run_here(
-        "evaluate", *place.options("fused"), "-c", ivf, "--flat", flat, "--sweep", "nprobe=1,8", "--task", "both",
+        "sweep", *place.options("fused"), "-c", ivf, "--flat", flat, "--nprobe", "1,8", "--task", "both",
         "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json", "--format", "json",
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
@@ -206,18 +206,18 @@ def test_the_commands(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("command", "arguments", "message"),
     [
-        (["--nprobe", "33"], "nprobe is 33; this collection's index has nlist 32: take 1 to 32"),
-        (["--nprobe", "0"], "take 1 to 32"),
-        (["--sweep", "nprobe=1,64"], "nprobe is 64; this collection's index has nlist 32: take 1 to 32"),
-        (["--sweep", "nprobe=1", "--top-k", "20"], "asked for at rank 100: take --top-k 100 or more"),
-        (["--sweep", "nprobe=1", "--top-k", "16385"], "Milvus gives 1 to 16384"),
-        (["--sweep", "nprobe=1", "--flat", "IVF"], "--flat takes a collection with BIN_FLAT"),
-        (["--via", "readback", "--nprobe", "2"], "--via readback compares with every code"),
+        ("evaluate", ["--nprobe", "33"], "nprobe is 33; this collection's index has nlist 32: take 1 to 32"),
+        ("evaluate", ["--nprobe", "0"], "take 1 to 32"),
+        ("sweep", ["--nprobe", "1,64"], "nprobe is 64; this collection's index has nlist 32: take 1 to 32"),
+        ("sweep", ["--nprobe", "1", "--top-k", "20"], "asked for at rank 100: take --top-k 100 or more"),
+        ("sweep", ["--nprobe", "1", "--top-k", "16385"], "Milvus gives 1 to 16384"),
+        ("sweep", ["--nprobe", "1", "--flat", "IVF"], "--flat takes a collection with BIN_FLAT"),
+        ("evaluate", ["--via", "readback", "--nprobe", "2"], "--via readback compares with every code"),
     ],
 )
-def test_what_bad_input_gets(place: Place, arguments: list[str], message: str) -> None:
+def test_what_bad_input_gets(place: Place, command: str, arguments: list[str], message: str) -> None:
     words = [place.names["ivf"] if word == "IVF" else word for word in arguments]
-    done = run_here("evaluate", *place.options("fused"), "-c", place.names["ivf"], *words)
+    done = run_here(command, *place.options("fused"), "-c", place.names["ivf"], *words)
     assert done.returncode == 2 and message in done.stderr.replace("\n", " ") and done.stdout == ""

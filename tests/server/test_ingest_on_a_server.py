@@ -34,7 +34,7 @@ from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
 N = 6_000
-PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+PROGRAM = [sys.executable, "-m", "milvus_ichash"]
 SLOWLY = ("--batch-size", 10)
 """So that there is time to kill it: counting the rows of a server takes up to a second."""
 Rows = dict[str, bytes]

@@ -55,7 +55,7 @@ class DataFile:
         holdout: queries to cut off a file that is one table.
         zeros_missing: modalities of which a row of zeros means that the item lacks it (bags of words, say).
         complete_only: leave out items that lack a modality, before anything is cut.
-        held_out: training items, by lot, that take the queries' place, to choose settings by: they are gone from the
+        queries_from_train: training items, by lot, that take the queries' place, to choose settings by: they are gone from the
             training and the retrieval split, and the query split is not looked at.
     """
 
@@ -65,7 +65,7 @@ class DataFile:
     holdout: int | None = None
     zeros_missing: tuple[str, ...] = ()
     complete_only: bool = False
-    held_out: int = 0
+    queries_from_train: int = 0
 
     def read(self) -> Dataset:
         """Read the splits.
@@ -82,7 +82,7 @@ class DataFile:
             chosen = holdout_splits(whole, Holdout(self.holdout))
             tables = {split: chosen[split].read() for split in SPLITS}
         read = Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
-        return hold_out(read, self.held_out) if self.held_out else read
+        return hold_out(read, self.queries_from_train) if self.queries_from_train else read
 
     def _prepared(self, source: FeatureSource) -> FeatureTable:
         if source.info.classes is None:
@@ -110,13 +110,15 @@ def hold_out(data: Dataset, number: int) -> Dataset:
     """
     if not 0 < number < len(data.train) - 1:
         raise InputError(
-            f"--held-out {number}: there are {len(data.train)} training items, and some have to be left to train on."
+            f"--queries-from-train {number}: there are {len(data.train)} training items, and some have to be left to train on."
         )
     chosen = np.zeros(len(data.train), np.bool_)
     chosen[np.random.default_rng(_LOT).permutation(len(data.train))[:number]] = True
     queries = data.train.take(chosen)
     elsewhere = ~np.isin(data.retrieval.ids, queries.ids)
-    return Dataset(f"{data.name}, {number} held out", data.train.take(~chosen), queries, data.retrieval.take(elsewhere))
+    return Dataset(
+        f"{data.name}, {number} queries from train", data.train.take(~chosen), queries, data.retrieval.take(elsewhere)
+    )
 
 
 class TableSource(FeatureSource):

@@ -1,4 +1,4 @@
-"""`milvus-ichash doctor`: what is installed, what is reached, and what to do about the rest."""
+"""`milvus-ichash doctor`: what is installed, whether Milvus is reached, and what to do about the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.options import DbOption, Format, FormatOption, TimeoutOption, TokenOption, UriOption
+from milvus_ichash.cli.options import MilvusOptions
+from milvus_ichash.cli.output import FormatOptions
 from milvus_ichash.errors import BackendMissingError, IchashError, InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. An `exit_code` other than 0 fails the command."""
+    """A line of the report. An `exit_code` other than 0 fails the command."""
 
     name: str
     found: str
@@ -35,7 +36,7 @@ class Check:
 
     @property
     def status(self) -> str:
-        """Ok, warning (there is something to do, nothing has to be done) or failed."""
+        """The word "ok", "warning" (something could be done, nothing has to be) or "failed"."""
         if self.exit_code:
             return "failed"
         return "warning" if self.cure else "ok"
@@ -43,26 +44,24 @@ class Check:
 
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Also open this bundle, and check its files.")
+        Path | None, typer.Option("--bundle", "-b", help="Also check the files of this bundle, and open it.")
     ] = None,
-    uri: UriOption = None,
-    token: TokenOption = None,
-    db_name: DbOption = None,
-    timeout: TimeoutOption = None,
-    output: FormatOption = Format.table,
+    *,
+    milvus: MilvusOptions,
+    output: FormatOptions,
 ) -> None:
-    """Check the installation, the settings, and whether Milvus is reached.
+    """Check the installation, the settings, and whether Milvus can be reached.
 
-    No database file is made. Exit code 6: a backend is missing; 3: Milvus was not reached;
-    2: a setting or the bundle cannot be used.
+    No database file is created. Exit code 6: a backend is missing; 3: Milvus was not reached; 2: a setting or the
+    bundle cannot be used.
 
-    Example: `milvus-ichash doctor --uri http://localhost:19530 --bundle ./bundle`
+    Example:
+
+        milvus-ichash doctor --uri http://localhost:19530 --bundle ./bundle
     """
-    from milvus_ichash.cli.output import emit
-
     checks = [_versions(), _pymilvus(), *_onnxruntime(), _optional()]
     try:
-        settings = _settings(uri, token, db_name, timeout)
+        settings = milvus.settings()
     except IchashError as error:
         checks.append(Check("settings", "cannot be used", str(error), error.exit_code))
     else:
@@ -72,16 +71,10 @@ def doctor(
             checks.append(_milvus(settings))
     if bundle is not None:
         checks.append(_bundle(bundle))
-    emit([{"check": c.name, "status": c.status, "found": c.found, "what to do": c.cure} for c in checks], output)
+    output.emit([{"check": c.name, "status": c.status, "found": c.found, "what to do": c.cure} for c in checks])
     worst = max(c.exit_code for c in checks)
     if worst:
         raise typer.Exit(worst)
-
-
-def _settings(uri: str | None, token: str | None, db_name: str | None, timeout: float | None) -> MilvusSettings:
-    from milvus_ichash.settings import load_settings
-
-    return load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
 
 
 def _versions() -> Check:
@@ -193,7 +186,7 @@ def _bundle(folder: Path) -> Check:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """(2, 5, 1) of "2.5.1rc1": enough to compare releases."""
+    """Return the numbers of a version, (2, 5, 1) of "2.5.1rc1": enough to compare releases."""
     import re
 
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from milvus_ichash.cli.commands.ingest import command_again, listening
-from milvus_ichash.cli.options import (
-    CollectionOption,
-    DbOption,
-    Format,
-    FormatOption,
-    IndexOption,
-    NlistOption,
-    PatienceOption,
-    QuietOption,
-    TimeoutOption,
-    TokenOption,
-    UriOption,
-    WaitOption,
-)
-from milvus_ichash.cli.output import complain, emit
+from milvus_ichash.cli.command_again import command_again
+from milvus_ichash.cli.commands.ingest import listening
+from milvus_ichash.cli.options import CollectionOption, IndexOptions, MilvusOptions, PatienceOption
+from milvus_ichash.cli.output import OutputOptions, complain
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(help="Files that `ingest --to-parquet` wrote.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Folder of files that `ingest --to-parquet` wrote.", metavar="DIR")],
     collection: CollectionOption = "ichash",
     path: Annotated[
         str | None,
         typer.Option(
             "--path",
-            help="Where the server finds the files: a folder on its machine (local storage), or a path in its bucket (object storage).",
+            help="Where the server finds the files: a folder on its machine (local storage), or a path in its bucket "
+            "(object storage).",
             show_default="the path of DIR here",
         ),
     ] = None,
-    index: IndexOption = None,
-    nlist: NlistOption = None,
-    wait: WaitOption = True,
-    uri: UriOption = None,
-    token: TokenOption = None,
-    db_name: DbOption = None,
-    timeout: TimeoutOption = None,
+    *,
+    index: IndexOptions,
+    milvus: MilvusOptions,
     patience: PatienceOption = PATIENCE,
-    style: FormatOption = Format.table,
-    quiet: QuietOption = False,
+    output: OutputOptions,
 ) -> None:
-    """Have a Milvus server import files into a collection, which is made where it is not there.
+    """Have a Milvus server import files into a collection, which is created if it does not exist.
 
     The server reads the files itself, from where it keeps its data: copy them there first, and say where with --path.
-        DIR is read
-    here too, to make the collection and to check the files. After an interruption, the same command goes on.
+    DIR is read here too, to create the collection and to check the files. After an interruption, run the same command
+    again: it goes on.
 
     Examples:
 
@@ -64,18 +47,17 @@ def import_(
     """
     from milvus_ichash.index.connection import connect
     from milvus_ichash.ingestion.bulk_import import NOT_LITE, ImportOptions, ImportReport, import_files
-    from milvus_ichash.settings import load_settings
 
-    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    settings = milvus.settings()
     if settings.is_lite:
         raise InputError(NOT_LITE)
-    again = command_again(sys.argv)
+    again = command_again()
     options = ImportOptions(
-        path=path, index=index and index.value, nlist=nlist, wait=wait, patience=patience, resume_hint=again
+        path=path, index=index.kind, nlist=index.nlist, wait=index.wait, patience=patience, resume_hint=again
     )
     report = ImportReport()
     try:
-        with connect(settings) as connection, listening(f"into {collection}", None, quiet=quiet) as listeners:
+        with connect(settings) as connection, listening(f"into {collection}", None, output) as listeners:
             import_files(folder, connection, collection, options, report=report, listeners=listeners)
     except KeyboardInterrupt:
         complain(f"interrupted: {report.told()}; files that were handed over go on being imported. Go on with: {again}")
@@ -89,4 +71,4 @@ def import_(
         "seconds": round(report.seconds, 3),
         "rows/s": round(report.imported / report.seconds) if report.seconds else None,
     }
-    emit([row], style)
+    output.emit([row])

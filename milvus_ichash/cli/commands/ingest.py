@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,61 +9,50 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from milvus_ichash.cli.command_again import command_again
 from milvus_ichash.cli.options import (
+    FEATURE_FILES,
     BundleOption,
     CollectionOption,
-    DbOption,
-    Device,
+    DataOptions,
     DeviceOption,
-    Format,
-    FormatOption,
-    HoldoutOption,
-    IdColumnOption,
-    IndexOption,
-    LabelsColumnOption,
-    ModalityOption,
-    NlistOption,
+    IndexOptions,
+    MilvusOptions,
     PatienceOption,
-    QuietOption,
-    SplitOption,
-    TimeoutOption,
-    TokenOption,
-    UriOption,
-    WaitOption,
-    mapping,
 )
-from milvus_ichash.cli.output import complain, confirm, emit, note, progress, towards
+from milvus_ichash.cli.output import OutputOptions, complain, confirm, towards
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
 if TYPE_CHECKING:
     from milvus_ichash.index.connection import Connection
-    from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, Listeners
-    from milvus_ichash.io import FeatureSource
-    from milvus_ichash.runtime.encoder import HashEncoder
+    from milvus_ichash.ingestion.into_milvus import Listeners
     from milvus_ichash.settings import MilvusSettings
 
 _WRITE = "Writing"
 
 
 def ingest(
-    data: Annotated[Path, typer.Argument(help="Features of the items: .parquet, .npz, .h5, .mat.", metavar="DATA")],
+    data: Annotated[Path, typer.Argument(help=f"Features of the items: a {FEATURE_FILES} file.", metavar="DATA")],
     bundle: BundleOption,
     collection: CollectionOption = "ichash",
     fields: Annotated[
         str | None,
         typer.Option(
-            "--fields", help="Payload columns that go along: a,b or none.", rich_help_panel=_WRITE, show_default="all"
+            "--fields",
+            help="Other columns to store with the codes, with commas between them, or none.",
+            rich_help_panel=_WRITE,
+            show_default="all",
         ),
     ] = None,
     no_labels: Annotated[
-        bool, typer.Option("--no-labels", help="Leave the labels out.", rich_help_panel=_WRITE)
+        bool, typer.Option("--no-labels", help="Do not store the labels.", rich_help_panel=_WRITE)
     ] = False,
     codes: Annotated[
         str | None,
         typer.Option(
             "--codes",
-            help="Codes that a new collection stores, such as text_code or a,b.",
+            help="Codes that a new collection stores, with commas between them, such as text_code.",
             rich_help_panel=_WRITE,
             show_default="all",
         ),
@@ -75,9 +61,10 @@ def ingest(
         int | None,
         typer.Option(
             "--bits",
-            help="Cut the codes of a new collection to this length, one that the bundle was trained for (`inspect --bundle`).",
+            help="Length to which a new collection's codes are cut; `inspect --bundle` shows the lengths that the "
+            "bundle was trained for.",
             rich_help_panel=_WRITE,
-            show_default="the bundle's; that of a collection that is there",
+            show_default="that of the bundle, or of the existing collection",
         ),
     ] = None,
     batch_size: Annotated[
@@ -87,7 +74,7 @@ def ingest(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with an ingest that broke off: pass over rows that are there.",
+            help="Go on with an ingest that was interrupted: skip the rows that are stored already.",
             rich_help_panel=_WRITE,
         ),
     ] = False,
@@ -95,7 +82,7 @@ def ingest(
         bool,
         typer.Option(
             "--recreate",
-            help="Delete the collection first, with all its rows; asks, or takes --yes.",
+            help="Delete the collection first, with all its rows; asks before, unless there is --yes.",
             rich_help_panel=_WRITE,
         ),
     ] = False,
@@ -113,27 +100,18 @@ def ingest(
             metavar="DIR",
         ),
     ] = None,
-    index: IndexOption = None,
-    nlist: NlistOption = None,
-    wait: WaitOption = True,
-    split: SplitOption = None,
-    holdout: HoldoutOption = None,
-    modality: ModalityOption = None,
-    id_column: IdColumnOption = None,
-    labels_column: LabelsColumnOption = None,
-    device: DeviceOption = Device.auto,
-    uri: UriOption = None,
-    token: TokenOption = None,
-    db_name: DbOption = None,
-    timeout: TimeoutOption = None,
+    *,
+    index: IndexOptions,
+    rows: DataOptions,
+    device: DeviceOption = "auto",
+    milvus: MilvusOptions,
     patience: PatienceOption = PATIENCE,
-    style: FormatOption = Format.table,
-    quiet: QuietOption = False,
+    output: OutputOptions,
 ) -> None:
-    """Encode items and write their codes into a collection, which is made where it is not there.
+    """Encode items and write their codes into a collection, which is created if it does not exist.
 
-    Rows are written by id: an item that is there already is replaced. Of a file with splits, the retrieval split is
-        taken.
+    Rows are written by id: an item that is stored already is replaced. Of a file with splits, the retrieval split is
+    taken.
 
     Examples:
 
@@ -148,27 +126,26 @@ def ingest(
 
         milvus-ichash ingest items.parquet -b runs/mine/bundle --to-parquet items_for_import
     """
+    from milvus_ichash.ingestion.into_files import to_parquet as write_files
     from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
-    from milvus_ichash.io import ColumnNames, open_splits
+    from milvus_ichash.ingestion.into_milvus import ingest as write_rows
     from milvus_ichash.runtime.encoder import HashEncoder
-    from milvus_ichash.settings import load_settings
 
-    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
-    if to_parquet is not None and (index is not None or nlist is not None):
+    settings = milvus.settings()
+    if to_parquet is not None and (index.kind is not None or index.nlist is not None):
         raise InputError("--to-parquet makes no collection: give --index and --nlist to `milvus-ichash import`.")
-    columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
-    source = open_splits(data, columns, holdout).choose(split.value if split else None, "retrieval")
-    encoder = HashEncoder.load(bundle, device=device.value)
-    again = command_again(sys.argv, "--resume")
+    source = rows.open(data, "retrieval")
+    encoder = HashEncoder.load(bundle, device=device)
+    again = command_again("--resume", without=("--recreate", "--yes", "-y"))
     options = IngestOptions(
         codes=_names(codes),
         bits=bits,
         fields=[] if fields == "none" else _names(fields),
         labels=not no_labels,
         batch_size=batch_size,
-        index=index and index.value,
-        nlist=nlist,
-        wait=wait,
+        index=index.kind,
+        nlist=index.nlist,
+        wait=index.wait,
         patience=patience,
         resume=resume,
         recreate=recreate,
@@ -178,17 +155,19 @@ def ingest(
     report = IngestReport()
     try:
         if to_parquet is not None:
-            _into_files(source, encoder, to_parquet, options, report, quiet)
+            with listening(f"into {to_parquet}", source.info.rows, output) as listeners:
+                write_files(source, encoder, to_parquet, options, report=report, listeners=listeners)
         else:
-            with _connected(settings, dry_run) as connection:
+            with _connected(settings, dry_run=dry_run) as connection:
                 if recreate and not (yes or dry_run):
-                    _confirm(connection, collection)
-                _into_milvus(source, encoder, connection, collection, options, report, quiet)
+                    _confirm_deletion(connection, collection)
+                with listening(f"into {collection}", source.info.rows, output) as listeners:
+                    write_rows(source, encoder, connection, collection, options, report=report, listeners=listeners)
     except KeyboardInterrupt:
         complain(f"interrupted: {report.told()}; go on with: {again}")
         raise typer.Exit(130) from None
     if dry_run:
-        note("Dry run: nothing was written.", quiet=quiet)
+        output.note("Dry run: nothing was written.")
     row = {
         **({"collection": collection} if to_parquet is None else {"folder": str(to_parquet)}),
         "rows": report.rows,
@@ -198,72 +177,43 @@ def ingest(
         "seconds": round(report.seconds, 3),
         "rows/s": round(report.written / report.seconds) if report.seconds else None,
     }
-    emit([row], style)
-
-
-def _into_milvus(
-    source: FeatureSource,
-    encoder: HashEncoder,
-    connection: Connection,
-    collection: str,
-    options: IngestOptions,
-    report: IngestReport,
-    quiet: bool,
-) -> None:
-    from milvus_ichash.ingestion.into_milvus import ingest as run
-
-    with listening(f"into {collection}", source.info.rows, quiet=quiet) as listeners:
-        run(source, encoder, connection, collection, options, report=report, listeners=listeners)
-
-
-def _into_files(
-    source: FeatureSource, encoder: HashEncoder, folder: Path, options: IngestOptions, report: IngestReport, quiet: bool
-) -> None:
-    from milvus_ichash.ingestion.into_files import to_parquet as run
-
-    with listening(f"into {folder}", source.info.rows, quiet=quiet) as listeners:
-        run(source, encoder, folder, options, report=report, listeners=listeners)
+    output.emit([row])
 
 
 @contextmanager
-def listening(what: str, rows: int | None, *, quiet: bool) -> Iterator[Listeners]:
-    """Progress bars on stderr for rows, and then for the index; remarks too."""
+def listening(what: str, rows: int | None, output: OutputOptions) -> Iterator[Listeners]:
+    """Show progress bars on stderr, for the rows and then for the index, and write remarks there too."""
     from milvus_ichash.ingestion.into_milvus import Listeners
 
     with ExitStack() as bars:
-        advance = bars.enter_context(progress(what, rows, quiet=quiet))
+        advance = bars.enter_context(output.progress(what, rows))
         show: Callable[[int, int], None] | None = None
 
         def indexed(done: int, total: int) -> None:
             nonlocal show
             if show is None:
                 bars.close()  # one bar at a time
-                show = towards(bars.enter_context(progress("indexing", total, quiet=quiet)))
+                show = towards(bars.enter_context(output.progress("indexing", total)))
             show(done, total)
 
-        yield Listeners(advance=advance, indexed=indexed, remark=lambda sentence: note(sentence, quiet=quiet))
+        yield Listeners(advance=advance, indexed=indexed, remark=output.note)
 
 
 @contextmanager
-def _connected(settings: MilvusSettings, dry_run: bool) -> Iterator[Connection]:
-    """The connection; for a dry run without a database file, to one that is gone afterwards."""
+def _connected(settings: MilvusSettings, *, dry_run: bool) -> Iterator[Connection]:
+    """Connect to Milvus; for a dry run without a database file, to a database that is deleted afterwards."""
     from tempfile import TemporaryDirectory
 
     from milvus_ichash.index.connection import connect
 
-    if dry_run and settings.is_lite and not Path(settings.uri).expanduser().exists():
-        with (
-            TemporaryDirectory() as folder,
-            connect(settings.model_copy(update={"uri": str(Path(folder) / "dry_run.db")})) as connection,
-        ):
-            yield connection
-    else:
+    with TemporaryDirectory() as folder:
+        if dry_run and settings.is_lite and not Path(settings.uri).expanduser().exists():
+            settings = settings.model_copy(update={"uri": str(Path(folder) / "dry_run.db")})
         with connect(settings) as connection:
             yield connection
 
 
-def _confirm(connection: Connection, collection: str) -> None:
-    """Ask before a collection is deleted."""
+def _confirm_deletion(connection: Connection, collection: str) -> None:
     from milvus_ichash.index.hash_index import HashIndex
 
     if HashIndex.exists(connection, collection):
@@ -272,13 +222,3 @@ def _confirm(connection: Connection, collection: str) -> None:
 
 def _names(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
-
-
-def command_again(argv: list[str], *more: str) -> str:
-    """This command, to go on with: without what deletes rows, and without secrets."""
-    words = [word for word in argv[1:] if word not in ("--recreate", "--yes", "-y", *more)]
-    for i, word in enumerate(words):
-        if word == "--token" and i + 1 < len(words):
-            words[i + 1] = "..."
-        words[i] = re.sub(r"^--token=.*", "--token=...", re.sub(r"://[^/]*@", "://...@", words[i]))
-    return shlex.join(["milvus-ichash", *words, *more])

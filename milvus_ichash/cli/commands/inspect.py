@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from milvus_ichash.cli.options import DbOption, Format, FormatOption, TimeoutOption, TokenOption, UriOption
+from milvus_ichash.cli.options import MILVUS, MilvusOptions
+from milvus_ichash.cli.output import FormatOptions
 from milvus_ichash.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -18,22 +19,21 @@ if TYPE_CHECKING:
 def inspect(
     collection: Annotated[
         str | None,
-        typer.Option(
-            "--collection", "-c", help="Look at this collection; without it, list them.", rich_help_panel="Milvus"
-        ),
+        typer.Option("--collection", "-c", help="Show this collection; without it, list all.", rich_help_panel=MILVUS),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Look at this bundle, and whether the collection fits it.")
+        Path | None,
+        typer.Option(
+            "--bundle", "-b", help="Show this bundle; with --collection, say whether the two belong together."
+        ),
     ] = None,
-    uri: UriOption = None,
-    token: TokenOption = None,
-    db_name: DbOption = None,
-    timeout: TimeoutOption = None,
-    style: FormatOption = Format.table,
+    *,
+    milvus: MilvusOptions,
+    output: FormatOptions,
 ) -> None:
-    """Show what is in Milvus, and what a bundle makes. Nothing is written.
+    """Show collections and bundles, and whether they belong together. Nothing is written.
 
-    With a collection and a bundle that do not belong together, the exit code is 4.
+    The exit code is 4 where the collection was not made with the bundle.
 
     Examples:
 
@@ -44,25 +44,23 @@ def inspect(
         milvus-ichash inspect --bundle runs/mine/bundle --format json
     """
     from milvus_ichash.bundle import verify
-    from milvus_ichash.cli.output import emit, emit_document
-    from milvus_ichash.settings import load_settings
 
     manifest = None if bundle is None else verify(bundle)
     if manifest is not None and collection is None:
-        emit_document(_bundle(manifest), style)
+        output.emit_document(_bundle(manifest))
         return
-    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
+    settings = milvus.settings()
     if collection is None:
-        emit(_collections(settings), style, title=settings.address)
+        output.emit(_collections(settings), title=settings.address)
         return
     document, problem = _collection(settings, collection, manifest)
-    emit_document(document, style)
+    output.emit_document(document)
     if problem is not None:
         raise problem
 
 
 def _collections(settings: MilvusSettings) -> list[dict[str, Any]]:
-    """One row for each collection; of those that others made, the name only."""
+    """Return one row for each collection; of those that other programs made, only the name."""
     from milvus_ichash.index import collection_schema
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex

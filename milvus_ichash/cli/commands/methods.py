@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.options import Format, FormatOption
-from milvus_ichash.cli.output import Row, emit, emit_document, filled
+from milvus_ichash.cli.output import FormatOptions, Row, filled
 
 if TYPE_CHECKING:
     from ichash_export.methods.registry import MethodInfo
@@ -15,9 +14,11 @@ if TYPE_CHECKING:
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="A method: its settings with their defaults, and the paper's figures.")
+        str | None,
+        typer.Argument(help="Name of a method, to show its settings with their defaults and the published figures."),
     ] = None,
-    style: FormatOption = Format.table,
+    *,
+    output: FormatOptions,
 ) -> None:
     """List the methods that `train` knows, or show one of them. Needs no torch.
 
@@ -30,22 +31,24 @@ def methods(
     from ichash_export.methods import registry
 
     if name is None:
-        emit([_line(registry.describe(each)) for each in registry.method_names()], style)
+        output.emit([_line(registry.describe(each)) for each in registry.method_names()])
         return
     from ichash_export.papers.published import published_figures
     from ichash_export.papers.recipes import recipe_names
 
     info = registry.describe(name)
-    settings = [{"setting": s.name, "default": s.default, "type": s.type, "what": s.description} for s in info.settings]
+    settings = [
+        {"setting": s.name, "default": s.default, "type": s.type, "meaning": s.description} for s in info.settings
+    ]
     figures = [figure.model_dump(exclude={"method"}) for figure in published_figures(name)]
     about = {**_line(info), "paper": info.paper, "recipes": recipe_names(name)}
-    if style is not Format.table:
-        emit_document({**about, "settings": settings, "figures": figures}, style)
+    if output.style != "table":
+        output.emit_document({**about, "settings": settings, "figures": figures})
         return
-    emit_document(about, style)
-    emit(settings, style, title="Settings (train --set NAME=VALUE)")
+    output.emit_document(about)
+    output.emit(settings, title="Settings (train --set NAME=VALUE)")
     if figures:
-        emit(filled(figures), style, title="Published figures")
+        output.emit(filled(figures), title="Published figures")
 
 
 def _line(info: MethodInfo) -> Row:

@@ -8,24 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.options import (
-    CollectionOption,
-    DbOption,
-    Device,
-    DeviceOption,
-    Format,
-    FormatOption,
-    HoldoutOption,
-    IdColumnOption,
-    ModalityOption,
-    QuietOption,
-    SplitOption,
-    TimeoutOption,
-    TokenOption,
-    UriOption,
-    mapping,
-)
-from milvus_ichash.cli.output import emit, note
+from milvus_ichash.choices import Device
+from milvus_ichash.cli.options import FEATURE_FILES, CollectionOption, DataOptions, DeviceOption, MilvusOptions
+from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +27,8 @@ _ROWS = 256
 
 def query(
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Bundle folder; not needed with --id.", show_default=False)
+        Path | None,
+        typer.Option("--bundle", "-b", help="Folder of the bundle; not needed with --id.", show_default=False),
     ] = None,
     collection: CollectionOption = "ichash",
     words: Annotated[
@@ -56,18 +42,21 @@ def query(
         list[str] | None,
         typer.Option(
             "--id",
-            help="An item of the collection, by its stored code; it finds itself too. Repeat it.",
+            help="Id of an item of the collection, whose stored code is the query; it finds itself too. Repeat it.",
             rich_help_panel=_BY,
         ),
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option("--features", help="The items of a feature file: .parquet, .npz, .h5, .mat.", rich_help_panel=_BY),
+        typer.Option("--features", help=f"A {FEATURE_FILES} file; each of its items is a query.", rich_help_panel=_BY),
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", help="Search by this modality alone (--features, --id).", rich_help_panel=_BY, metavar="MODALITY"
+            "--only",
+            help="Use only this modality of the queries (with --features and --id).",
+            rich_help_panel=_BY,
+            metavar="MODALITY",
         ),
     ] = None,
     top_k: Annotated[
@@ -75,7 +64,7 @@ def query(
         typer.Option(
             "--top-k",
             "-k",
-            help="Items for each query.",
+            help="Number of items to find for each query.",
             rich_help_panel=_WHAT,
             show_default="10; with --radius all within it",
         ),
@@ -83,14 +72,18 @@ def query(
     radius: Annotated[
         int | None,
         typer.Option(
-            "--radius", "-r", help="Items within this Hamming distance only.", rich_help_panel=_WHAT, show_default=False
+            "--radius",
+            "-r",
+            help="Find only items within this Hamming distance (inclusive).",
+            rich_help_panel=_WHAT,
+            show_default=False,
         ),
     ] = None,
     nprobe: Annotated[
         int | None,
         typer.Option(
             "--nprobe",
-            help="Cells of a BIN_IVF_FLAT index that are looked through: more find more, and take longer.",
+            help="Number of cells of a BIN_IVF_FLAT index to search in: more cells find more, and take longer.",
             rich_help_panel=_WHAT,
             show_default="nlist / 64, at least 8",
         ),
@@ -107,7 +100,7 @@ def query(
         list[str] | None,
         typer.Option(
             "--field",
-            help="A field of the items to show, or '*' for all; repeat it.",
+            help="A field of the items to show, or '*' for all fields; repeat it.",
             rich_help_panel=_WHAT,
             show_default=False,
         ),
@@ -116,26 +109,21 @@ def query(
         str | None,
         typer.Option(
             "--code",
-            help="Which stored code to search.",
+            help="The stored code to compare with.",
             rich_help_panel=_WHAT,
             show_default="code, or that of the other modality",
         ),
     ] = None,
-    split: SplitOption = None,
-    holdout: HoldoutOption = None,
-    modality: ModalityOption = None,
-    id_column: IdColumnOption = None,
-    device: DeviceOption = Device.auto,
-    uri: UriOption = None,
-    token: TokenOption = None,
-    db_name: DbOption = None,
-    timeout: TimeoutOption = None,
-    style: FormatOption = Format.table,
-    quiet: QuietOption = False,
+    *,
+    rows: DataOptions,
+    device: DeviceOption = "auto",
+    milvus: MilvusOptions,
+    output: OutputOptions,
 ) -> None:
     """Find the nearest items by Hamming distance: by words, by a picture, by an item of the collection, or by features.
 
-    Items that lack the modality that is searched are found by their completed code, and marked: "missing: text".
+    Items that lack the modality that is searched are found by a code that was completed from what they have, and are
+    marked: "missing: text". Of a file with splits, the query split is taken.
 
     Examples:
 
@@ -151,40 +139,32 @@ def query(
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.index.search_request import LIMIT
-    from milvus_ichash.io import ColumnNames, open_splits
     from milvus_ichash.queries import find_nearest
-    from milvus_ichash.settings import load_settings
 
     _one_of(words, picture, item, features)
     if only and (words or picture):
         raise InputError("--only goes with --features or --id: words and pictures are of one modality.")
-    settings = load_settings(uri=uri, token=token, db_name=db_name, timeout=timeout)
-    source = (
-        None
-        if features is None
-        else open_splits(features, ColumnNames(mapping(modality, "--modality"), id_column), holdout).choose(
-            split.value if split else None, "query"
-        )
-    )
+    settings = milvus.settings()
+    source = None if features is None else rows.open(features, "query")
     encoder = None if item else _encoder(bundle, device)
+    found = []
+    k = top_k if top_k is not None else 10 if radius is None else LIMIT
     with connect(settings, create=False) as connection:
         index = HashIndex.open(connection, collection)
         if encoder is not None:
             index.check(encoder.manifest)
-        rows = []
         for queries in _queries(index, encoder, words, picture, item, source, only):
-            k = top_k if top_k is not None else 10 if radius is None else LIMIT
-            rows += find_nearest(
+            found += find_nearest(
                 index, queries, code=code, top_k=k, radius=radius, nprobe=nprobe, filter=where, fields=field or ()
             )
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
         if unknown:
-            note(f"The bundle does not know {', '.join(unknown)} of '{text}'.", quiet=quiet)
-    for name in _never_there(rows, field or ()):
-        note(f"No item found has a field '{name}'.", quiet=quiet)
-    if not rows:
-        note("Nothing was found.", quiet=quiet)
-    emit(rows, style)
+            output.note(f"The bundle does not know {', '.join(unknown)} of '{text}'.")
+    for name in _never_there(found, field or ()):
+        output.note(f"No item found has a field '{name}'.")
+    if not found:
+        output.note("Nothing was found.")
+    output.emit(found)
 
 
 def _one_of(*ways: Sequence[object] | Path | None) -> None:
@@ -199,7 +179,7 @@ def _encoder(bundle: Path | None, device: Device) -> HashEncoder:
         raise InputError(
             "searching by anything but --id needs the bundle that the collection was made with: --bundle FOLDER."
         )
-    return HashEncoder.load(bundle, device=device.value)
+    return HashEncoder.load(bundle, device=device)
 
 
 def _queries(

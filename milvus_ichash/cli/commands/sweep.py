@@ -1,82 +1,139 @@
-"""The part of `milvus-ichash evaluate` that measures several nprobe."""
+"""`milvus-ichash sweep`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from milvus_ichash.cli.options import Format
-from milvus_ichash.cli.output import emit, note, progress
-from milvus_ichash.errors import InputError
+import typer
 
-if TYPE_CHECKING:
-    from milvus_ichash.cli.output import Advance
-    from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
-    from milvus_ichash.features import FeatureTable
-    from milvus_ichash.runtime.encoder import HashEncoder
-    from milvus_ichash.settings import MilvusSettings
-
-
-def parse(sweep: str) -> list[int]:
-    """'nprobe=1,2,4' as [1, 2, 4].
-
-    Raises:
-        InputError: it is not like that.
-    """
-    name, sign, values = sweep.partition("=")
-    try:
-        numbers = [int(value) for value in values.split(",")]
-    except ValueError:
-        numbers = []
-    if name.strip() != "nprobe" or not sign or not numbers:
-        raise InputError(f"--sweep takes nprobe and whole numbers, such as nprobe=1,2,4,8,16,32,64; got '{sweep}'.")
-    return numbers
+from milvus_ichash.cli.measuring_options import (
+    MEASURE,
+    JsonFileOption,
+    MeasuringOptions,
+    QueriesArgument,
+    check_files,
+    check_named_once,
+)
+from milvus_ichash.cli.option_values import listed
+from milvus_ichash.cli.options import MILVUS, BundleOption, DataOptions, DeviceOption, MilvusOptions
+from milvus_ichash.cli.output import OUTPUT, OutputOptions
+from milvus_ichash.cli.retriever_options import open_indexes
 
 
-def run(
-    encoder: HashEncoder,
-    queries: FeatureTable,
-    milvus: MilvusSettings,
-    collections: Sequence[str],
-    flat: Sequence[str],
-    nprobes: Sequence[int],
+def sweep(
+    queries: QueriesArgument,
+    bundle: BundleOption,
+    collection: Annotated[
+        list[str],
+        typer.Option(
+            "--collection",
+            "-c",
+            help="Collection with BIN_IVF_FLAT; repeat it where the codes are stored in several collections.",
+            rich_help_panel=MILVUS,
+        ),
+    ],
+    nprobe: Annotated[
+        str,
+        typer.Option(
+            "--nprobe",
+            help="Numbers of cells to search in, with commas between them, such as 1,2,4,8,16,32,64.",
+            rich_help_panel=MEASURE,
+        ),
+    ],
+    flat: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flat",
+            help="Collection of the same rows with BIN_FLAT, to compare with; repeat it for several --collection.",
+            rich_help_panel=MILVUS,
+            show_default=False,
+        ),
+    ] = None,
+    at_k: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--at-k",
+            help="Rank k of recall@k and mAP@k; repeat it.",
+            rich_help_panel=MEASURE,
+            show_default="10 and 100",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k",
+            help="Number of rows that each search asks for.",
+            rich_help_panel=MEASURE,
+            show_default="the largest --at-k",
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits",
+            help="Length that the codes of the collections must have.",
+            rich_help_panel=MEASURE,
+            show_default="any",
+        ),
+    ] = None,
     *,
-    bits: int | None,
-    tasks: Sequence[str] | None,
-    top_k: int | None,
-    settings: EvaluationSettings,
-    figure: Path | None,
-    json_file: Path | None,
-    style: Format,
-    quiet: bool,
+    measuring: MeasuringOptions,
+    rows: DataOptions,
+    milvus: MilvusOptions,
+    device: DeviceOption = "auto",
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            help="Draw recall and mAP over latency into this file (.png, .svg, .pdf).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    json_file: JsonFileOption = None,
+    output: OutputOptions,
 ) -> None:
-    """Measure, and write table, JSON and picture."""
-    from milvus_ichash.cli.retriever_options import open_indexes
+    """Measure recall, mAP and latency of BIN_IVF_FLAT at several nprobe, beside the exact ranking.
+
+    The last line of each task searches in all cells. Queries are the query split of the file, the items that --holdout
+    chooses, or all rows of a file without splits.
+
+    Examples:
+
+        milvus-ichash sweep items.parquet --holdout 500 -b runs/mine/bundle -c items --nprobe 1,2,4,8,16
+
+        milvus-ichash sweep queries.npz -b runs/mine/bundle -c items --nprobe 1,4,16,64 --flat items_flat --figure
+        sweep.png
+    """
     from milvus_ichash.evaluation import sweep_report
-    from milvus_ichash.evaluation.sweep import sweep
+    from milvus_ichash.evaluation.sweep import sweep as measure
     from milvus_ichash.index.connection import connect
+    from milvus_ichash.runtime.encoder import HashEncoder
 
-    def bar(name: str, total: int) -> AbstractContextManager[Advance]:
-        return progress(name, total, quiet=quiet)
-
-    with connect(milvus, create=False) as connection:
-        result = sweep(
+    check_named_once("--collection", collection)
+    check_named_once("--flat", flat or [])
+    nprobes = listed(nprobe, int, "--nprobe", "1,2,4,8,16,32,64")
+    address = milvus.settings()
+    settings = measuring.settings(tuple(at_k or (10, 100)))
+    check_files(figure, json_file)
+    table = rows.open(queries, "query").read()
+    encoder = HashEncoder.load(bundle, device=device, bits=bits)
+    with connect(address, create=False) as connection:
+        result = measure(
             encoder,
-            queries,
-            open_indexes(connection, collections, encoder, bits),
+            table,
+            open_indexes(connection, collection, encoder, bits),
             nprobes,
-            flat=open_indexes(connection, flat, encoder, bits),
-            tasks=tasks,
+            flat=open_indexes(connection, flat or (), encoder, bits),
+            tasks=measuring.task,
             top_k=top_k,
             settings=settings,
-            progress=bar,
+            progress=output.progress,
         )
     for remark in result.notes:
-        note(remark, quiet=quiet)
+        output.note(remark)
     if json_file:
         result.save(json_file)
     if figure:
         sweep_report.figure(result, figure)
-    emit(sweep_report.table(result), style, title=sweep_report.title(result))
+    output.emit(sweep_report.table(result), title=sweep_report.title(result))

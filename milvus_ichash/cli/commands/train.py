@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.options import (
-    Device,
-    Format,
-    FormatOption,
-    HoldoutOption,
-    IdColumnOption,
-    LabelsColumnOption,
-    ModalityOption,
-    QuietOption,
-    SplitOption,
-    mapping,
-)
-from milvus_ichash.cli.output import complain, emit, note, progress
-from milvus_ichash.cli.raw_input_options import (
-    PictureFit,
-    PictureFitOption,
-    PictureMeanOption,
-    PictureSizeOption,
-    PictureStdOption,
-    PictureTowerOption,
-    VocabularyOption,
-    attachments,
-)
+from milvus_ichash.choices import Device, Level
+from milvus_ichash.cli.command_again import command_again
+from milvus_ichash.cli.options import FEATURE_FILES, DataOptions
+from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
+from milvus_ichash.cli.packages import TRAINING, require
+from milvus_ichash.cli.raw_input_options import RawInputOptions
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,48 +22,43 @@ if TYPE_CHECKING:
     from milvus_ichash.cli.output import Advance
 
 _TRAINING = "Training"
-_DATA = "Data"
-_OUTPUT = "Output"
-
-
-class Level(str, Enum):
-    """Shares of paired, image-only and text-only items."""
-
-    easy = "easy"
-    medium = "medium"
-    hard = "hard"
 
 
 def train(
     data: Annotated[
         Path,
-        typer.Argument(help="Features and labels of the training items: .parquet, .npz, .h5, .mat.", metavar="DATA"),
+        typer.Argument(help=f"Features and labels of the training items: a {FEATURE_FILES} file.", metavar="DATA"),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the run: its checkpoint, and the bundle unless --bundle.")
+        Path,
+        typer.Option("--out", "-o", help="Folder of the run, for its checkpoint and, without --bundle, the bundle."),
     ],
     method: Annotated[
         str | None,
         typer.Option(
-            "--method", help="Method (see `milvus-ichash methods`).", rich_help_panel=_TRAINING, show_default="unihash"
+            "--method",
+            help="Method to train; `milvus-ichash methods` lists them.",
+            rich_help_panel=_TRAINING,
+            show_default="unihash",
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             "--recipe",
-            help="Settings to start from: a recipe such as pmch/fashion, or a .toml file.",
+            help="Settings to start from: the name of a recipe, such as pmch/fashion, or a .toml file.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
     bits: Annotated[
-        int | None, typer.Option("--bits", help="Code length.", rich_help_panel=_TRAINING, show_default="32")
+        int | None,
+        typer.Option("--bits", help="Length of the codes in bits.", rich_help_panel=_TRAINING, show_default="32"),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="NAME=VALUE: a setting of the method; repeat it.",
+            help="A setting of the method; repeat it. `milvus-ichash methods NAME` lists them.",
             rich_help_panel=_TRAINING,
             metavar="NAME=VALUE",
         ),
@@ -91,63 +67,64 @@ def train(
         int | None, typer.Option("--epochs", help="Short for --set epochs=N.", rich_help_panel=_TRAINING)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of everything random.", rich_help_panel=_TRAINING, show_default="0")
+        int | None,
+        typer.Option(
+            "--seed",
+            help="Random seed; it sets gaps, initial weights and the order of the items.",
+            rich_help_panel=_TRAINING,
+            show_default="0",
+        ),
     ] = None,
     pdr: Annotated[
         float | None,
         typer.Option(
             "--pdr",
-            help="Hide one modality of this share of the items (partial data ratio).",
+            help="Partial data ratio: the share of items from which one modality is hidden.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
     level: Annotated[
         Level | None,
         typer.Option(
-            "--level", help="Hide modalities as CICH and EGICH do, in place of --pdr.", rich_help_panel=_TRAINING
+            "--level",
+            help="Level at which modalities are hidden as in CICH and EGICH, in place of --pdr.",
+            rich_help_panel=_TRAINING,
         ),
     ] = None,
     validation: Annotated[
         float | None,
         typer.Option(
             "--validation",
-            help="Share held out to choose the epoch that is kept, and to stop early; 0: none.",
+            help="Share of the items that is held out to choose the epoch that is kept and to stop early; 0 holds out "
+            "none.",
             rich_help_panel=_TRAINING,
             show_default="0.1",
         ),
     ] = None,
     device: Annotated[
-        Device, typer.Option("--device", help="auto: CUDA where torch has it.", rich_help_panel=_TRAINING)
-    ] = Device.auto,
-    split: SplitOption = None,
-    holdout: HoldoutOption = None,
-    modality: ModalityOption = None,
-    id_column: IdColumnOption = None,
-    labels_column: LabelsColumnOption = None,
-    vocabulary: VocabularyOption = None,
-    picture_tower: PictureTowerOption = None,
-    picture_size: PictureSizeOption = None,
-    picture_mean: PictureMeanOption = None,
-    picture_std: PictureStdOption = None,
-    picture_fit: PictureFitOption = PictureFit.stretch,
+        Device,
+        typer.Option(
+            "--device",
+            help="Where training runs; auto: CUDA where torch has it, else the CPU.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
+    *,
+    rows: DataOptions,
+    raw: RawInputOptions,
     bundle: Annotated[
         Path | None,
-        typer.Option(
-            "--bundle", "-b", help="Where the bundle goes.", rich_help_panel=_OUTPUT, show_default="OUT/bundle"
-        ),
+        typer.Option("--bundle", "-b", help="Folder of the bundle.", rich_help_panel=OUTPUT, show_default="OUT/bundle"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, as if it had not stopped.")
+        bool, typer.Option("--resume", help="Go on with the run in --out, as if it had never been interrupted.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run and the bundle that are there.")
-    ] = False,
-    style: FormatOption = Format.table,
-    quiet: QuietOption = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run and bundle.")] = False,
+    output: OutputOptions,
 ) -> None:
     """Train a method on features and labels, and write its bundle.
 
-    Items may lack modalities, by nature or hidden with --pdr or --level. Of a file with splits the train split is
+    Items may lack modalities, by nature or hidden with --pdr or --level. Of a file with splits, the train split is
     taken. Needs `pip install 'milvus-ichash[train]'`.
 
     Examples:
@@ -158,8 +135,6 @@ def train(
 
         milvus-ichash train items.parquet --out runs/mine --resume
     """
-    from milvus_ichash.cli.backends import TRAINING, require
-
     require(TRAINING, extra="train", what="training")
     from ichash_export.onnx.attachments import remember, remembered
     from ichash_export.onnx.to_onnx import export_bundle
@@ -169,13 +144,12 @@ def train(
     from ichash_export.train.run_folder import record_to_resume
     from ichash_export.train.training import train as run_training
     from milvus_ichash.bundle import check_free
-    from milvus_ichash.io import ColumnNames, open_splits
 
     target = bundle or out / "bundle"
     if target.resolve() == out.resolve():
         raise InputError("--bundle and --out cannot be the same folder: the run and its bundle are two.")
     replace = overwrite or (resume and bundle is None)
-    resolve_device(device.value)
+    resolve_device(device)
     began = time.time()
     before = record_to_resume(out, resume=resume, overwrite=overwrite)
     plan = make_plan(
@@ -183,31 +157,29 @@ def train(
         method=method,
         bits=bits,
         settings={**parse_settings(settings), **({} if epochs is None else {"epochs": epochs})},
-        options={"seed": seed, "pdr": pdr, "level": level and level.value, "validation": validation},
+        options={"seed": seed, "pdr": pdr, "level": level, "validation": validation},
         going_on=None if before is None else before.identity,
     )
     check_free(target, overwrite=replace)
     try:
-        columns = ColumnNames(mapping(modality, "--modality"), id_column, labels_column)
-        table = open_splits(data, columns, holdout).choose(split.value if split else None, "train", "retrieval").read()
-        given = attachments(table.dims, vocabulary, picture_tower, picture_size, picture_mean, picture_std, picture_fit)
-        raw = {**(remembered(out) if resume else {}), **given}
-        remember(out, raw)
-        with progress(f"{plan.method}, {plan.bits} bits", plan.epochs, quiet=quiet) as advance:
+        table = rows.open(data, "train", "retrieval").read()
+        attachments = {**(remembered(out) if resume else {}), **raw.attachments(table.dims)}
+        remember(out, attachments)
+        with output.progress(f"{plan.method}, {plan.bits} bits", plan.epochs) as advance:
             trained = run_training(
                 table,
                 plan.method,
                 plan.bits,
                 settings=plan.settings,
                 options=plan.options,
-                device=device.value,
+                device=device,
                 run=out,
                 resume=resume,
                 overwrite=overwrite,
                 progress=_Shown(advance),
-                note=lambda message: note(message, quiet=quiet),
+                note=output.note,
             )
-        manifest = export_bundle(trained, target, attachments=raw, overwrite=replace)
+        manifest = export_bundle(trained, target, attachments=attachments, overwrite=replace)
     except KeyboardInterrupt:
         complain(_interrupted(out, began))
         raise typer.Exit(130) from None
@@ -222,11 +194,11 @@ def train(
         "kept epoch": summary.kept_epoch,
         "seconds": summary.seconds,
     }
-    emit([row], style)
+    output.emit([row])
 
 
 class _Shown:
-    """Moves the progress bar to where the run is, with the loss and the validation behind it."""
+    """A listener that moves the progress bar to where the run is, with the loss and the validation behind it."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
@@ -241,13 +213,15 @@ class _Shown:
 
 
 def _interrupted(run: Path, began: float) -> str:
-    """What is left of the run, and how it goes on. A checkpoint from before it began is another run's, or the one it goes on with."""
+    """Return the message about what is left of an interrupted run, with the command that goes on.
+
+    Without --resume, a checkpoint from before the run began is another run's.
+    """
     from ichash_export.train.checkpoint import CHECKPOINT, load_record
 
-    resumed = "--resume" in sys.argv
-    if not (run / CHECKPOINT).is_file() or (not resumed and (run / CHECKPOINT).stat().st_mtime < began):
+    checkpoint = run / CHECKPOINT
+    if not checkpoint.is_file() or ("--resume" not in sys.argv and checkpoint.stat().st_mtime < began):
         return "interrupted before the first epoch: nothing was written."
-    log = load_record(run / CHECKPOINT).log
-    again = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
-    command = shlex.join(["milvus-ichash", *again, "--resume"])
-    return f"interrupted; epoch {log.epoch} of {log.epochs} is kept. Go on with: {command}"
+    log = load_record(checkpoint).log
+    again = command_again("--resume", without=["--overwrite"])
+    return f"interrupted; epoch {log.epoch} of {log.epochs} is kept. Go on with: {again}"

@@ -122,13 +122,18 @@ def test_no_complete_item(tmp_path: Path) -> None:
 
 def test_held_out_training_items_take_the_place_of_the_queries(tmp_path: Path) -> None:
     file = data_file(write_splits(tmp_path / "split.npz"))
-    data, tuned = file.read(), replace(file, held_out=30).read()
+    data, tuned = file.read(), replace(file, queries_from_train=30).read()
     queries = set(tuned.query.ids.tolist())
-    assert (tuned.name, len(tuned.query), len(tuned.train), len(tuned.retrieval)) == ("split, 30 held out", 30, 90, 130)
+    assert (tuned.name, len(tuned.query), len(tuned.train), len(tuned.retrieval)) == (
+        "split, 30 queries from train",
+        30,
+        90,
+        130,
+    )
     assert queries <= set(data.train.ids.tolist())
     assert queries.isdisjoint(tuned.train.ids.tolist()) and queries.isdisjoint(tuned.retrieval.ids.tolist())
     assert queries.isdisjoint(data.query.ids.tolist())
-    assert replace(file, held_out=30).read().digests() == tuned.digests() != data.digests()
+    assert replace(file, queries_from_train=30).read().digests() == tuned.digests() != data.digests()
     for number in (119, 500):
-        with pytest.raises(InputError, match=f"--held-out {number}: there are 120 training items"):
-            replace(file, held_out=number).read()
+        with pytest.raises(InputError, match=f"--queries-from-train {number}: there are 120 training items"):
+            replace(file, queries_from_train=number).read()

@@ -18,7 +18,7 @@ from support.command import run_here
 from support.grids import figures_of, write_splits
 from support.tiny import environment, plugin
 
-PROGRAM = [sys.executable, "-m", "milvus_ichash.cli", "compare"]
+PROGRAM = [sys.executable, "-m", "milvus_ichash", "compare"]
 
 
 @pytest.fixture(scope="module")

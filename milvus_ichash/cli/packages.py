@@ -1,4 +1,4 @@
-"""Whether the optional packages that a command needs are there, asked before anything else is done."""
+"""The optional packages that a command needs, looked for before anything else is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRAINING = ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
 
 def require(packages: Sequence[str], *, extra: str, what: str) -> None:
-    """Raise BackendMissingError, naming the packages that are missing and the extra that has them."""
+    """Raise BackendMissingError where a package is not installed; names it, and the extra that installs it."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise BackendMissingError(f"{what} needs {', '.join(missing)}: pip install 'milvus-ichash[{extra}]'.")
