@@ -1,9 +1,10 @@
-"""Milvus under millions of hash codes: how fast they go in, what the index costs, and what searches find at which nprobe.
+"""Milvus under millions of hash codes: how fast they go in, what the index costs, and what searches find by nprobe.
 
     make server COMMAND="python examples/scale.py --rows 5000000"
 
-Writes synthetic codes, clustered as learned ones are and the same at every run, into a collection of its own on the server of
-MILVUS_URI, and prints Markdown tables (docs/scale.md). A machine of 2 cores takes about ten minutes for 5,000,000.
+Writes synthetic codes, clustered as learned ones are and the same at every run, into a collection of its own on the
+server of MILVUS_URI, and prints Markdown tables (docs/scale.md). A machine of 2 cores takes about ten minutes for
+5,000,000.
 """
 
 from __future__ import annotations
@@ -89,10 +90,8 @@ def write(index: HashIndex, rows: int) -> None:
         written += index.write(batch, new=True)
         seconds += time.perf_counter() - start
         if written - told >= rows // 5 or written == rows:
-            print(
-                f"| {written:,} | {written / seconds:,.0f} | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} |",
-                flush=True,
-            )
+            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(f"| {written:,} | {written / seconds:,.0f} | {megabytes:.0f} |", flush=True)
             told = written
     print()
 
@@ -107,7 +106,8 @@ def measure(index: HashIndex, rows: int, count: int, nlists: list[int]) -> None:
     kth = exact_distances(index, queries)
     print(f"Read back, checked and ranked here ({count} queries) in {time.perf_counter() - start:.1f} s.\n", flush=True)
     print(
-        "| index | nprobe | recall@10 | p50, ms | p95, ms | queries/s | of it our own, ms |\n|---|---|---|---|---|---|---|"
+        "| index | nprobe | recall@10 | p50, ms | p95, ms | queries/s | of it our own, ms |\n"
+        "|---|---|---|---|---|---|---|"
     )
     report(index, queries, kth, None)
     for nlist in nlists:

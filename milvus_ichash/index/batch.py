@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
 
@@ -21,10 +20,14 @@ from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, has
 
 Row = dict[str, Any]
 LabelLists = Sequence[Sequence[int] | None]
+"""For each item the indices of its classes, from 0; None where its labels are unknown."""
 Payload = Mapping[str, Sequence[Any]]
+"""Further columns by name, one value for each item: whatever JSON knows."""
 
 # Filters cannot name control characters: such an item could neither be read nor replaced.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_JSON = (TypeError, ValueError, RecursionError)
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,57 +39,40 @@ class Batch:
         codes: uint8 (n, bits / 8) by name.
         present: n booleans by field (`has_image`, ...).
         dynamic: labels and payload, n values by name; labels are None where they are unknown.
+        meta: labels and payload of each item as JSON, in UTF-8.
     """
 
     ids: list[Any]
     codes: Mapping[str, Codes]
     present: Mapping[str, list[bool]]
     dynamic: Mapping[str, Sequence[Any]]
+    meta: list[bytes]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self) -> list[Row]:
-        """One dict per item, as `MilvusClient` takes them; unknown labels are left out."""
+        """Return one dict for each item, as `MilvusClient` takes them; unknown labels are left out."""
         packed = {name: _as_bytes(codes) for name, codes in self.codes.items()}
-        columns: dict[str, Sequence[Any]] = {ID: self.ids, **packed, **self.present, **self.dynamic}
-        names = tuple(columns)
-        rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
-        if None in self.dynamic.get(LABELS, ()):
-            for row in rows:
-                if row[LABELS] is None:
-                    del row[LABELS]
-        return rows
+        return _in_rows({ID: self.ids, **packed, **self.present, **self.dynamic})
 
     def columns(self) -> FieldColumns:
-        """By field, as `Columnar` takes them. Where there is nothing dynamic, Milvus writes that itself, faster than it reads it."""
+        """Return the items by field, as `Columnar` takes them."""
+        # Where there is nothing dynamic, Milvus writes the empty JSON itself, faster than it reads it.
         return {ID: self.ids, **self.codes, **self.present, **({META: self.meta} if self.dynamic else {})}
 
-    @cached_property
-    def meta(self) -> list[bytes]:
-        """Labels and payload of each item as JSON, in UTF-8."""
-        names = tuple(self.dynamic)
-        if names in ((), (LABELS,)):
-            return _labels_as_json(self.dynamic.get(LABELS) or [None] * len(self))
-        rows = (dict(zip(names, values)) for values in zip(*self.dynamic.values()))  # noqa: B905 (as above)
-        known = ({k: v for k, v in row.items() if k != LABELS or v is not None} for row in rows)
-        return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in known]
-
     def parts(self, rows: int, size: int) -> Iterator[Batch]:
-        """The batch in parts of at most so many rows, and about so many bytes at the most."""
-        sizes = self._sizes() if set(self.dynamic) - {LABELS} else None
+        """Yield the batch in parts of at most so many rows, and of about so many bytes at the most."""
+        fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
+        has_payload = bool(set(self.dynamic) - {LABELS})
         start = 0
         while start < len(self):
             end = min(start + rows, len(self))
-            if sizes is not None:
-                fitting = sum(1 for total in accumulate(sizes[start:end]) if total <= size)
-                end = start + max(1, fitting)
+            if has_payload:
+                sizes = accumulate(fixed + len(text) for text in self.meta[start:end])
+                end = start + max(1, sum(1 for total in sizes if total <= size))
             yield self if (start, end) == (0, len(self)) else self._part(slice(start, end))
             start = end
-
-    def _sizes(self) -> list[int]:
-        fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
-        return [fixed + len(text) for text in self.meta]
 
     def _part(self, rows: slice) -> Batch:
         return Batch(
@@ -94,6 +80,7 @@ class Batch:
             {name: codes[rows] for name, codes in self.codes.items()},
             {name: values[rows] for name, values in self.present.items()},
             {name: values[rows] for name, values in self.dynamic.items()},
+            self.meta[rows],
         )
 
 
@@ -105,15 +92,15 @@ def build_batch(
     labels: LabelLists | None,
     payload: Payload | None,
 ) -> Batch:
-    """Items with all fields of the collection.
+    """Return items with all fields of the collection.
 
     Args:
         description: of the collection.
-        ids: n ids, checked by `checked_ids`.
+        ids: n ids, out of `checked_ids`.
         codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are
             passed over.
-        present: bool (n, M), in the order of the collection's modalities.
-        labels: a list of class indices for each item; None for an item, or altogether, where they are unknown.
+        present: bool (n, M), in the order of the collection's modalities; False where an item lacks one.
+        labels: class indices of each item; None for an item, or altogether, where they are unknown.
         payload: further columns of n values that JSON knows.
 
     Raises:
@@ -133,11 +120,12 @@ def build_batch(
         check_codes(stored[name], description.bits)
         if len(stored[name]) != n:
             raise InputError(f"{n} ids, but {len(stored[name])} codes.")
-    taken = {ID, LABELS, *stored, *has_fields}
-    dynamic: dict[str, Sequence[Any]] = _checked_payload(payload, n, taken) if payload else {}
+    dynamic = _checked_payload(payload or {}, n, {ID, LABELS, *stored, *has_fields})
     if labels is not None:
-        dynamic[LABELS] = _checked_labels(labels, n)
-    return Batch(list(ids), stored, dict(zip(has_fields, present.T.tolist(), strict=True)), dynamic)
+        _check_labels(labels, n)
+        dynamic[LABELS] = labels
+    present_columns = dict(zip(has_fields, present.T.tolist(), strict=True))
+    return Batch(list(ids), stored, present_columns, dynamic, _as_json(dynamic, n))
 
 
 def check_codes(codes: Codes, bits: int) -> None:
@@ -164,8 +152,41 @@ def _as_bytes(codes: Codes) -> list[bytes]:
     return result
 
 
+def _in_rows(columns: Mapping[str, Sequence[Any]]) -> list[Row]:
+    """Return one dict for each row of these columns; unknown labels are left out."""
+    names = tuple(columns)
+    rows = [dict(zip(names, values)) for values in zip(*columns.values())]  # noqa: B905 (lengths are checked; strict costs a third)
+    if None in columns.get(LABELS, ()):
+        for row in rows:
+            if row[LABELS] is None:
+                del row[LABELS]
+    return rows
+
+
+def _as_json(dynamic: Mapping[str, Sequence[Any]], n: int) -> list[bytes]:
+    """Return the JSON of n items, which is also how it is found out what JSON does not know."""
+    if not set(dynamic) - {LABELS}:
+        return _labels_as_json(dynamic.get(LABELS) or [None] * n)
+    try:
+        return [_to_json(row).encode() for row in _in_rows(dynamic)]
+    except _NOT_JSON:
+        everything = ((name, row, value) for name, values in dynamic.items() for row, value in enumerate(values))
+        name, row, value = next(each for each in everything if not _is_json({each[0]: each[2]}))
+        raise InputError(
+            f"row {row} of the payload column '{name}' holds {value!r:.60}: Milvus stores strings, finite numbers, "
+            "booleans, lists and dictionaries of these, and None."
+        ) from None
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(_to_json(value).encode())
+    except _NOT_JSON:
+        return False
+
+
 def _labels_as_json(labels: LabelLists) -> list[bytes]:
-    """The JSON of items that have nothing but labels: few different sets of labels come often."""
+    """Return the JSON of items that have nothing but labels: a few different sets of labels come often."""
     known: dict[tuple[int, ...] | None, bytes] = {None: b"{}"}
     texts = []
     for row in labels:
@@ -178,7 +199,7 @@ def _labels_as_json(labels: LabelLists) -> list[bytes]:
 
 
 def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
-    """The ids as a list, all different and of the collection's kind.
+    """Return the ids as a list, all different and of the collection's kind.
 
     Raises:
         InputError: names the first id that cannot be a key.
@@ -201,15 +222,14 @@ def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[A
 
 
 def _check_strings(values: list[str], *, lite: bool) -> None:
-    """Cheap checks of all ids at once; only where one of them fails is the culprit looked for."""
+    # Cheap checks of all ids at once; only where one of them fails is the culprit looked for.
     together = "".join(values)
-    longest = max(map(len, values), default=1)
-    clean = together.isascii() and not _CONTROL.search(together) and "" not in values and longest <= ID_BYTES
+    short = max(map(len, values), default=1) <= ID_BYTES
+    clean = short and "" not in values and together.isascii() and not _CONTROL.search(together)
     if clean and not (lite and "'" in together):
         return
     for value in values:
-        problem = _problem(value, lite=lite)
-        if problem:
+        if problem := _problem(value, lite=lite):
             raise InputError(f"the id {value[:80]!r} {problem}")
 
 
@@ -230,39 +250,25 @@ def _problem(value: str, *, lite: bool) -> str | None:
     return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
 
 
-def _checked_labels(labels: LabelLists, n: int) -> LabelLists:
+def _check_labels(labels: LabelLists, n: int) -> None:
     if len(labels) != n:
         raise InputError(f"{n} ids, but {len(labels)} lists of labels.")
     flat = list(chain.from_iterable(row for row in labels if row is not None))
     if set(map(type, flat)) - {int} or (flat and not (min(flat) >= 0 and max(flat) < 2**31)):
         bad = next(value for value in flat if type(value) is not int or not 0 <= value < 2**31)
         raise InputError(f"a label is {bad!r}; labels are lists of class indices, plain whole numbers from 0.")
-    return labels
 
 
 def _checked_payload(payload: Payload, n: int, taken: set[str]) -> dict[str, Sequence[Any]]:
+    """Return the payload as lists, with names that are free and n values in each column."""
     columns: dict[str, Sequence[Any]] = {}
     for name, given in payload.items():
         if name in taken or not name or name.startswith("$"):
             raise InputError(
-                f"the payload column '{name}' has a name that Milvus or this program uses itself: rename it, or leave it out."
+                f"the payload column '{name}' has a name that Milvus or this program uses itself: "
+                "rename it, or leave it out."
             )
-        values = given.tolist() if isinstance(given, np.ndarray) else given
-        if len(values) != n:
-            raise InputError(f"the payload column '{name}' has {len(values)} values for {n} ids.")
-        if not _is_json(values):
-            row = next((i for i, value in enumerate(values) if not _is_json(value)), 0)
-            raise InputError(
-                f"row {row} of the payload column '{name}' holds {values[row]!r:.60}: Milvus stores strings, finite numbers, booleans, "
-                "lists and dictionaries of these, and None."
-            )
-        columns[name] = values
+        columns[name] = given.tolist() if isinstance(given, np.ndarray) else given
+        if len(columns[name]) != n:
+            raise InputError(f"the payload column '{name}' has {len(columns[name])} values for {n} ids.")
     return columns
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True

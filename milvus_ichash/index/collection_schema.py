@@ -29,7 +29,8 @@ def check_name(collection: str) -> None:
     """Raise InputError for a name that Milvus does not take for a collection."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
         raise InputError(
-            f"'{collection}' cannot name a collection: use letters, digits and underscores, no digit first, at most 255."
+            f"'{collection}' cannot name a collection: use letters, digits and underscores, no digit first, "
+            "at most 255."
         )
 
 

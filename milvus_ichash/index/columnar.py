@@ -1,11 +1,12 @@
-"""Columns straight into and out of Milvus, past pymilvus's rows and hits: the one module that touches its private parts.
+"""Columns straight into and out of Milvus, past pymilvus's rows and hits.
 
 `MilvusClient` takes a dict for each row and gives an object for each hit, microseconds each. The requests behind it are
-columnar, and public as Milvus's gRPC interface; what is private is the way to them: `MilvusClient._get_connection()`, its
-`_stub`, `MilvusClient._generate_call_context()`, and the generated messages in `pymilvus.grpc_gen`. Where one of these is
-missing, `Columnar.of` gives None, and everything goes through `MilvusClient`: the same results, slower (docs/benchmarks.md).
+columnar, and public as Milvus's gRPC interface; what is private is the way to them: `MilvusClient._get_connection()`,
+its `_stub`, `MilvusClient._generate_call_context()`, and the generated messages in `pymilvus.grpc_gen`. Where one of
+these is missing, `Columnar.of` returns None, and everything goes through `MilvusClient`: the same results, slower
+(docs/benchmarks.md). No other module of this package touches them.
 
-Inserts and searches are not retried here: pymilvus would send an Insert again that may have arrived, and a server keeps both.
+Requests are not sent again here: pymilvus would send an Insert again that may have arrived, and a server keeps both.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ from milvus_ichash.index.search_request import SearchRequest
 
 _STRONG, _BOUNDED = 0, 2
 """Consistency levels, and the timestamps that stand for them."""
+
+_SCALARS = {
+    str: ("VarChar", "string_data"),
+    bool: ("Bool", "bool_data"),
+    int: ("Int64", "long_data"),
+    bytes: ("JSON", "json_data"),
+}
+"""By Python type: Milvus's type of the field, and where its values go."""
 
 FieldColumns = Mapping[str, Any]
 """By field: list of str or int (ids), uint8 (n, bits / 8) (codes), list of bool, list of bytes (`META`)."""
@@ -57,17 +66,15 @@ class Columnar:
             return None
         return columnar if all(map(callable, places)) else None
 
-    def insert(self, collection: str, columns: FieldColumns, rows: int, timeout: float) -> int:
-        """Insert rows; return how many were acknowledged. An id that is there already is then there twice."""
-        request = self._messages.InsertRequest(collection_name=collection, num_rows=rows)
-        request.fields_data.extend(self._fields(columns))
-        return int(self._send("Insert", request, timeout).insert_cnt)
+    def write(self, collection: str, columns: FieldColumns, rows: int, *, new: bool, timeout: float) -> int:
+        """Write rows, in place of those with the same ids; return how many were acknowledged.
 
-    def upsert(self, collection: str, columns: FieldColumns, rows: int, timeout: float) -> int:
-        """Write rows, in place of those with the same ids; return how many were acknowledged."""
-        request = self._messages.UpsertRequest(collection_name=collection, num_rows=rows)
-        request.fields_data.extend(self._fields(columns))
-        return int(self._send("Upsert", request, timeout).upsert_cnt)
+        With `new` they are inserted: an id that is there already is then there twice.
+        """
+        call = "Insert" if new else "Upsert"
+        request = getattr(self._messages, f"{call}Request")(collection_name=collection, num_rows=rows)
+        request.fields_data.extend(self._field(name, values) for name, values in columns.items())
+        return int(getattr(self._send(call, request, timeout), f"{call.lower()}_cnt"))
 
     def search(
         self, wanted: SearchRequest, codes: Sequence[bytes], *, bounded: bool, timeout: float
@@ -159,27 +166,16 @@ class Columnar:
             raise self._error(code, status.reason)
         return answer
 
-    def _fields(self, columns: FieldColumns) -> list[Any]:
-        return [self._field(name, values) for name, values in columns.items()]
-
     def _field(self, name: str, values: Any) -> Any:
         kinds = self._types.DataType
-        if name == META:
-            field = self._types.FieldData(field_name=name, type=kinds.JSON, is_dynamic=True)
-            field.scalars.json_data.data.extend(values)
-        elif isinstance(values, np.ndarray):
+        if isinstance(values, np.ndarray):
             field = self._types.FieldData(field_name=name, type=kinds.BinaryVector)
             field.vectors.dim = values.shape[1] * 8
             field.vectors.binary_vector = values.tobytes()
-        elif values and isinstance(values[0], str):
-            field = self._types.FieldData(field_name=name, type=kinds.VarChar)
-            field.scalars.string_data.data.extend(values)
-        elif values and isinstance(values[0], bool):
-            field = self._types.FieldData(field_name=name, type=kinds.Bool)
-            field.scalars.bool_data.data.extend(values)
-        else:
-            field = self._types.FieldData(field_name=name, type=kinds.Int64)
-            field.scalars.long_data.data.extend(values)
+            return field
+        kind, place = _SCALARS[type(values[0]) if values else int]
+        field = self._types.FieldData(field_name=name, type=kinds.Value(kind), is_dynamic=name == META)
+        getattr(field.scalars, place).data.extend(values)
         return field
 
 

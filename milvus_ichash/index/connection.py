@@ -37,8 +37,7 @@ def import_pymilvus() -> ModuleType:
 
     `MILVUS_URI=./x.db` makes a plain `import pymilvus` fail, and a `.env` above its folder is loaded into our
     environment: the variable is blanked meanwhile, and the environment left as it was. Its logs, which repeat every
-        error that it also
-    raises, are silenced.
+    error that it also raises, are silenced.
 
     Raises:
         BackendMissingError: it cannot be imported.
@@ -74,9 +73,8 @@ class Connection:
         columnar: the fast way in and out; None where this pymilvus has none, or none was wanted.
     """
 
-    def __init__(self, client: Any, settings: MilvusSettings, uri: str, lite: LiteServer | None) -> None:
-        self.client = client
-        self._uri = uri
+    def __init__(self, settings: MilvusSettings, lite: LiteServer | None) -> None:
+        self.client: Any = None
         self.settings = settings
         self.alias = uuid4().hex
         self.columnar: Columnar | None = None
@@ -88,23 +86,39 @@ class Connection:
         self._changed: dict[str, float] = {}
         self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
+        self._uri = settings.uri if lite is None else lite.address
+        of_server = {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
+        self._options = of_server if lite is None else {}
+
+    def open(self, *, columnar: bool) -> None:
+        """Make the client, and the fast way in and out where it is wanted and this pymilvus has one."""
+        with self.calling("answer"):
+            # A connection of its own, which pymilvus closes with the client: by `dedicated`, in early 2.6 by `alias`.
+            # Else clients of one address share one, which is never closed, or closed for all of them by the first.
+            self.client = import_pymilvus().MilvusClient(
+                self._uri, timeout=self.timeout, dedicated=True, alias=self.alias, **self._options
+            )
+            self.columnar = Columnar.of(self.client) if columnar else None
 
     def is_before(self, release: tuple[int, ...]) -> bool:
-        """True for a server before this release. Versions are like `v2.3.5-lite`; what is not like that may be newer."""
+        """Return True for a server before this release, such as (2, 4).
+
+        Versions are like `v2.3.5-lite`; what is not like that may be newer.
+        """
         version = re.match(r"v?(\d+(?:\.\d+)*)", self.server_version)
         numbers = tuple(map(int, version[1].split("."))) if version else ()
         return len(numbers) >= len(release) and numbers[: len(release)] < release
 
     def changed(self, collection: str) -> None:
-        """To be called where a collection is opened, and where it was written to: the next searches are to see all of it."""
+        """Have the next searches see all of a collection: to be called where it is loaded or written to."""
         self._changed[collection] = time.monotonic()
 
     def settled(self, collection: str) -> bool:
-        """True where searches at Bounded consistency see all that this connection knows to be there.
+        """Return True where searches at Bounded consistency see all that this connection knows to be there.
 
         At Strong consistency, a server answers a search with its next time tick: after up to 0.2 s, where the search
-            takes
-        less than a millisecond. Bounded ones are up to 5 s behind, so they will do a while after the last change.
+        takes less than a millisecond. Bounded searches are up to 5 s behind, so they will do a while after the last
+        change.
         """
         return not self.is_lite and time.monotonic() - self._changed.get(collection, -math.inf) > _BOUND_SECONDS
 
@@ -125,12 +139,11 @@ class Connection:
             raise milvus_error(error, what, self.address, self.timeout, self._secret) from error
 
     async def async_client(self) -> Any:
-        """A `pymilvus.AsyncMilvusClient` of the running event loop, made at the first call; `close_async` closes it."""
+        """Return the `pymilvus.AsyncMilvusClient` of the running event loop, which `close_async` closes."""
         loop = asyncio.get_running_loop()
         if loop not in self._async_clients:
-            settings = self.settings
-            options = {} if self.is_lite else {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
-            self._async_clients[loop] = import_pymilvus().AsyncMilvusClient(self._uri, timeout=self.timeout, **options)
+            client = import_pymilvus().AsyncMilvusClient(self._uri, timeout=self.timeout, **self._options)
+            self._async_clients[loop] = client
         return self._async_clients[loop]
 
     async def close_async(self) -> None:
@@ -142,10 +155,11 @@ class Connection:
     def close(self) -> None:
         """Close the connection; of Milvus Lite, the last one ends its process."""
         client, self.client = self.client, None
+        lite, self._lite = self._lite, None
         if client is not None:
             client.close()
-            if self._lite is not None:
-                release(self._lite)
+        if lite is not None:
+            release(lite)
 
     def __enter__(self) -> Connection:
         return self
@@ -171,8 +185,8 @@ def connect(
         create: make the file of Milvus Lite where it is not there; else that is an InputError.
         columnar: write and read in columns, where this pymilvus allows it (`index.columnar`); else by `MilvusClient`
             alone.
-        where: `uri`, `token`, `db_name` and `timeout` (in seconds); what is left out comes from the environment, `.env`,
-            `ichash.toml` or the defaults, as for the command line (`load_settings`).
+        where: `uri`, `token`, `db_name` and `timeout` (in seconds); what is left out comes from the environment,
+            `.env`, `ichash.toml` or the defaults, as for the command line (`load_settings`).
 
     Returns:
         An open connection.
@@ -190,55 +204,28 @@ def connect(
     if settings.is_lite:
         if not create and settings.uri.endswith(".db") and not Path(settings.uri).expanduser().exists():
             raise InputError(
-                f"there is no database '{settings.uri}': ingest something first, or name another with --uri or MILVUS_URI."
+                f"there is no database '{settings.uri}': ingest something first, "
+                "or name another with --uri or MILVUS_URI."
             )
-        return _connect_lite(settings, columnar)
-    _reach(settings)
-    options = {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
-    connection = _open(settings, settings.uri, options, None, columnar)
+        connection = Connection(settings, acquire(settings.uri, settings.timeout))
+    else:
+        _reach(settings)
+        connection = Connection(settings, None)
     try:
+        connection.open(columnar=columnar)
+        if settings.is_lite:
+            connection.server_version = lite_version()
+            return connection
         with connection.calling("tell its version"):
             connection.server_version = str(connection.client.get_server_version(timeout=settings.timeout))
-        _check_version(connection)
+        if connection.is_before(_OLDEST):
+            raise MilvusError(
+                f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "
+                f"{'.'.join(map(str, _OLDEST))} or later is needed."
+            )
     except BaseException:
         connection.close()
         raise
-    return connection
-
-
-def _check_version(connection: Connection) -> None:
-    """Raise MilvusError for a server that lacks what we need."""
-    if connection.is_before(_OLDEST):
-        raise MilvusError(
-            f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "
-            f"{'.'.join(map(str, _OLDEST))} or later is needed."
-        )
-
-
-def _connect_lite(settings: MilvusSettings, columnar: bool) -> Connection:
-    server = acquire(settings.uri, settings.timeout)
-    try:
-        connection = _open(settings, server.address, {}, server, columnar)
-    except BaseException:
-        release(server)
-        raise
-    connection.server_version = lite_version()
-    return connection
-
-
-def _open(
-    settings: MilvusSettings, uri: str, options: dict[str, str], lite: LiteServer | None, columnar: bool
-) -> Connection:
-    pymilvus = import_pymilvus()
-    connection = Connection(None, settings, uri, lite)
-    with connection.calling("answer"):
-        # A connection of its own, which pymilvus closes with the client: by `dedicated`, in early 2.6 by
-        # `alias`. Else clients
-        # of one address share one, which is never closed, or closed for all of them by the first.
-        connection.client = pymilvus.MilvusClient(
-            uri, timeout=settings.timeout, dedicated=True, alias=connection.alias, **options
-        )
-        connection.columnar = Columnar.of(connection.client) if columnar else None
     return connection
 
 

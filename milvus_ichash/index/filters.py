@@ -1,10 +1,10 @@
-"""Filter expressions: literals that Milvus and Milvus Lite read alike, primary-key ranges, and the names in a filter."""
+"""Filter expressions: literals that Milvus and Milvus Lite read alike, ranges of ids, and the names in a filter."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from milvus_ichash.index.field_names import ID, has
@@ -12,6 +12,8 @@ from milvus_ichash.index.field_names import ID, has
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 _WORD = re.compile(r"(?<![\w.$])[A-Za-z_$][\w$]*(?!\w)(?!\s*\()")
 _KEYWORDS = {"and", "or", "not", "in", "like", "exists", "is", "null", "true", "false"}
+
+_FEW = 4096
 
 
 def literal(value: Any) -> str:
@@ -28,6 +30,11 @@ def equals(key: Any) -> str:
 def among(keys: Iterable[Any]) -> str:
     """Return the filter for the items with these ids (at least one)."""
     return f"{ID} in [{', '.join(map(literal, keys))}]"
+
+
+def among_few(keys: Sequence[Any]) -> Iterator[str]:
+    """Yield filters for the items with these ids, each for a few thousand of them."""
+    return (among(keys[start : start + _FEW]) for start in range(0, len(keys), _FEW))
 
 
 def between(first: Any, last: Any) -> str:

@@ -28,8 +28,8 @@ from milvus_ichash.index.stored_rows import ReadBack
 class HashIndex:
     """Hash codes in a Milvus collection, one row for each item.
 
-    Open a collection with `HashIndex.open`, make one with `HashIndex.create`. The constructor asks Milvus nothing: it is
-    for a collection that `make` is to make.
+    Open a collection with `HashIndex.open`, make one with `HashIndex.create`. The constructor asks Milvus nothing: it
+    is for a collection that `make` is to make.
 
     Attributes:
         connection: to Milvus.
@@ -194,7 +194,7 @@ class HashIndex:
         Raises:
             MilvusError: Milvus could not; some items may have been written. Write them again without `new`.
         """
-        return (writing.insert if new else writing.upsert)(self.connection, self.collection, batch)
+        return writing.write(self.connection, self.collection, batch, new=new)
 
     def upsert(
         self,
@@ -209,8 +209,8 @@ class HashIndex:
         Args:
             ids: n different ids of the collection's kind.
             codes: uint8 (n, bits / 8) for each stored code, or whole ones.
-            present: bool (n, M), False where the modality was completed.
-            labels: class indices of each item; None where unknown.
+            present: bool (n, M), False where the item lacks the modality.
+            labels: class indices of each item; None where they are unknown.
             payload: further columns, n values each.
 
         Returns:
@@ -273,7 +273,7 @@ class HashIndex:
             codes: uint8 (Q, bits / 8), or whole ones.
             code: which stored code is searched; may be left out where there is one.
             top_k: at most so many items, 1 to 16,384. Of several at the last distance, an arbitrary few are taken.
-            radius: no items beyond this Hamming distance.
+            radius: the largest Hamming distance, itself included.
             nprobe: cells of BIN_IVF_FLAT that are looked through, 1 to nlist; a 64th of them, at least 8, by default.
             filter: Milvus expression over fields of the collection, such as `has_text == true`.
             output_fields: fields to return; "*" stands for labels and all of the payload.
@@ -281,6 +281,11 @@ class HashIndex:
         Raises:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
             MilvusError: Milvus could not.
+
+        Example:
+            >>> hits = index.search(codes, top_k=2, filter="has_text == true", output_fields=["title"])
+            >>> hits.ids[0], hits.distances[0], hits.fields[0][0]["title"]
+            (array(['a7', 'b2'], dtype=object), array([0, 3], dtype=int32), 'A red bicycle')
         """
         request = self._request(code, top_k, radius, nprobe, filter, output_fields)
         with self._using(filter):
@@ -333,8 +338,8 @@ class HashIndex:
     def rank_all(self, codes: Codes, *, code: str | None = None, filter: str = "") -> Iterator[tuple[Ids, Distances]]:
         """Yield for each query one complete ranking out of Milvus searches, sorted by (distance, id).
 
-        Ids are int64 or object (N,), distances int32 (N,). Collections beyond 16,384 rows are searched slice by slice of
-        the primary key, so that no row and no tie is cut off.
+        Ids are int64 or object (N,), distances int32 (N,). Collections beyond 16,384 rows are searched slice by slice
+        of the primary key, so that no row and no tie is left out.
 
         Raises:
             InputError: as `search`; or the index is BIN_IVF_FLAT, which does not look at every row.
@@ -509,7 +514,7 @@ class HashIndex:
         return hits
 
     def _fields(self, output_fields: Sequence[str]) -> list[str]:
-        """Return the fields to ask for. Milvus parses the names of dynamic ones: odd names come only with all others."""
+        # Milvus parses the names of dynamic fields: those with odd names come only with all the others.
         if all(name.isidentifier() for name in output_fields):
             return list(output_fields)
         own = (ID, *map(has, self.modalities))
@@ -531,7 +536,7 @@ class HashIndex:
             raise
 
     def _check_names(self, expression: str) -> None:
-        """Raise InputError where a filter that nothing matched names a field that is not there: Milvus takes any name."""
+        """Raise InputError where a filter that nothing matched names an unknown field: Milvus takes any name."""
         known = self.field_names()
         unknown = [name for name in filters.names_in(expression) if name not in known]
         if unknown:

@@ -159,7 +159,7 @@ def wait_until_indexed(
 ) -> None:
     """Have the server seal what was written, and wait until all of it is indexed and searched through the index.
 
-    Before that, searches compare with the rows that have no index one by one: slow, and with a better recall than later.
+    Before that, searches compare with the rows that have no index one by one, which is slow, and finds more than later.
 
     Args:
         connection: to a server; on Milvus Lite there is nothing to wait for.
@@ -210,7 +210,8 @@ def _progress(collection: str, found: list[IndexInfo]) -> tuple[bool, int, int]:
     if failed is not None:
         raise MilvusError(
             f"Milvus could not index '{failed['field_name']}' of '{collection}' "
-            f"({failed.get('index_state_fail_reason') or 'no reason given'}): build it again with `milvus-ichash index`."
+            f"({failed.get('index_state_fail_reason') or 'no reason given'}): "
+            "build it again with `milvus-ichash index`."
         )
     pending = any(info["state"] != "Finished" or info["pending_index_rows"] for info in found)
     least = min(found, key=lambda info: info["indexed_rows"], default={"indexed_rows": 0, "total_rows": 0})

@@ -1,8 +1,8 @@
 """How codes are indexed: BIN_FLAT or BIN_IVF_FLAT with its parameters, and the defaults for what is left open.
 
-The rule for the defaults (`default_index`, `default_nlist`, `default_nprobe`): BIN_FLAT, which finds everything, up to a
-million rows, and always on Milvus Lite. Above that BIN_IVF_FLAT, with nlist the power of two nearest to the square root
-of the number of rows, and nprobe a 64th of nlist, but at least 8. docs/scale.md shows what they cost and find.
+The rule for the defaults (`default_index`, `default_nlist`, `default_nprobe`): BIN_FLAT, which finds everything, up to
+a million rows, and always on Milvus Lite. Above that BIN_IVF_FLAT, with nlist the power of two nearest to the square
+root of the number of rows, and nprobe a 64th of nlist, but at least 8. docs/scale.md shows what they cost and find.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def default_index(rows: int | None, *, lite: bool) -> IndexKind:
 
 
 def default_nlist(rows: int | None) -> int:
-    """Return the power of two nearest to the square root of the number of rows, 16 to 65,536; 1,024 for unknown rows."""
+    """Return the power of two nearest to the square root of the rows, 16 to 65,536; 1,024 where they are unknown."""
     return 1024 if not rows else max(16, min(NLIST[1], 2 ** round(math.log2(math.sqrt(rows)))))
 
 

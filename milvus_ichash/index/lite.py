@@ -1,11 +1,12 @@
 """Milvus Lite as a process of ours: one for each database file, shared by all connections of this process.
 
-The `milvus_lite` package can start one too, but its way is not safe enough to build on (2.5.1): Ctrl-C reaches the child
-and kills it in the middle of a write, the child's messages go to our stdout, a start that fails removes the lock file of the
-process that has the database open, every start waits for half a second, and the import needs `pkg_resources`, which
-setuptools dropped. So only its executable is used, in the way the package itself uses it: the child serves the file on a
-Unix socket for as long as this process holds the lock on `.<name>.lock`, and ends by itself when the lock is let go,
-even after kill -9. The lock file itself stays: whoever removes it may take it from under another process.
+The `milvus_lite` package can start one too, but its way is not safe enough to build on (2.5.1). Ctrl-C reaches the
+child and kills it in the middle of a write; the child's messages go to our stdout; a start that fails removes the lock
+file of the process that has the database open; every start waits for half a second; and the import needs
+`pkg_resources`, which setuptools dropped. So only its executable is used, in the way the package itself uses it: the
+child serves the file on a Unix socket for as long as this process holds the lock on `.<name>.lock`, and ends by itself
+when the lock is let go, even after kill -9. The lock file itself stays: whoever removes it may take it from under
+another process.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _guard = threading.Lock()
 
 
 def lite_version() -> str:
-    """Version of the installed Milvus Lite.
+    """Return the version of the installed Milvus Lite.
 
     Raises:
         BackendMissingError: it is not installed, or a release without binary vectors.
@@ -105,8 +106,7 @@ class LiteServer:
             time.sleep(0.005)
 
     def _listens(self) -> bool:
-        # The socket's file is there a moment before anybody listens to it; gRPC takes a refusal at that
-        # moment for an answer.
+        # The socket's file is there a moment before anybody listens to it; gRPC takes a refusal then for an answer.
         with socket.socket(socket.AF_UNIX) as knock:
             return knock.connect_ex(str(self._folder / "socket")) == 0
 
@@ -131,7 +131,7 @@ class LiteServer:
 
 
 def acquire(uri: str, timeout: float) -> LiteServer:
-    """The Milvus Lite of this database file, started if it is not running in this process.
+    """Return the Milvus Lite of this database file, started where it is not running in this process.
 
     Raises:
         InputError: the path cannot be a database's.
@@ -139,7 +139,7 @@ def acquire(uri: str, timeout: float) -> LiteServer:
         BackendMissingError: no Milvus Lite that could open it.
     """
     lite_version()
-    path = _check_path(uri)
+    path = _database_path(uri)
     with _guard:
         server = _running.get(path)
         if server is not None and server.alive:
@@ -152,7 +152,7 @@ def acquire(uri: str, timeout: float) -> LiteServer:
 
 
 def release(server: LiteServer) -> None:
-    """Give it back; the last user stops it."""
+    """Give a Milvus Lite back; the last user stops it."""
     with _guard:
         server.users -= 1
         if server.users <= 0:
@@ -175,7 +175,13 @@ def _executable() -> Path:
     return found[0]
 
 
-def _check_path(uri: str) -> Path:
+def _database_path(uri: str) -> Path:
+    """Return the path of a database file.
+
+    Raises:
+        InputError: an address or a name that Milvus Lite does not take.
+        MilvusError: a place where it cannot open a database.
+    """
     path = Path(uri).expanduser().resolve()
     if path.suffix != ".db":
         raise InputError(
@@ -197,11 +203,12 @@ def _check_path(uri: str) -> Path:
 
 
 def _check_this_process(path: Path) -> None:
-    """Raise MilvusError where `MilvusClient(file)` has the file open here: locks do not hold within one process."""
+    # Locks do not hold within one process, where `MilvusClient(file)` may have the file open.
     manager = getattr(sys.modules.get("milvus_lite.server_manager"), "server_manager_instance", None)
     if str(path) in getattr(manager, "_servers", ()):
         raise MilvusError(
-            f"'{path}' is open in this process already, through another MilvusClient: use `connection.client` of milvus_ichash instead."
+            f"'{path}' is open in this process already, through another MilvusClient: "
+            "use `connection.client` of milvus_ichash instead."
         )
 
 
@@ -210,7 +217,10 @@ def _lock_path(path: Path) -> Path:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    """The lock by which processes leave each other's databases alone (milvus_lite's, so that it is respected too)."""
+    """Take the lock by which processes leave each other's databases alone.
+
+    It is that of the package milvus_lite, so that programs which use that one are left alone too.
+    """
     deadline = time.monotonic() + _LOCK_GRACE
     while True:
         try:
@@ -228,14 +238,15 @@ def _take_lock(path: Path) -> IO[str]:
             if time.monotonic() > deadline:
                 lock.close()
                 raise MilvusError(
-                    f"'{path}' is in use by another process, and Milvus Lite lets only one in at a time: close the other, or use a server."
+                    f"'{path}' is in use by another process, and Milvus Lite lets only one in at a time: "
+                    "close the other, or use a server."
                 ) from error
         lock.close()
         time.sleep(0.02)
 
 
 def _check_database(path: Path) -> None:
-    """Raise MilvusError where a file is there that Milvus Lite did not make: it would add its tables to any SQLite file."""
+    """Raise MilvusError for a file that Milvus Lite did not make: it would add its tables to any SQLite file."""
     if not path.exists() or not path.stat().st_size:
         return
     try:

@@ -20,8 +20,6 @@ from milvus_ichash.index.search_request import LIMIT
 
 Page = dict[str, Any]
 
-_LOOK_UP_IDS = 4096
-
 
 @dataclass(frozen=True, eq=False)
 class ReadBack:
@@ -30,7 +28,7 @@ class ReadBack:
     Attributes:
         ids: (N,) int64, or object of str.
         codes: uint8 (N, bits / 8) by name.
-        present: bool (N, M), False where the modality was completed.
+        present: bool (N, M), False where the item lacks the modality.
         labels: for each row its class indices, or None where they are unknown; None where no row has labels.
     """
 
@@ -43,12 +41,12 @@ class ReadBack:
 def pages(
     connection: Connection, collection: str, expression: str, codes: Sequence[str] = (), others: Sequence[str] = ()
 ) -> Iterator[Page]:
-    """All rows that match, sorted by id, at most 16,384 at a time, as columns by field.
+    """Yield all rows that match, sorted by id, at most 16,384 at a time, as columns by field.
 
     Ids are an array, codes uint8 (n, bits / 8), the others lists, with None where an item has no such field.
 
     Raises:
-        MilvusError: a page came out of order or short (each is asked for beyond the last id of the one before).
+        MilvusError: Milvus could not.
     """
     ask = _rows_page if connection.columnar is None else _columnar_page
     reached = ""
@@ -95,22 +93,19 @@ def _rows_page(
         iterator="True",
         reduce_stop_for_best="True",
     )
-    packed = {
-        name: np.frombuffer(b"".join(row[name][0] for row in rows), np.uint8).reshape(len(rows), -1)
-        for name in codes
-        if rows
-    }
-    return {
-        ID: to_ids([row[ID] for row in rows]),
-        **packed,
-        **{name: [row.get(name) for row in rows] for name in others},
-    }
+    columns: Page = {name: [row.get(name) for row in rows] for name in others}
+    for name in codes if rows else ():
+        columns[name] = np.frombuffer(b"".join(row[name][0] for row in rows), np.uint8).reshape(len(rows), -1)
+    return {ID: to_ids([row[ID] for row in rows]), **columns}
 
 
 def read_ids(connection: Connection, collection: str, expression: str, id_kind: IdKind) -> Ids:
-    """The ids of all rows that match, sorted: (N,)."""
-    found = [page[ID] for page in pages(connection, collection, expression)]
-    ids = _joined(found, id_kind)
+    """Return the ids of all rows that match, sorted: (N,).
+
+    Raises:
+        MilvusError: Milvus could not, or the collection is being written to.
+    """
+    ids = _joined([page[ID] for page in pages(connection, collection, expression)], id_kind)
     check_count(connection, collection, expression, len(ids))
     return ids
 
@@ -123,57 +118,38 @@ def read_back(
     codes: Sequence[str],
     expression: str,
 ) -> ReadBack:
-    """All rows that match, with these codes."""
-    ids: list[Ids] = []
-    stored: dict[str, list[Codes]] = {name: [] for name in codes}
-    present: list[Mask] = []
-    labels: list[list[int] | None] = []
+    """Return all rows that match, with these codes. Errors as `read_ids`."""
     has_fields = [has(modality) for modality in description.modalities]
-    for page in pages(connection, collection, expression, codes, [*has_fields, LABELS]):
-        ids.append(page[ID])
-        present.append(np.array([page[name] for name in has_fields], np.bool_).T)
-        labels += page[LABELS]
-        for name in codes:
-            stored[name].append(page[name])
-    all_ids = _joined(ids, id_kind)
-    check_count(connection, collection, expression, len(all_ids))
-    width = description.bits // 8
+    found = [
+        (page, np.array([page.pop(name) for name in has_fields], np.bool_).T)
+        for page in pages(connection, collection, expression, codes, [*has_fields, LABELS])
+    ]
+    ids = _joined([page[ID] for page, _ in found], id_kind)
+    check_count(connection, collection, expression, len(ids))
+    labels = [row for page, _ in found for row in page[LABELS]]
+    no_code = np.empty((0, description.bits // 8), np.uint8)
     return ReadBack(
-        ids=all_ids,
-        codes={name: np.concatenate([np.empty((0, width), np.uint8), *parts]) for name, parts in stored.items()},
-        present=np.concatenate([np.empty((0, len(has_fields)), np.bool_), *present]),
+        ids=ids,
+        codes={name: np.concatenate([no_code, *(page[name] for page, _ in found)]) for name in codes},
+        present=np.concatenate([np.empty((0, len(has_fields)), np.bool_), *(present for _, present in found)]),
         labels=labels if any(row is not None for row in labels) else None,
     )
 
 
 def count(connection: Connection, collection: str, expression: str) -> int:
-    """Number of rows that match."""
-    with connection.calling(f"count the rows of '{collection}'"):
-        rows = connection.client.query(
-            collection, filter=expression, output_fields=["count(*)"], timeout=connection.timeout
-        )
-    return int(rows[0]["count(*)"])
+    """Return the number of rows that match."""
+    return int(_query(connection, collection, "count the rows of", expression, "count(*)")[0]["count(*)"])
 
 
 def existing(connection: Connection, collection: str, keys: Sequence[Any]) -> set[Any]:
-    """Those of these ids that are in the collection."""
-    found: set[Any] = set()
-    for start in range(0, len(keys), _LOOK_UP_IDS):
-        expression = filters.among(keys[start : start + _LOOK_UP_IDS])
-        with connection.calling(f"look up ids in '{collection}'"):
-            rows = connection.client.query(
-                collection, filter=expression, output_fields=[ID], limit=LIMIT, timeout=connection.timeout
-            )
-        found.update(row[ID] for row in rows)
-    return found
+    """Return those of these ids that are in the collection."""
+    found = (_query(connection, collection, "look up ids in", expression, ID) for expression in filters.among_few(keys))
+    return {row[ID] for rows in found for row in rows}
 
 
 def field_names(connection: Connection, collection: str, description: Description) -> list[str]:
-    """The scalar fields of the schema, and the dynamic ones that the first 16,384 rows have."""
-    with connection.calling(f"read the collection '{collection}'"):
-        rows = connection.client.query(
-            collection, filter="", output_fields=["$meta"], limit=LIMIT, timeout=connection.timeout
-        )
+    """Return the scalar fields of the schema, and the dynamic ones that the first 16,384 rows have."""
+    rows = _query(connection, collection, "read the collection", "", META)
     return list(dict.fromkeys([ID, *map(has, description.modalities), *(name for row in rows for name in row)]))
 
 
@@ -182,15 +158,25 @@ def check_count(connection: Connection, collection: str, expression: str, found:
     expected = count(connection, collection, expression)
     if found != expected:
         raise MilvusError(
-            f"{found} rows of '{collection}' were read, and it has {expected}: it is being written to, or holds an id twice; read it again."
+            f"{found} rows of '{collection}' were read, and it has {expected}: it is being written to, "
+            "or holds an id twice; read it again."
         )
 
 
 def to_ids(values: Sequence[Any]) -> Ids:
-    """Ids as an array: int64 (N,), or object (N,) of str."""
+    """Return ids as an array: int64 (N,), or object (N,) of str."""
     ids: Ids = np.empty(len(values), object if len(values) and isinstance(values[0], str) else np.int64)
     ids[:] = values
     return ids
+
+
+def _query(connection: Connection, collection: str, what: str, expression: str, field: str) -> Any:
+    """Return one field of the first 16,384 rows that match, as pymilvus gives them; `what` is done by it."""
+    limit = {} if field == "count(*)" else {"limit": LIMIT}
+    with connection.calling(f"{what} '{collection}'"):
+        return connection.client.query(
+            collection, filter=expression, output_fields=[field], timeout=connection.timeout, **limit
+        )
 
 
 def _joined(parts: Sequence[Ids], kind: IdKind) -> Ids:

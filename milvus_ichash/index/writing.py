@@ -13,46 +13,33 @@ from milvus_ichash.index.connection import Connection
 
 _BYTES = 24 << 20
 """Of one call: a server takes 64 MiB."""
-_ROWS = {True: 50_000, False: 10_000}
-"""Of one call, in columns or as dicts."""
-_DELETE_IDS = 4096
+_ROWS_IN_COLUMNS, _ROWS_AS_DICTS = 50_000, 10_000
+"""Of one call."""
 
 
-def upsert(connection: Connection, collection: str, batch: Batch) -> int:
-    """Write items by id: those that are there are replaced. Returns how many.
+def write(connection: Connection, collection: str, batch: Batch, *, new: bool) -> int:
+    """Write items by id, in place of those that are there; return how many.
+
+    With `new`, none of the ids is there, which saves the server to look for them. After an error, items of the batch
+    may be there: write it again without `new`, since an insert would make them be there twice. For the same reason rows
+    never go in by insert where there are no columnar calls: pymilvus sends an insert again by itself.
 
     Raises:
         MilvusError: Milvus could not, or acknowledged fewer; some may have been written.
     """
-    columnar = connection.columnar
-    written = 0
-    for part in batch.parts(_ROWS[columnar is not None], _BYTES):
-        with _changing(connection, collection), connection.calling(f"write to the collection '{collection}'"):
+    columnar, timeout, written = connection.columnar, connection.timeout, 0
+    for part in batch.parts(_ROWS_AS_DICTS if columnar is None else _ROWS_IN_COLUMNS, _BYTES):
+        with _changing(connection, collection, "write to"):
             if columnar is not None:
-                written += columnar.upsert(collection, part.columns(), len(part), connection.timeout)
+                written += columnar.write(collection, part.columns(), len(part), new=new, timeout=timeout)
             else:
-                written += connection.client.upsert(collection, part.rows(), timeout=connection.timeout)["upsert_count"]
-    return _acknowledged(written, len(batch), collection)
-
-
-def insert(connection: Connection, collection: str, batch: Batch) -> int:
-    """Write items whose ids are not there, which saves the server to look for them; returns how many.
-
-    After an error, items of the batch may be there: write it again by `upsert`, since an insert would make them be
-        there twice. For the
-    same reason rows go in by `upsert` where there are no columnar calls: pymilvus sends an insert again by itself.
-
-    Raises:
-        MilvusError: as `upsert`.
-    """
-    columnar = connection.columnar
-    if columnar is None:
-        return upsert(connection, collection, batch)
-    written = 0
-    for part in batch.parts(_ROWS[True], _BYTES):
-        with _changing(connection, collection), connection.calling(f"write to the collection '{collection}'"):
-            written += columnar.insert(collection, part.columns(), len(part), connection.timeout)
-    return _acknowledged(written, len(batch), collection)
+                written += connection.client.upsert(collection, part.rows(), timeout=timeout)["upsert_count"]
+    if written != len(batch):
+        raise MilvusError(
+            f"Milvus acknowledged {written} of {len(batch)} rows written to '{collection}': write them again.",
+            may_pass=True,
+        )
+    return written
 
 
 def delete(connection: Connection, collection: str, keys: Sequence[Any]) -> None:
@@ -62,24 +49,16 @@ def delete(connection: Connection, collection: str, keys: Sequence[Any]) -> None
         MilvusError: Milvus could not; some may have been deleted.
     """
     # By id: not every release deletes by any filter.
-    for start in range(0, len(keys), _DELETE_IDS):
-        expression = filters.among(keys[start : start + _DELETE_IDS])
-        with _changing(connection, collection), connection.calling(f"delete from the collection '{collection}'"):
+    for expression in filters.among_few(keys):
+        with _changing(connection, collection, "delete from"):
             connection.client.delete(collection, filter=expression, timeout=connection.timeout)
 
 
 @contextmanager
-def _changing(connection: Connection, collection: str) -> Iterator[None]:
-    """The next searches are to see what is written inside, whether it ends well or not."""
+def _changing(connection: Connection, collection: str, what: str) -> Iterator[None]:
+    """Have the next searches see what is written inside, whether it ends well or not."""
     try:
-        yield
+        with connection.calling(f"{what} the collection '{collection}'"):
+            yield
     finally:
         connection.changed(collection)
-
-
-def _acknowledged(written: int, rows: int, collection: str) -> int:
-    if written != rows:
-        raise MilvusError(
-            f"Milvus acknowledged {written} of {rows} rows written to '{collection}': write them again.", may_pass=True
-        )
-    return written

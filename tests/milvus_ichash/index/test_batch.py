@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from milvus_ichash.errors import InputError
+from milvus_ichash.index import batch
 from milvus_ichash.index.batch import build_batch, checked_ids, code_bytes
 from milvus_ichash.index.description import Description
 
@@ -32,6 +33,22 @@ def test_rows_hold_all_fields() -> None:
         {"id": "b", "code": b"\x03\x04", "has_image": True, "has_text": True, "title": None, "n": 2},
     ]
     assert all(type(row["has_image"]) is bool for row in rows)
+
+
+def test_labels_and_payload_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `build_batch`, which so finds out what cannot be stored; the parts of a batch share it."""
+    encoded: list[Any] = []
+    to_json = batch._to_json
+    monkeypatch.setattr(batch, "_to_json", lambda value: encoded.append(value) or to_json(value))
+    payload = {"title": ["é" * 40, "x"]}
+    built = build_batch(FUSED, ["a", "b"], {"code": CODES}, PRESENT, [[0, 3], None], payload)
+    parts = list(built.parts(rows=2, size=100))
+    assert [part.columns()["$meta"] for part in parts] == [
+        ['{{"title":"{}","labels":[0,3]}}'.format("é" * 40).encode()],
+        [b'{"title":"x"}'],
+    ]
+    assert [part.rows()[0]["title"] for part in parts] == payload["title"]
+    assert len(encoded) == 2
 
 
 @pytest.mark.parametrize(
@@ -79,6 +96,7 @@ def test_codes_in_any_memory_order() -> None:
         ({"payload": {"n": [1, float("nan")]}}, "row 1 of the payload column 'n' holds nan"),
         ({"payload": {"n": [1, {"a": [float("inf")]}]}}, "row 1 of the payload column 'n'"),
         ({"payload": {"n": [b"raw", 1]}}, "row 0 of the payload column 'n' holds b'raw'"),
+        ({"payload": {"t": ["a", "b"], "n": ["b", "\ud800"]}}, "row 1 of the payload column 'n'"),
     ],
 )
 def test_what_milvus_would_corrupt_or_die_of_is_refused(changes: dict[str, Any], says: str) -> None:

@@ -95,8 +95,7 @@ def test_rows_that_were_not_acknowledged_may_be_sent_again(
     if connection.columnar is None:
         monkeypatch.setattr(connection.client, "upsert", lambda *_, **__: {"upsert_count": 1})
     else:
-        for call in ("insert", "upsert"):
-            monkeypatch.setattr(connection.columnar, call, lambda *_: 1)
+        monkeypatch.setattr(connection.columnar, "write", lambda *_, **__: 1)
     for new in (False, True):
         with pytest.raises(MilvusError, match="1 of 2 rows") as caught:
             index.write(batch, new=new)

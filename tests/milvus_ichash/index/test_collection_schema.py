@@ -145,6 +145,33 @@ def test_collections_that_are_not_as_they_say(
         HashIndex.open(connection, collection)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_opening_asks_milvus_few_times(
+    several: bool,
+    connection: Connection,
+    fused: Manifest,
+    cross: Manifest,
+    name: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Description, indexes and load state; without columnar calls the indexes are described one by one."""
+    collection = name()
+    HashIndex.create(connection, collection, cross if several else fused)
+    handler, asked = connection.client._get_connection(), []
+
+    class Counting:
+        stub = handler._stub
+
+        def __getattr__(self, call: str) -> Any:
+            asked.append(call)
+            return getattr(self.stub, call)
+
+    monkeypatch.setattr(handler, "_stub", Counting())
+    HashIndex.open(connection, collection)
+    each = 2 + several if connection.columnar is None else 1
+    assert asked == ["DescribeCollection", *["DescribeIndex"] * each, "GetLoadState"]
+
+
 def test_a_creation_that_was_cut_off_is_completed(
     connection: Connection, fused: Manifest, name: Callable[[], str]
 ) -> None:
