@@ -39,7 +39,10 @@ class _Strict(BaseModel):
 
 
 class Modality(_Strict):
-    """One input of the graph: float32 (batch, dim). Its name is also part of a field name in Milvus and a Python argument."""
+    """One input of the graph, float32 (batch, dim).
+
+    Its name is also part of a field's name in Milvus, and the name of a Python argument.
+    """
 
     name: str
     dim: int = Field(ge=1)
@@ -49,7 +52,8 @@ class Modality(_Strict):
     def _usable(cls, name: str) -> str:
         if not _NAME.fullmatch(name) or name == PRESENT:
             raise ValueError(
-                f"'{name}' cannot name a modality: use letters, digits and underscores, a letter first, and not '{PRESENT}'"
+                f"'{name}' cannot name a modality: use letters, digits and underscores, a letter first, "
+                f"and not '{PRESENT}'"
             )
         return name
 
@@ -65,7 +69,7 @@ class CodeOutput(_Strict):
 
 
 class BagOfWords(_Strict):
-    """Words into a bag of words: lower case, `token_pattern`, counted (or 0/1 where `binary`) over the vocabulary."""
+    """How a text becomes a bag of words: in lower case, split by `token_pattern`, counted (0 or 1 where `binary`)."""
 
     kind: Literal["bag_of_words"] = "bag_of_words"
     vocabulary: str
@@ -84,7 +88,7 @@ class BagOfWords(_Strict):
 
 
 class PictureTower(_Strict):
-    """Pictures into features: resized to a square, scaled, normalised, through an ONNX tower (N, 3, size, size)."""
+    """How a picture becomes features: a square, scaled and normalised, through an ONNX tower (N, 3, size, size)."""
 
     kind: Literal["picture_tower"] = "picture_tower"
     tower: str
@@ -99,7 +103,7 @@ class PictureTower(_Strict):
 
 
 class Manifest(_Strict):
-    """Contents of `ichash.json`."""
+    """The contents of `ichash.json`."""
 
     format: int = FORMAT
     method: str
@@ -109,13 +113,13 @@ class Manifest(_Strict):
     raw: dict[str, BagOfWords | PictureTower] = Field(default_factory=dict)
     """Preprocessing of raw input by modality, where the bundle has it."""
     weights_sha256: str
-    """Digest of the names, shapes and values of the weights, and of the method's settings (not of the ONNX file, which also holds
-    version strings)."""
+    """Digest of the names, shapes and values of the weights, and of the method's settings (not of the ONNX file, which
+    also holds version strings)."""
     precision: Literal["float32", "float16"] = "float32"
     completion: str = ""
     """How the graph completes what is missing, in words."""
     nested: tuple[int, ...] = ()
-    """Lengths that the codes were trained to be cut to, the first bits of each, with `bits` at the end; empty: they are not nested."""
+    """Lengths to which the codes were trained to be cut (their first bits), rising, `bits` last; empty: not nested."""
     label_names: tuple[str, ...] | None = None
     opset: int
     versions: dict[str, str] = Field(default_factory=dict)
@@ -156,7 +160,7 @@ class Manifest(_Strict):
         return self.nested or (self.bits,)
 
     def length(self, bits: int | None) -> int:
-        """`bits` where the codes can be cut to it; all of them where None.
+        """Return `bits` where the codes can be cut to it, and the whole length for None.
 
         Raises:
             InputError: it is none of `lengths`.
@@ -194,7 +198,7 @@ class Manifest(_Strict):
 
 
 def modalities_of(dims: Mapping[str, int]) -> tuple[Modality, ...]:
-    """The modalities of a bundle from their feature sizes: worth a call before training, since it checks the names.
+    """Return the modalities of a bundle from their feature sizes; call it before training, since it checks the names.
 
     Raises:
         InputError: where a name cannot be a modality's.
@@ -236,7 +240,7 @@ def read_manifest(bundle: str | Path) -> Manifest:
 
 
 def verify(bundle: str | Path) -> Manifest:
-    """Read the manifest and hold every file against its sha256.
+    """Read the manifest and compare every file with its sha256.
 
     Raises:
         InputError: names the file that is missing, or whose content changed.
@@ -258,7 +262,7 @@ def verify(bundle: str | Path) -> Manifest:
 
 
 def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
-    """Raise InputError where a bundle may not be written here: worth a call before hours of training."""
+    """Raise InputError where a bundle may not be written here; call it before hours of training."""
     target = Path(folder)
     is_bundle = (target / MANIFEST).is_file()
     if target.exists() and not (overwrite and is_bundle):
@@ -271,7 +275,7 @@ def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
 def save(
     folder: str | Path, manifest: Manifest, files: Mapping[str, Path | bytes], *, overwrite: bool = False
 ) -> Manifest:
-    """Write a bundle: into a temporary folder beside it, renamed at the end, so that no half of it is ever seen.
+    """Write a bundle into a temporary folder that is renamed at the end, so that nobody ever sees half of it.
 
     Args:
         folder: where the bundle goes.
@@ -339,7 +343,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file's content, in hex."""
+    """Return the sha256 of a file's content, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

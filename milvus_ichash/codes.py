@@ -39,12 +39,15 @@ def unpack(codes: Codes) -> Codes:
 
 
 def cut(codes: npt.NDArray[AnyValue], width: int) -> npt.NDArray[AnyValue]:
-    """The first `width` columns of codes, packed or relaxed, in memory of their own; the codes themselves where there are no more."""
+    """Return the first `width` columns of codes, packed or relaxed, in memory of their own.
+
+    The codes themselves are returned where they have no more columns.
+    """
     return codes if codes.shape[1] == width else codes[:, :width].copy()
 
 
 def hamming_distance(a: Codes, b: Codes) -> npt.NDArray[np.uint16]:
-    """Hamming distances between every row of `a`, uint8 (A, bytes), and of `b`, uint8 (B, bytes): uint16 (A, B).
+    """Return uint16 (A, B): Hamming distances between the rows of `a`, uint8 (A, bytes), and of `b`, uint8 (B, bytes).
 
     Raises:
         InputError: where the two differ in code length.
@@ -58,7 +61,7 @@ def hamming_distance(a: Codes, b: Codes) -> npt.NDArray[np.uint16]:
 
 
 def _words(codes: Codes) -> npt.NDArray[np.unsignedinteger]:
-    """The same bytes seen as the widest unsigned integers that divide a row, for fewer passes."""
+    """Return the same bytes, seen as the widest unsigned integers that divide a row, for fewer passes."""
     width = next(size for size in (8, 4, 2, 1) if codes.shape[1] % size == 0)
     words: npt.NDArray[np.unsignedinteger] = np.ascontiguousarray(codes).view(f"u{width}")
     return words

@@ -1,7 +1,7 @@
-"""Every way to fail that a user can do something about, each with the exit code of the command line.
+"""The errors that a user can do something about, each with the exit code of the command line.
 
-A message is one sentence or two that say what is wrong, where (file, row, column), and what to do next. The command line
-prints it without a traceback; in Python code it is an ordinary exception.
+A message is one sentence or two that say what is wrong, where (file, row, column), and what to do next. The command
+line prints it without a traceback; in Python code it is an ordinary exception.
 """
 
 from __future__ import annotations

@@ -145,7 +145,9 @@ class FeatureTable:
 
     @classmethod
     def concat(cls, tables: Iterable[FeatureTable], rows: int) -> FeatureTable:
-        """Return one table of `rows` rows, made of several of the same kind; each is copied as it comes, so an iterator will do.
+        """Return one table of `rows` rows, made of several of the same kind.
+
+        Each table is copied as it comes, so `tables` may be an iterator, of which memory holds one table at a time.
 
         Raises:
             InputError: where there are no tables, or they do not have `rows` rows between them.
@@ -245,7 +247,7 @@ class FeatureTable:
         return self._like(present=self.present & present)
 
     def only(self, *modalities: str) -> FeatureTable:
-        """Return the items that have all of these modalities, with the others hidden: queries by one modality, for example.
+        """Return the items that have all of these modalities, with the others hidden: for queries by one modality, say.
 
         Raises:
             InputError: where a name is no modality of this table.
@@ -309,8 +311,8 @@ def rows_not_finite(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
 
     `x` is float32 (N, D).
     """
-    # One NaN or infinity makes the sum of its row so: only such rows, and those whose sum overflows, are looked at value by value.
-    # einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
+    # One NaN or infinity makes the sum of its row so: only such rows, and those whose sum overflows, are looked at
+    # value by value. einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
     suspects = np.flatnonzero(~np.isfinite(np.einsum("ij->i", x)))
     rows = suspects[np.flatnonzero(~np.isfinite(x[suspects]).all(axis=1))]
     empty: Mask = np.all(np.isnan(x[rows]), axis=1)

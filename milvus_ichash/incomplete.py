@@ -1,12 +1,12 @@
-"""Incompleteness: masks that take modalities away in exact numbers, and which rows then train and are retrieved.
+"""Incomplete data: masks that hide modalities of an exact number of rows, and which rows then train.
 
-Two protocols. PDR (partial data ratio; NCH, PMCH, JCPMH): the share of rows that lack one modality, shared evenly among the
-modalities. Partition (CICH, EGICH): shares of paired, image-only and text-only rows, and what becomes of the incomplete ones
-(`discard`, `enhance`, `extend`).
+There are two protocols. PDR (partial data ratio; NCH, PMCH, JCPMH) is the share of rows that lack one modality, shared
+evenly among the modalities. A partition (CICH, EGICH) gives the shares of paired, image-only and text-only rows, and
+what the incomplete ones are used for ("discard", "enhance", "extend").
 
-A mask is bool (N, M), for `FeatureTable.hide`; it only removes. Rows that are incomplete by nature keep their gaps and count
-towards the numbers, so only as many complete rows are cut as are still needed. Numbers come from exact fractions:
-0.29 of 100 rows is 29 rows, where binary floats make it 28.
+A mask is bool (N, M), for `FeatureTable.hide`; it only removes. Rows that are incomplete by nature keep their gaps and
+count towards the numbers, so only as many complete rows lose a modality as are still needed. Numbers come from exact
+fractions: 0.29 of 100 rows is 29 rows, where binary floats make it 28.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEVELS: dict[str, tuple[int, int, int]] = {"easy": (50, 25, 25), "medium": (30, 
 
 
 def pdr_mask(present: Mask, pdr: Share, seed: int) -> Mask:
-    """Take one modality away from a share of the rows, half of them lacking each (for M modalities, one M-th).
+    """Return a mask in which a share of the rows lacks one modality, each modality in as many rows as the others.
 
     floor(N * pdr) rows are incomplete in the end. Modality m lacks in floor(incomplete / M) of them, and the first
     (incomplete mod M) modalities in one more: of images and text, floor(incomplete / 2) rows are image-only and the
@@ -63,7 +63,7 @@ def pdr_mask(present: Mask, pdr: Share, seed: int) -> Mask:
 
 
 def partition_mask(present: Mask, partition: str | Sequence[Share], seed: int) -> Mask:
-    """Make rows image-only and text-only until the paired ones are the share asked for (CICH, section V).
+    """Return a mask in which the shares of paired, image-only and text-only rows are those asked for (CICH, section V).
 
     paired = floor(N * p), image-only = floor((N - paired) / 2), text-only the rest; where image-only and text-only
     shares differ, image-only = floor((N - paired) * i / (i + t)).
@@ -100,7 +100,7 @@ def training_rows(present: Mask, use: IncompleteUse) -> Mask:
 
 
 def fraction(value: Share, what: str) -> Fraction:
-    """The exact number that `value` is written as.
+    """Return the exact number that `value` is written as.
 
     Raises:
         InputError: it is no number.
@@ -133,7 +133,10 @@ def _lacks_nothing(present: Mask) -> Mask:
 
 
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:
-    """Cut complete rows until `lacking[m]` rows lack modality m, as nearly as gaps by nature allow, and sum(lacking) lack one."""
+    """Take modalities from complete rows until `lacking[m]` rows lack modality m, and sum(lacking) rows lack one.
+
+    Where gaps by nature exceed a number, the other numbers come as near as they can.
+    """
     complete = np.flatnonzero(_lacks_nothing(present))
     gaps = np.flatnonzero(~_lacks_nothing(present))
     natural = np.bincount(np.argmin(present[gaps], axis=1), minlength=present.shape[1])
@@ -145,7 +148,10 @@ def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:
 
 
 def _shortfalls(lacking: list[int], natural: list[int]) -> list[int]:
-    """Rows to cut per modality: what each lacks of its number, less where another has more gaps by nature than its own."""
+    """Return, for each modality, how many rows must lose it.
+
+    That is its number less its gaps by nature, and fewer where another modality has more such gaps than its number.
+    """
     more = [max(0, number - gaps) for number, gaps in zip(lacking, natural, strict=True)]
     spare = sum(more) - max(0, sum(lacking) - sum(natural))
     # With two modalities only one can fall short while the other has too many; with more, the largest give way first.

@@ -1,4 +1,4 @@
-"""Where Milvus is: flag > environment > `.env` > `ichash.toml` > default, in that order."""
+"""Settings of the connection to Milvus: flags first, then the environment, `.env`, `ichash.toml` and the defaults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CREDENTIALS = re.compile(r"://([^/]*)@")
 
 
 def _table(settings_cls: type[BaseSettings]) -> dict[str, Any]:
-    """The table [milvus] of `ichash.toml`; empty where there is none."""
+    """Return the table [milvus] of `ichash.toml`; it is empty where there is none."""
     path = Path(SETTINGS_FILE)
     if not path.exists():
         return {}
@@ -45,7 +45,7 @@ def _table(settings_cls: type[BaseSettings]) -> dict[str, Any]:
 
 
 class MilvusSettings(BaseSettings):
-    """How to reach Milvus.
+    """The settings that it takes to reach Milvus.
 
     Environment and `.env`: `MILVUS_URI`, `MILVUS_TOKEN`, `MILVUS_DB_NAME`, `MILVUS_TIMEOUT`, or `ZILLIZ_...`. In
     `ichash.toml`: `uri`, `token`, `db_name`, `timeout` in the table `[milvus]`. Empty values count as not given.
@@ -68,7 +68,7 @@ class MilvusSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources, the first one that has a setting wins (called by pydantic)."""
+        """Return the places to look for settings, of which the first that has a setting wins (pydantic calls this)."""
         zilliz = EnvSettingsSource(settings_cls, env_prefix="ZILLIZ_")
         dotenv_zilliz = DotEnvSettingsSource(settings_cls, env_prefix="ZILLIZ_")
         toml = InitSettingsSource(settings_cls, _table(settings_cls))
@@ -91,7 +91,7 @@ class MilvusSettings(BaseSettings):
         return self.token.get_secret_value() or (in_address.group(1) if in_address else "")
 
     def shown(self) -> dict[str, str]:
-        """The settings without secrets."""
+        """Return the settings without secrets."""
         return {
             "uri": self.address,
             "token": "(set)" if self.secret else "(none)",

@@ -1,4 +1,4 @@
-"""From a file of arrays (`.npz`, `.h5`, `.mat`, or several of them) to one source for each split that it holds."""
+"""A file of arrays (`.npz`, `.h5`, `.mat`, or several files of one data set) as one source for each of its splits."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SCAN_ROWS = 65_536
 
 
 def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
-    """The splits of a file (or of a folder of DCMH-style files), and "all"; "all" alone where it is one table.
+    """Return the splits of a file, or of a folder of DCMH-style files, and "all"; only "all" where it is one table.
 
     Raises:
-        InputError: as `open_source`.
+        InputError: as `open_splits`.
         BackendMissingError: the file needs h5py or scipy, and it is not installed.
     """
     arrays: Group = {}
@@ -51,7 +51,7 @@ def _open(path: Path) -> Mapping[str, RowArray]:
 
 
 def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]:
-    """The sources of a file that has two or three of the splits; without a retrieval split, the training split is that."""
+    """Return the sources of a file with two or three splits; the training split stands in for no retrieval split."""
     there = table.rows
     retrieval: Split = "retrieval" if "retrieval" in there else "train"
     sources: dict[Split, FeatureSource] = {"retrieval": table.source(retrieval, "retrieval", 0)}
@@ -68,7 +68,7 @@ def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]
 
 
 def _training_rows(array: RowArray, rows: int) -> npt.NDArray[np.int64]:
-    """Row numbers of the retrieval split, ascending, each once."""
+    """Return the row numbers of the retrieval split that train, rising, each once."""
     if len(array.shape) != 1 or array.kind not in "if" or not array.shape[0]:
         raise InputError(f"'train' has shape {array.shape}; row numbers of the retrieval split are wanted.")
     numbers = np.concatenate(list(array.chunks(_SCAN_ROWS)))

@@ -1,9 +1,10 @@
-"""Which of a file's named arrays hold what, for `.npz`, `.h5` and `.mat` alike.
+"""The roles of the named arrays in a file, the same for `.npz`, `.h5` and `.mat`.
 
 Columns are found by name and shape: `id` (or `ids`, `_id`), `labels` (or `label`; `L`, `Lab`, `LAll` in the layouts of
-`layouts`), `label_names`, and `present` (N, M; one column per modality, in the file's order, which is alphabetical in HDF5; image and
-text first in the layouts). Every other matrix of numbers is a modality, and every array of one value per item is payload. Arrays
-of one axis and another length are left out, as a vocabulary is. Labels are multi-hot vectors, or one class number or name per item.
+`layouts`), `label_names`, and `present` (N, M). `present` has one column for each modality, in the file's order, which
+is alphabetical in HDF5; image and text come first in the layouts. Every other matrix of numbers is a modality, and
+every array of one value per item is payload. Arrays of one axis and another length are left out, as a vocabulary is.
+Labels are multi-hot vectors, or one class number or name per item.
 
 Where a file has no ids, items are numbered: the retrieval split from 0, the query split after it, and a training split
 with features of its own after both, so that a number means one item only. In HDF5 and MATLAB files matrices may
@@ -34,7 +35,7 @@ _LABEL_NAMES = "label_names"
 
 @dataclass(frozen=True)
 class Roles:
-    """What each column of a file is.
+    """The role of each column of a file.
 
     Attributes:
         id, labels: their columns, or None.
@@ -51,7 +52,7 @@ class Roles:
 
     @classmethod
     def of(cls, arrays: Group, columns: ColumnNames, *, has_splits: bool) -> Roles:
-        """Find them by name and shape, or as `columns` says."""
+        """Find the roles by name and shape, or as `columns` says."""
         id_column = pick(arrays, columns.id, ID_NAMES, "ids")
         labels = pick(
             arrays, columns.labels, (*LAYOUT_LABELS, *LABEL_NAMES) if has_splits else ("LAll", *LABEL_NAMES), "labels"
@@ -72,7 +73,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class ArrayTable:
-    """What a file of arrays holds, all splits alike: the same modalities, classes and payload in each."""
+    """The contents of a file of arrays: every split has the same modalities, classes and payload."""
 
     path: Path
     groups: dict[Split, Group]
@@ -119,7 +120,9 @@ class ArrayTable:
         )
 
     def source(self, split: Split, name: str, first_id: int) -> FeatureSource:
-        """The source of one split, called `name` in messages, its items numbered from `first_id` where they have no ids.
+        """Return the source of one split.
+
+        Messages call it `name`, and its items are numbered from `first_id` where they have no ids.
 
         Raises:
             InputError: a split without rows, or without ids where others have them.
@@ -154,7 +157,7 @@ class ArrayTable:
 
 
 def is_matrix(array: RowArray) -> bool:
-    """Two axes, of numbers."""
+    """Return whether an array has two axes and holds numbers."""
     return len(array.shape) == 2 and array.kind in "ifb"
 
 
@@ -167,13 +170,14 @@ def _refuse_pictures(arrays: Group) -> None:
     for name, array in arrays.items():
         if len(array.shape) > 2 and array.kind in "ifb" and (not counts or counts.intersection(array.shape)):
             raise InputError(
-                f"'{name}' has shape {array.shape}, which looks like raw pictures; features are wanted, one vector per item. Compute "
-                f"them with an image network, or name the modalities to read (--modality NAME=COLUMN): {listing(arrays)}."
+                f"'{name}' has shape {array.shape}, which looks like raw pictures; features are wanted, one vector per "
+                "item. Compute them with an image network, or name the modalities to read (--modality NAME=COLUMN): "
+                f"{listing(arrays)}."
             )
 
 
 def _upright(group: Group, members: Sequence[str]) -> tuple[Group, int]:
-    """The arrays with one row per item, and how many items there are: the count that all members have in common."""
+    """Return the arrays with one row per item, and the number of items: the size that all members have in common."""
     shapes = {name: group[name].shape for name in members if name in group}
     counts = {shape[0] if shape else 0 for shape in shapes.values()}
     if len(counts) == 1:
@@ -183,14 +187,15 @@ def _upright(group: Group, members: Sequence[str]) -> tuple[Group, int]:
     turned = {name: group[name] for name, shape in shapes.items() if shape[:1] != (rows,)}
     if rows < 0 or not all(isinstance(array, TurnableArray) for array in turned.values()):
         raise InputError(
-            f"the arrays disagree in their number of rows: {', '.join(f'{name} {shape}' for name, shape in shapes.items())}. "
+            "the arrays disagree in their number of rows: "
+            f"{', '.join(f'{name} {shape}' for name, shape in shapes.items())}. "
             "Where one of them is no modality, name those that are (--modality NAME=COLUMN)."
         )
     return group | {name: array.turned() for name, array in turned.items() if isinstance(array, TurnableArray)}, rows
 
 
 def _as_columns(group: Group, names: Sequence[str | None]) -> Group:
-    """Ids and labels that are matrices of one column as (N,)."""
+    """Return the arrays with these, where they are matrices of one column, as (N,)."""
     return {
         name: ColumnArray(array) if name in names and len(array.shape) == 2 and array.shape[1] == 1 else array
         for name, array in group.items()
@@ -201,7 +206,8 @@ def _size(column: str, groups: Mapping[Split, Group]) -> int:
     sizes = {split: group[column].shape[1] for split, group in groups.items() if column in group}
     if len(set(sizes.values())) > 1:
         raise InputError(
-            f"'{column}' differs in size between splits: {', '.join(f'{split} {size}' for split, size in sizes.items())}."
+            f"'{column}' differs in size between splits: "
+            f"{', '.join(f'{split} {size}' for split, size in sizes.items())}."
         )
     return next(iter(sizes.values()))
 

@@ -1,4 +1,4 @@
-"""Which column is the id, which the labels, and which are modalities: the rules that all formats share."""
+"""The rules by which every format tells which column holds the ids, which the labels, and which are modalities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABEL_NAMES = ("labels", "label")
 
 
 def pick(there: Collection[str], wanted: str | None, usual: Collection[str], what: str) -> str | None:
-    """The column that holds `what`: the one asked for, else the first of its usual names that is there, else None.
+    """Return the column that holds `what`: the one asked for, else the first usual name that is there, else None.
 
     Raises:
         InputError: the column asked for is not there.
@@ -26,7 +26,7 @@ def pick(there: Collection[str], wanted: str | None, usual: Collection[str], wha
 def pick_modalities(
     there: Collection[str], vectors: Mapping[str, str], wanted: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Modality -> column: the mapping asked for, else every column of vectors under its usual name.
+    """Return modality -> column: the mapping asked for, else every column of vectors under its usual name.
 
     Args:
         there: all columns of the file.
@@ -48,12 +48,13 @@ def pick_modalities(
         if column not in vectors.values():
             fit = listing(vectors.values()) or "none"
             raise InputError(
-                f"column '{column}', meant for the modality '{modality}', holds no feature vectors; those that do: {fit}."
+                f"column '{column}', meant for the modality '{modality}', holds no feature vectors; "
+                f"those that do: {fit}."
             )
     return dict(wanted)
 
 
 def listing(names: Collection[str], most: int = 20) -> str:
-    """The names with commas, cut where there are very many."""
+    """Return the names with commas between them: at most `most`, and how many more there are."""
     shown = ", ".join(list(names)[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

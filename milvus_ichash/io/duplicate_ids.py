@@ -1,4 +1,4 @@
-"""Duplicate ids, found before anything is written, in 16 bytes of memory a row."""
+"""Find duplicate ids before anything is written, with 16 bytes of memory for each row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_duplicate_ids(source: FeatureSource) -> None:
 
 
 def _error(source: FeatureSource, key: Any) -> InputError:
-    """The error that names the id with this key and its rows."""
+    """Return the error that names the id with this key and its rows."""
     rows: list[int] = []
     value: str | int = ""
     first = 0
@@ -51,12 +51,13 @@ def _error(source: FeatureSource, key: Any) -> InputError:
         first += len(ids)
     more = f" ({len(rows)} times in all)" if len(rows) > 2 else ""
     return InputError(
-        f"{source.info.path}: the id {value!r} is in row {rows[0]} and again in row {rows[1]}{more}; every item needs an id of its own."
+        f"{source.info.path}: the id {value!r} is in row {rows[0]} and again in row {rows[1]}{more}; "
+        "every item needs an id of its own."
     )
 
 
 def _keys(ids: Ids) -> npt.NDArray[Any]:
-    """int64 ids as they are, strings as 16 bytes each."""
+    """Return int64 ids as they are, and strings as hashes of 16 bytes each."""
     if ids.dtype != object:
         return ids
     return np.array(

@@ -1,4 +1,4 @@
-"""What every reader of feature tables offers: a look at the columns, the ids alone, and the rows in batches."""
+"""The base of every reader of feature tables: a look at the columns, the ids alone, and the rows in batches."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from milvus_ichash.features import FeatureTable, Ids
 SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")
 
 READ_ROWS = 4096
-"""Rows that `FeatureSource.read` asks for at a time."""
+"""The number of rows that `FeatureSource.read` asks for at a time."""
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Which columns hold what, where the names do not say it by themselves.
+    """The columns that hold modalities, ids and labels, where their names do not say it.
 
     In a file with splits a column is named without its split: `I` for `I_tr`, `I_db`, `I_te`; `Img` for `ImgQuery`.
     """
 
     modalities: Mapping[str, str] | None = None
-    """Modality -> column. None: every column that holds vectors of numbers, under its own name."""
+    """Modality -> column, or None for every column that holds vectors of numbers, under its own name."""
     id: str | None = None
     labels: str | None = None
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """How to cut a file that is one table: `numpy.random.default_rng(seed).permutation(rows)`, the first `queries` for querying.
+    """How to make splits of a file that is one table.
 
-    The rest is the retrieval split. The train split is its first `train` rows in the permutation's order, all of it by
-    default. Within each split the rows keep the file's order.
+    Rows are drawn by `numpy.random.default_rng(seed).permutation(rows)`: the first `queries` of them are the query
+    split, the rest is the retrieval split. The train split is the first `train` rows of the retrieval split in the
+    permutation's order, all of it by default. Within each split the rows keep the file's order.
     """
 
     queries: int
@@ -49,11 +50,11 @@ class Holdout:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What can be said of a source without reading its features."""
+    """What is known of a source before its features are read."""
 
     path: Path
     rows: int
-    """Rows of the split that was opened."""
+    """Number of rows of the split that was opened."""
     dims: dict[str, int]
     """Feature size of each modality, in the order of the columns of `present`."""
     id_kind: Literal["int64", "str"]
@@ -74,17 +75,17 @@ class FeatureSource(ABC):
 
     @abstractmethod
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
-        """Yield the rows from `start` on, in the file's order, in tables of any length, each checked (`FeatureTable.build`).
+        """Yield the rows from `start` on, in the file's order, in tables of any length.
 
-        `size` is the number of rows in a batch that is made of them.
+        Each table is checked (`FeatureTable.build`). `size` is the number of rows in a batch that is made of them.
         """
 
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
-        """Yield the rows from `start` on, `size` at a time, in the file's order, each batch checked (`FeatureTable.build`).
+        """Yield the rows from `start` on, `size` at a time, in the file's order.
 
-        All batches have the same modalities in the same order, the same classes and the same payload columns.
-        Memory holds one batch, whatever the size of the file. Read whole are arrays of MATLAB v5 files, and arrays of
-        `.npz` files in Fortran order.
+        Each batch is checked (`FeatureTable.build`). All batches have the same modalities in the same order, the same
+        classes and the same payload columns. Memory holds one batch, whatever the size of the file. The exceptions are
+        arrays of MATLAB v5 files, and arrays of `.npz` files in Fortran order: they are read whole.
 
         Raises:
             InputError: names the file and the row that cannot be used.
@@ -103,7 +104,7 @@ class FeatureSource(ABC):
 
 
 def numbered_ids(start: int, rows: int, size: int, first_id: int = 0) -> Iterator[Ids]:
-    """Yield the ids of the rows from `start` up to `rows` where a file has none: their numbers, counted from `first_id`."""
+    """Yield ids for rows of a file without ids: their numbers from `start` up to `rows`, counted from `first_id`."""
     for begin in range(start, rows, size):
         yield np.arange(begin, min(begin + size, rows), dtype=np.int64) + first_id
 
@@ -131,7 +132,8 @@ def reading(where: object, kind: str = "", errors: tuple[type[Exception], ...] =
     """Name the file in the messages of errors.
 
     Args:
-        where: the file, and the split where there are several; it is put before messages that know rows and columns only.
+        where: the file, and the split where there are several. It is put before messages that know only rows and
+            columns.
         kind: what the file should be, such as "parquet".
         errors: what a library raises where a file is no `kind`; they become InputError.
 

@@ -1,4 +1,4 @@
-"""HDF5: the data sets at the top of an `.h5` file, and of a MATLAB v7.3 file, which is HDF5 with its axes reversed."""
+"""HDF5: the data sets at the top of an `.h5` file, or of a MATLAB v7.3 file, which is HDF5 with reversed axes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class H5Array:
     reversed_axes: bool
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The rows from `start` on, `size` at a time."""
+        """Yield the rows from `start` on, `size` at a time."""
         with reading(self.path, *_HDF5), _h5py().File(self.path, "r", rdcc_nbytes=_CACHE_BYTES) as file:
             stored = file[self.name]
             if self.kind == "U" and stored.dtype.kind == "O":
@@ -43,12 +43,14 @@ class H5Array:
                 yield np.asarray(stored[..., rows]).T if self.reversed_axes else np.asarray(stored[rows])
 
     def turned(self) -> TurnableArray:
-        """The same data set, read with its axes the other way round."""
+        """Return the same data set, read with its axes the other way round."""
         return replace(self, shape=self.shape[::-1], reversed_axes=not self.reversed_axes)
 
 
 def open_h5(path: Path, *, matlab: bool = False) -> dict[str, TurnableArray]:
-    """The data sets at the top of the file, by name. In a MATLAB file axes are reversed and sparse matrices put together.
+    """Return the data sets at the top of the file, by name.
+
+    In a MATLAB file axes are reversed and sparse matrices put together.
 
     Raises:
         InputError: not an HDF5 file.
@@ -70,12 +72,12 @@ def open_h5(path: Path, *, matlab: bool = False) -> dict[str, TurnableArray]:
 
 
 def _is_odd(item: Any) -> bool:
-    """MATLAB's strings (numbers, to HDF5) and its way to store a matrix without elements."""
+    """Return whether a data set is a MATLAB string (numbers, to HDF5), or stands for a matrix without elements."""
     return item.attrs.get("MATLAB_class") == b"char" or "MATLAB_empty" in item.attrs
 
 
 def _sparse(group: Any) -> Any:
-    """A MATLAB sparse matrix: values by column (`data`), their rows (`ir`), and where each column begins (`jc`)."""
+    """Return a MATLAB sparse matrix: values by column (`data`), their rows (`ir`), where each column begins (`jc`)."""
     sparse = import_extra("scipy.sparse", "reading sparse matrices", "files")
     begins = group["jc"][:]
     values, rows = (group["data"][:], group["ir"][:]) if "data" in group else (np.zeros(0), np.zeros(0, np.int64))

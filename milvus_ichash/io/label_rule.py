@@ -1,4 +1,4 @@
-"""From labels as files hold them to multi-hot vectors with the same classes in every batch and split."""
+"""Turn labels as files hold them into multi-hot vectors, with the same classes in every batch and split."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from milvus_ichash.io.row_arrays import AnyArray, RowArray, kind_of, strings
 Rows = npt.NDArray[np.intp]
 
 MOST_CLASSES = 65_536
-"""More than this is no set of classes but a column of something else."""
+"""A column with more classes than this holds something else."""
 
 _SCAN_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class LabelRule:
-    """How one file's labels become uint8 (N, classes): decided once for the whole file, by looking at its labels only.
+    """How one file's labels become uint8 (N, classes): decided once for the whole file, from its labels alone.
 
     Attributes:
         classes: C.
@@ -38,7 +38,9 @@ class LabelRule:
         _check_classes(self.classes)
 
     def from_vectors(self, x: AnyArray, first_row: int) -> tuple[MultiHot, Mask | None]:
-        """Multi-hot vectors (n, C) of 0 and 1 in any numeric type; a row of NaN is an item whose labels are unknown.
+        """Return multi-hot labels, and which rows have known labels (None: all), from vectors (n, C) of 0 and 1.
+
+        The vectors are of any numeric type. A row of NaN is an item whose labels are unknown.
 
         Raises:
             InputError: names the row that holds anything else.
@@ -48,13 +50,17 @@ class LabelRule:
         if len(wrong):
             values = x[wrong[0]]
             raise InputError(
-                f"row {first_row + wrong[0]} holds {values[(values != 0) & (values != 1)][0]} among its labels, which are "
-                "vectors with one 0 or 1 for each class; class numbers go into lists of varying length or one column."
+                f"row {first_row + wrong[0]} holds {values[(values != 0) & (values != 1)][0]} among its labels, which "
+                "are vectors with one 0 or 1 for each class; class numbers go into lists of varying length or "
+                "one column."
             )
         return (x == 1).astype(np.uint8), _known(unknown)
 
     def from_array(self, chunk: AnyArray, first_row: int) -> tuple[MultiHot, Mask | None]:
-        """Rows of an array: multi-hot (n, C), or one class number or name per item, (n,); NaN or an empty name is unknown.
+        """Return multi-hot labels, and which rows have known labels (None: all), from rows of an array.
+
+        These are multi-hot vectors (n, C), or one class number or name per item, (n,); NaN or an empty name means
+        that the labels are unknown.
 
         Raises:
             InputError: names the row whose labels do not fit.
@@ -74,7 +80,13 @@ class LabelRule:
     def from_numbers(
         self, rows: Rows, numbers: AnyArray, unknown: Mask, first_row: int
     ) -> tuple[MultiHot, Mask | None]:
-        """Class numbers, each of the item in `rows` at the same place; `unknown` (n,) marks items without known labels.
+        """Return multi-hot labels, and which rows have known labels (None: all), from class numbers.
+
+        Args:
+            rows: for each number the row that it belongs to.
+            numbers: class numbers.
+            unknown: bool (n,), True for items without known labels.
+            first_row: the first row's number, for messages.
 
         Raises:
             InputError: names the row whose number is no class.
@@ -84,8 +96,8 @@ class LabelRule:
         wrong = np.flatnonzero((classes + self.base != numbers) | (classes < 0) | (classes >= self.classes))
         if len(wrong):
             raise InputError(
-                f"row {first_row + rows[wrong[0]]} has the label {numbers[wrong[0]]}; class numbers here go from {self.base} to "
-                f"{self.base + self.classes - 1}. Leave the label null where it is unknown."
+                f"row {first_row + rows[wrong[0]]} has the label {numbers[wrong[0]]}; class numbers here go from "
+                f"{self.base} to {self.base + self.classes - 1}. Leave the label null where it is unknown."
             )
         labels = np.zeros((len(unknown), self.classes), np.uint8)
         labels[rows, classes] = 1
@@ -103,12 +115,13 @@ def _known(unknown: Mask) -> Mask | None:
 def _check_classes(count: int) -> None:
     if count > MOST_CLASSES:
         raise InputError(
-            f"the labels would have {count} classes or more; they are not class names or numbers. Name the right column."
+            f"the labels would have {count} classes or more; they are not class names or numbers. "
+            "Name the right column."
         )
 
 
 def rule_for_numbers(lowest: int, highest: int, names: tuple[str, ...] | None = None) -> LabelRule:
-    """The rule for one class number per item, from the smallest and the largest number of the whole file.
+    """Return the rule for one class number per item, from the smallest and the largest number of the whole file.
 
     Numbers count from 0 where a 0 occurs, else from 1. Where there are names, they decide: from 1 if the largest number
     is how many there are, else from 0. Without names a class is called by its number, so that it stays the same class
@@ -119,7 +132,8 @@ def rule_for_numbers(lowest: int, highest: int, names: tuple[str, ...] | None = 
     """
     if lowest < 0:
         raise InputError(
-            f"the label {lowest} is negative; class numbers count from 0 or 1. Leave the label null where it is unknown."
+            f"the label {lowest} is negative; class numbers count from 0 or 1. "
+            "Leave the label null where it is unknown."
         )
     base = int(lowest > 0 and highest == len(names)) if names else int(lowest > 0)
     if names and highest - base >= len(names):
@@ -130,7 +144,7 @@ def rule_for_numbers(lowest: int, highest: int, names: tuple[str, ...] | None = 
 
 
 def rule_for_arrays(arrays: Sequence[RowArray], names: tuple[str, ...] | None) -> LabelRule | None:
-    """One rule for the label arrays of all splits of a file; None where no item has a label.
+    """Return one rule for the label arrays of all splits of a file, or None where no item has a label.
 
     Raises:
         InputError: arrays that differ in shape, or hold what labels cannot be; a wrong number of names.

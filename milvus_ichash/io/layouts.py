@@ -1,14 +1,16 @@
-"""The layouts in which the field shares its data, recognised by the names of the arrays in a file (of any format).
+"""The layouts in which researchers share data sets, recognised by the names of the arrays in a file (of any format).
 
-- NCH style: `I_tr T_tr L_tr I_db T_db L_db I_te T_te L_te` (train, retrieval, query). Wikipedia style is the same without `_db`:
-  then the training set is the retrieval set. Without `_tr`, `train` may hold row numbers of the retrieval set, counted from 0; without
-  that, all of it is for training. Other columns may have splits too: `id_db`, `id_te`, `text_db`, ...
+- NCH style: `I_tr T_tr L_tr I_db T_db L_db I_te T_te L_te` (train, retrieval, query). Wikipedia style is the same
+  without `_db`: then the training set is the retrieval set. Without `_tr`, `train` may hold row numbers of the
+  retrieval set, counted from 0; without that, all of it is for training. Other columns may have splits too: `id_db`,
+  `id_te`, `text_db`, ...
 - EGICH style: `ImgQuery TagQuery LabQuery ImgTrain TagTrain LabTrain ImgDataBase TagDataBase LabDataBase`.
-- DCMH style: one table of `IAll` (raw pictures, refused) or `FAll` (features), `YAll`, `LAll`, in one file or in three that are called
-  `<name>-iall.mat` (or `-fall`), `<name>-yall.mat`, `<name>-lall.mat`: any of them, or their folder, stands for all.
+- DCMH style: one table of `IAll` (raw pictures, which are refused) or `FAll` (features), `YAll`, `LAll`, in one file or
+  in three that are called `<name>-iall.mat` (or `-fall`), `<name>-yall.mat`, `<name>-lall.mat`: any of them, or their
+  folder, stands for all.
 
-In these layouts `I`, `F`, `Img` are the modality "image", `T`, `Y`, `Tag` are "text", `L`, `Lab` the labels. Any other modality
-is called by its own name in lower case: `P_tr` is "p".
+In these layouts `I`, `F`, `Img` are the modality "image"; `T`, `Y`, `Tag` are "text"; `L`, `Lab` are the labels. Any
+other modality is called by its own name in lower case: `P_tr` is "p".
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ _DCMH_FILE = re.compile(r"(?P<data>.*?)(?P<letter>[ifyl])all\.mat", re.IGNORECAS
 
 
 def by_split(arrays: Mapping[str, Array], is_matrix: Callable[[Array], bool]) -> dict[Split, dict[str, Array]]:
-    """Split -> column -> array, for files in which some matrix comes in two splits or more; empty for any other file."""
+    """Return split -> column -> array where some matrix comes in two splits or more, and nothing for any other file."""
     splits: dict[Split, dict[str, Array]] = {}
     for name, array in arrays.items():
         match = _SPLIT_NAME.fullmatch(name)
@@ -58,14 +60,14 @@ def by_split(arrays: Mapping[str, Array], is_matrix: Callable[[Array], bool]) ->
 
 
 def modality_name(column: str, *, has_splits: bool) -> str:
-    """What a column of vectors is called as a modality: in the layouts above as they have it, elsewhere by its own name."""
+    """Return the modality that a column of vectors is: what the layouts above call it, or the column's own name."""
     if _DCMH_NAME.fullmatch(column):
         column, has_splits = column[0], True
     return _MODALITIES.get(column, column.lower()) if has_splits else column
 
 
 def dcmh_files(path: Path) -> list[Path]:
-    """The files of one DCMH-style data set, from one of them or their folder; just `path` where it is none of those.
+    """Return the files of one DCMH-style data set, from one of them or their folder; only `path` for any other file.
 
     Raises:
         InputError: a folder that holds no such files, or those of several data sets.

@@ -1,4 +1,4 @@
-"""MATLAB's `.mat`: v5 through scipy, each array whole when it is first needed; v7.3 through h5py, streamed.
+"""MATLAB's `.mat` files: v5 through scipy, each array whole when it is first needed; v7.3 through h5py, streamed.
 
 Matrices of one column hold one value per item, so they are read as (N,). Sparse matrices are written out by the batch.
 """
@@ -27,13 +27,13 @@ _KINDS = {"double": "f", "single": "f", "sparse": "f", "logical": "b", "char": "
 
 @dataclass(frozen=True)
 class MatFile:
-    """A v5 file, with those of its arrays that were needed so far."""
+    """A v5 file, with the arrays that were needed so far."""
 
     path: Path
     _arrays: dict[str, Any] = field(default_factory=dict)
 
     def load(self, name: str) -> Any:
-        """The array, or sparse matrix, read once."""
+        """Return an array, or a sparse matrix; it is read once."""
         if name not in self._arrays:
             with reading(self.path, *_MATLAB):
                 values = _scipy_io().loadmat(str(self.path), variable_names=[name])[name]
@@ -59,17 +59,17 @@ class MatArray:
     transposed: bool = False
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The rows from `start` on, `size` at a time."""
+        """Yield the rows from `start` on, `size` at a time."""
         values = self.file.load(self.name)
         yield from MemoryArray(values.T if self.transposed else values).chunks(size, start)
 
     def turned(self) -> TurnableArray:
-        """The transposed array."""
+        """Return the transposed array."""
         return MatArray(self.file, self.name, self.shape[::-1], self.kind, not self.transposed)
 
 
 def open_mat(path: Path) -> dict[str, RowArray]:
-    """The arrays of a `.mat` file by name, in its order; only their headers are read.
+    """Return the arrays of a `.mat` file by name, in its order; only their headers are read.
 
     Raises:
         InputError: not a MATLAB file.

@@ -1,7 +1,7 @@
-"""numpy's `.npz`: rows are streamed out of the zip member, compressed or not, without reading an array whole.
+"""numpy's `.npz` files: rows are streamed out of the zip member, compressed or not, without reading an array whole.
 
-Arrays in Fortran order are the exception: their rows are scattered over the member, so such an array is read whole. Arrays of
-Python objects are pickles, which can run code; they are refused by name and never loaded.
+Arrays in Fortran order are the exception: their rows are scattered over the member, so such an array is read whole.
+Arrays of Python objects are pickles, which can run code; they are refused by name and never loaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NpzArray:
         return kind_of(self.dtype)
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The rows from `start` on, `size` at a time."""
+        """Yield the rows from `start` on, `size` at a time."""
         if start >= self.shape[0]:
             return
         if self.fortran:
@@ -50,7 +50,7 @@ class NpzArray:
             yield from self._rows(self.shape, size, start)
 
     def _rows(self, shape: tuple[int, ...], size: int, start: int) -> Iterator[AnyArray]:
-        """Read an array of this shape, stored row after row."""
+        """Yield the rows of an array of this shape, stored row after row, from `start` on, `size` at a time."""
         row = math.prod(shape[1:]) * self.dtype.itemsize
         with (
             reading(self.path, _named(self.member), _ERRORS),
@@ -68,10 +68,10 @@ class NpzArray:
 
 
 def open_npz(path: Path) -> dict[str, RowArray]:
-    """The arrays of an `.npz` file, by name, in its order; nothing but their headers is read.
+    """Return the arrays of an `.npz` file by name, in its order; only their headers are read.
 
     Raises:
-        InputError: not a zip file, a header that is none, or an array of Python objects (named).
+        InputError: not a zip file, an invalid header, or an array of Python objects (named).
     """
     arrays: dict[str, RowArray] = {}
     with reading(path, ".npz", _ERRORS), zipfile.ZipFile(path) as archive:

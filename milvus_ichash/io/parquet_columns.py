@@ -1,4 +1,4 @@
-"""From Arrow columns to numpy through Arrow's own buffers: no Python object per value."""
+"""Turn Arrow columns into numpy arrays through Arrow's own buffers, without a Python object for each value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from milvus_ichash.features import Features, Ids, Mask
 
 
 def value_type(kind: pa.DataType) -> pa.DataType | None:
-    """Type of the values in a list column (list, large_list, fixed_size_list); None where the column holds no lists."""
+    """Return the type of the values in a list column (of any kind of list), or None for any other column."""
     types = pa.types
     return (
         kind.value_type if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) else None
@@ -23,17 +23,17 @@ def value_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def is_number(kind: pa.DataType | None) -> bool:
-    """Integers, floats of any width, and booleans."""
+    """Return whether the type is an integer, a float of any width, or a boolean."""
     return kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 def is_vector(kind: pa.DataType) -> bool:
-    """Lists of numbers."""
+    """Return whether a column holds lists of numbers."""
     return is_number(value_type(kind))
 
 
 def is_text(kind: pa.DataType | None) -> bool:
-    """Strings, dictionary-encoded ones too."""
+    """Return whether the type is a string; dictionary-encoded strings are strings too."""
     if kind is None:
         return False
     types = pa.types
@@ -47,24 +47,24 @@ def is_text(kind: pa.DataType | None) -> bool:
 
 
 def is_payload(kind: pa.DataType) -> bool:
-    """What goes along as payload: strings, numbers, booleans, lists of strings."""
+    """Return whether a column can be stored as payload: strings, numbers, booleans, or lists of strings."""
     return is_text(kind) or is_number(kind) or is_text(value_type(kind))
 
 
 def valid(column: pa.Array) -> Mask:
-    """bool (n,): False where the row is null."""
+    """Return bool (n,): False where the row is null."""
     mask: Mask = column.is_valid().to_numpy(zero_copy_only=False)
     return mask
 
 
 def lengths(column: pa.Array) -> npt.NDArray[np.int64]:
-    """int64 (n,): values in each row's list; 0 where it is null."""
+    """Return int64 (n,): the number of values in each row's list, 0 where it is null."""
     counts: npt.NDArray[np.int64] = pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64()).to_numpy()
     return counts
 
 
 def numbers(values: pa.Array) -> Features:
-    """float32 (n,) of a flat column of numbers, NaN for null; without a copy where it is float32 already."""
+    """Return a flat column of numbers as float32 (n,), NaN for null; nothing is copied where it is float32 already."""
     if values.type != pa.float32():
         values = pc.cast(values, pa.float32(), safe=False)
     if values.null_count:
@@ -74,7 +74,7 @@ def numbers(values: pa.Array) -> Features:
 
 
 def to_vectors(column: pa.Array, size: int, name: str, first_row: int) -> Features:
-    """float32 (n, size) of a list column; a null row is all NaN.
+    """Return a list column as float32 (n, size); a null row is all NaN.
 
     Raises:
         InputError: names the first row whose list has another length.
@@ -96,7 +96,7 @@ def to_vectors(column: pa.Array, size: int, name: str, first_row: int) -> Featur
 
 
 def to_ids(column: pa.Array, name: str, first_row: int) -> Ids:
-    """int64 (n,), or object (n,) of str.
+    """Return a column of ids as int64 (n,), or as object (n,) of str.
 
     Raises:
         InputError: names the row without an id, or the type that ids cannot have.
@@ -114,7 +114,7 @@ def to_ids(column: pa.Array, name: str, first_row: int) -> Ids:
 
 
 def to_payload(column: pa.Array) -> list[Any]:
-    """Python values that Milvus can store; None for null and for NaN or infinity, which JSON does not have."""
+    """Return Python values that Milvus can store; None for null, NaN and infinity, which JSON does not have."""
     if pa.types.is_floating(column.type):
         column = pc.cast(column, pa.float64())
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
@@ -123,5 +123,5 @@ def to_payload(column: pa.Array) -> list[Any]:
 
 
 def decoded(column: pa.Array) -> pa.Array:
-    """The column with its dictionary, if it has one, written out."""
+    """Return the column with plain values in place of a dictionary's numbers, if it has a dictionary."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

@@ -1,15 +1,15 @@
-"""Labels in parquet files: which of their forms a column has, found by one pass over that column, and reading it.
+"""Labels in parquet files: finding out, by one pass over the column, which form it has, and reading it.
 
 The forms, for a column of
 
 - strings: one class name per item; lists of strings: any number of names. Names are put in sorted order.
-- whole numbers: one class number per item (`labels.rule_for_numbers` says from which number they count).
+- whole numbers: one class number per item (`label_rule.rule_for_numbers` says from which number they count).
 - fixed-size lists: multi-hot vectors, 0 or 1 for every class.
-- lists of whole numbers or booleans: multi-hot vectors where all lists of the file have the same length, more than 1, and hold
-  0 and 1 only; else class numbers, counted from 0.
+- lists of whole numbers or booleans: multi-hot vectors where all lists of the file have the same length, more than 1,
+  and hold 0 and 1 only; else class numbers, counted from 0.
 - lists of floats: multi-hot vectors.
 
-Null is an item whose labels are unknown; an empty list one that is known to have none.
+Null means that the item's labels are unknown, an empty list that it is known to have none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ParquetLabels:
     rule: LabelRule
 
     def read(self, column: pa.Array, first_row: int) -> tuple[MultiHot, Mask | None]:
-        """uint8 (n, C), and which rows have known labels (None: all).
+        """Return labels as multi-hot uint8 (n, C), and which rows have known labels (None: all).
 
         Raises:
             InputError: names the row whose labels do not fit.
@@ -58,7 +58,12 @@ class ParquetLabels:
 
 
 def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLabels | None:
-    """Look at the whole label column, piece by piece; None where every row is null.
+    """Return how to read a label column, found by a look at all of it, or None where every row is null.
+
+    Args:
+        name: the column.
+        kind: its type.
+        columns: its rows, piece by piece.
 
     Raises:
         InputError: a type that labels cannot have, or numbers that are no classes.
@@ -74,7 +79,8 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
         return ParquetLabels(name, "numbers", rule_for_numbers(span.lowest, span.highest)) if known else None
     if not parquet_columns.is_number(item):
         raise InputError(
-            f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, or 0/1 vectors."
+            f"the label column '{name}' holds {kind}; labels are class names, class numbers, lists of them, "
+            "or 0/1 vectors."
         )
     span, lengths = _ranges(columns)
     if span.lowest is None:
@@ -90,7 +96,7 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
 
 
 def _flat(column: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:
-    """All values of a column of single values or lists, with the row of each; nulls left out."""
+    """Return the row of each value in a column of single values or lists, and the values; nulls are left out."""
     if parquet_columns.value_type(column.type) is None:
         rows, values = np.flatnonzero(parquet_columns.valid(column)), column.drop_null()
     else:

@@ -1,9 +1,9 @@
-"""Parquet: one row per item, a list column of numbers per modality, null where the item lacks it.
+"""Parquet files: one row per item, and a list column of numbers for each modality, null where the item lacks it.
 
-Columns are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the id),
-`labels` (or `label`; forms in `parquet_labels`), every other list column of numbers as a modality under its own name, and
-strings, numbers, booleans and lists of strings as payload. Binary columns, dates and nested structures are left out, and so is
-a list column that is null everywhere.
+Columns are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the
+id), `labels` (or `label`; `parquet_labels` lists its forms), every other list column of numbers as a modality under its
+own name, and strings, numbers, booleans and lists of strings as payload. Binary columns, dates and nested structures
+are left out, and so is a list column that is null everywhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PARQUET = ("parquet", (pa.ArrowException, OSError, UnicodeDecodeError))
 _STREAM_BYTES = 1 << 20
 """Read-ahead per column. Without it Arrow reads a column of a whole row group (often the whole file) into memory."""
 _CHUNK_BYTES = 16 << 20
-"""Features decoded at a time."""
+"""Bytes of features that are decoded at a time."""
 _COLUMN_ROWS = 65_536
 
 
@@ -73,7 +73,7 @@ class ParquetSource(FeatureSource):
             next(self.ids())
 
     def ids(self) -> Iterator[Ids]:
-        """The ids alone."""
+        """Yield the ids alone."""
         if self._id is None:
             yield from numbered_ids(0, self.info.rows, _COLUMN_ROWS)
             return
@@ -119,7 +119,7 @@ class ParquetSource(FeatureSource):
         return pq.ParquetFile(self._path, pre_buffer=False, buffer_size=_STREAM_BYTES, page_checksum_verification=True)
 
     def _stream(self, names: list[str], rows: int, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Record batches of at most `rows` rows from row `start` on, each with the number of its first row."""
+        """Yield record batches of at most `rows` rows, from row `start` on, each after the number of its first row."""
         with self._open() as file:
             first, group = 0, 0
             while group < file.num_row_groups and first + file.metadata.row_group(group).num_rows <= start:
@@ -134,7 +134,10 @@ class ParquetSource(FeatureSource):
                 first += batch.num_rows
 
     def _drop_empty(self, kinds: dict[str, pa.DataType], *, asked_for: bool) -> dict[str, int]:
-        """Feature sizes of the modalities; those without a single vector are dropped, or refused where they were asked for."""
+        """Return the feature sizes of the modalities.
+
+        A modality without a single vector is left out; it is refused where it was asked for, or where none is left.
+        """
         dims = {modality: self._size(column, kinds[column]) for modality, column in self._modalities.items()}
         empty = [column for modality, column in self._modalities.items() if not dims[modality]]
         if empty and (asked_for or len(empty) == len(dims)):
@@ -143,7 +146,7 @@ class ParquetSource(FeatureSource):
         return {modality: dims[modality] for modality in self._modalities}
 
     def _size(self, column: str, kind: pa.DataType) -> int:
-        """Length of the column's vectors, from its first row that has one; 0 where none has."""
+        """Return the length of the column's vectors, from its first row that has one; 0 where none has."""
         if pa.types.is_fixed_size_list(kind):
             return int(kind.list_size)
         for _, batch in self._stream([column], 256):

@@ -1,4 +1,4 @@
-"""Arrays in files, read by rows: what the readers of `.npz`, `.h5` and `.mat` files hand out."""
+"""Arrays that are read by rows, as the readers of `.npz`, `.h5` and `.mat` files hand them out."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RowArray(Protocol):
 
     @property
     def kind(self) -> str:
-        """`i` for whole numbers, `f` for floats, `b` for booleans, `U` for strings; anything else is of no use here."""
+        """`i` for whole numbers, `f` for floats, `b` for booleans, `U` for strings; no reader uses anything else."""
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The rows from `start` on, `size` at a time (the last ones fewer)."""
+        """Yield the rows from `start` on, `size` at a time (the last ones fewer)."""
 
 
 @runtime_checkable
@@ -35,7 +35,7 @@ class TurnableArray(RowArray, Protocol):
     """An array that may lie on its side, as matrices in MATLAB and HDF5 files do."""
 
     def turned(self) -> TurnableArray:
-        """The same array with its axes in the opposite order."""
+        """Return the same array with its axes in the opposite order."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def absent(rows: int, size: int) -> RowArray:
 
 @dataclass(frozen=True)
 class ColumnArray:
-    """An array of one column, (N, 1), as (N,): MATLAB has no other way to hold one value per item."""
+    """An array of one column, (N, 1), seen as (N,): MATLAB has no other way to hold one value per item."""
 
     array: RowArray
 
@@ -89,17 +89,17 @@ class ColumnArray:
         return self.array.kind
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
-        """The values, `size` at a time."""
+        """Yield the values from `start` on, `size` at a time."""
         return (chunk.reshape(-1) for chunk in self.array.chunks(size, start))
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
-    """The letter of `RowArray.kind` for a numpy type: unsigned numbers are whole numbers, byte strings are strings."""
+    """Return the letter of `RowArray.kind` for a numpy type: `u` counts as `i`, and byte strings are strings."""
     return {"u": "i", "S": "U"}.get(dtype.kind, dtype.kind)
 
 
 def to_ids(chunk: AnyArray, first_row: int) -> Ids:
-    """int64 (n,), or object (n,) of str, from numbers of any type (MATLAB's are floats) or strings.
+    """Return ids as int64 (n,) or object (n,) of str, from numbers of any type (MATLAB's are floats) or strings.
 
     Raises:
         InputError: names the row whose id is no whole number.
@@ -115,12 +115,12 @@ def to_ids(chunk: AnyArray, first_row: int) -> Ids:
 
 
 def strings(chunk: AnyArray) -> list[str]:
-    """The strings of an array: numpy's own kinds, or objects that are strings."""
+    """Return the strings of an array of strings, byte strings, or objects that are strings."""
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in chunk.tolist()]
 
 
 def payload_values(chunk: AnyArray) -> list[Any]:
-    """Python values that Milvus can store; None for NaN and infinity, which JSON does not have."""
+    """Return Python values that Milvus can store; None for NaN and infinity, which JSON does not have."""
     if kind_of(chunk.dtype) in "UO":
         return strings(chunk)
     if chunk.dtype.kind == "f":

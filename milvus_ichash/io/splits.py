@@ -1,4 +1,4 @@
-"""Opening a feature file: once, with all of its splits."""
+"""The splits of a feature file, which is opened once for all of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Splits(dict[Split, FeatureSource]):
 
         Args:
             wanted: the split asked for, or None.
-            usual: the splits to take where none is asked for: the first of them that the file has. In a file without splits, all
-                rows are taken.
+            usual: the splits to take where none is asked for: the first of them that the file has. In a file without
+                splits, all rows are taken.
 
         Raises:
             InputError: there is no such split; the message names those that there are.
@@ -33,7 +33,8 @@ class Splits(dict[Split, FeatureSource]):
         path = self["all"].info.path
         if len(self) == 1:
             raise InputError(
-                f"{path} is one table without splits, so there is no '{split}' split: cut it with a holdout (--holdout N takes N queries)."
+                f"{path} is one table without splits, so there is no '{split}' split: "
+                "make splits with a holdout (--holdout N takes N queries)."
             )
         raise InputError(f"{path} has no '{split}' split; it has: {self.names()}.")
 
@@ -45,8 +46,8 @@ class Splits(dict[Split, FeatureSource]):
 def open_splits(path: str | Path, columns: ColumnNames | None = None, holdout: Holdout | int | None = None) -> Splits:
     """Open a feature file once and return its splits.
 
-    Headers are read, and the label column where the number of classes depends on it; features are read when a split is asked for
-    them. `milvus_ichash.io.parquet_source` and `milvus_ichash.io.array_roles` say how columns are found,
+    Headers are read, and the label column where the number of classes depends on it; features are read when a split is
+    asked for them. `milvus_ichash.io.parquet_source` and `milvus_ichash.io.array_roles` say how columns are found,
     `milvus_ichash.io.layouts` which files have splits of their own. For such a file "all" is its retrieval split
     followed by its query split.
 
@@ -56,8 +57,8 @@ def open_splits(path: str | Path, columns: ColumnNames | None = None, holdout: H
         holdout: how to make splits of a file that is one table, or just the number of queries.
 
     Raises:
-        InputError: no such file, an ending that is not known, a corrupt or empty file, a column that is not there, a holdout of a
-            file that has splits of its own, or one that leaves a split without rows.
+        InputError: no such file, an ending that is not known, a corrupt or empty file, a column that is not there, a
+            holdout of a file that has splits of its own, or one that leaves a split without rows.
         BackendMissingError: `.h5` and `.mat` without the extra `files`.
 
     Example:
@@ -98,15 +99,16 @@ def open_database(queries: Splits, path: Path | None = None, columns: ColumnName
         columns: which columns of `path` hold what.
 
     Raises:
-        InputError: queries and database would be the same rows, because both are one file without splits; or as `open_splits`.
+        InputError: queries and database would be the same rows, because both are one file without splits; or as
+            `open_splits`.
     """
     own = queries["all"].info.path
     if path is not None and path != own:
         return open_splits(path, columns).choose(None, "retrieval")
     if len(queries) == 1:
         raise InputError(
-            f"{own} has no splits, so its rows would be queries and database at once: cut off N queries with --holdout N, "
-            "or name the database's file with --against."
+            f"{own} has no splits, so its rows would be queries and database at once: "
+            "cut off N queries with --holdout N, or name the database's file with --against."
         )
     return queries.choose(None, "retrieval")
 

@@ -1,4 +1,4 @@
-"""Sources made of other sources: some rows of one (a holdout's splits, training rows given by number), or several end to end."""
+"""Sources made of other sources: some rows of one (the splits of a holdout, for example), or several end to end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from milvus_ichash.io.feature_source import FeatureSource, Holdout
 
 
 class SelectedSource(FeatureSource):
-    """The rows of `base` with these numbers (ascending), in the file's order; the others are read over, batch by batch."""
+    """The rows of `base` with these numbers (rising), in the file's order. The others are read and passed over."""
 
     def __init__(self, base: FeatureSource, rows: npt.NDArray[np.int64]) -> None:
         self.info = replace(base.info, rows=len(rows))
@@ -23,7 +23,7 @@ class SelectedSource(FeatureSource):
         self._rows = rows
 
     def ids(self) -> Iterator[Ids]:
-        """The ids of the rows that were chosen."""
+        """Yield the ids of the rows that were chosen."""
         first = 0
         for ids in self._base.ids():
             yield ids[self._between(first, first + len(ids))]
@@ -43,7 +43,7 @@ class SelectedSource(FeatureSource):
                 return
 
     def _between(self, first: int, end: int) -> npt.NDArray[np.int64]:
-        """Places, in a batch of the rows from `first` up to `end`, of those that were chosen."""
+        """Return the places of the chosen rows in a batch that holds the rows from `first` up to `end`."""
         low, high = np.searchsorted(self._rows, (first, end))
         return self._rows[low:high] - first
 
@@ -56,7 +56,7 @@ class ChainedSource(FeatureSource):
         self._parts = parts
 
     def ids(self) -> Iterator[Ids]:
-        """The ids of all parts."""
+        """Yield the ids of all parts, one part after the other."""
         for part in self._parts:
             yield from part.ids()
 
@@ -77,7 +77,8 @@ def holdout_splits(base: FeatureSource, holdout: Holdout) -> dict[Split, Feature
     rows = base.info.rows
     if not 0 < holdout.queries < rows:
         raise InputError(
-            f"{base.info.path} has {rows} rows: a holdout takes from 1 to {rows - 1} of them as queries, not {holdout.queries}."
+            f"{base.info.path} has {rows} rows: a holdout takes from 1 to {rows - 1} of them as queries, "
+            f"not {holdout.queries}."
         )
     rest = rows - holdout.queries
     if holdout.train is not None and not 0 < holdout.train <= rest:

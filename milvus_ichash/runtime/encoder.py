@@ -1,4 +1,4 @@
-"""HashEncoder: a bundle, opened; features in, packed hash codes out."""
+"""HashEncoder: an opened bundle that turns features into packed hash codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class HashEncoder:
         manifest: what the bundle says of itself.
         bits: length of the codes that come out, one of `manifest.lengths`: the first bits of the bundle's codes.
         device: "cpu" or "cuda", where the graph really runs.
-        raw: words and pictures into features (`runtime.raw.RawInput`).
+        raw: turns words and pictures into features (`runtime.raw_input.RawInput`).
     """
 
     manifest: Manifest
@@ -67,7 +67,7 @@ class HashEncoder:
         Args:
             bundle: the folder.
             device: "cpu", "cuda" (an error where it cannot be had), or "auto" (CUDA where it works, else the CPU).
-            batch_size: rows that go through the graph at once; larger inputs are cut.
+            batch_size: rows that go through the graph at once; larger inputs are encoded in several steps.
             threads: threads of onnxruntime on the CPU; None: all cores.
             bits: cut the codes to this length, one of those that the bundle was trained for (`Manifest.lengths`); None:
                 whole codes.
@@ -88,7 +88,7 @@ class HashEncoder:
         return cls(folder, manifest, session, raw, batch_size, length)
 
     def cut(self, bits: int | None) -> HashEncoder:
-        """The same encoder, by the same open graph, with codes of this length (None: whole ones).
+        """Return the same encoder, with the same open graph and codes of this length (None: whole codes).
 
         Raises:
             InputError: the bundle was not trained for it.
@@ -101,7 +101,7 @@ class HashEncoder:
         )
 
     def encode(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Codes]:
-        """Hash codes of B items.
+        """Return the hash codes of B items.
 
         Args:
             present: bool (B, M), columns in the manifest's order of modalities; False = missing, whatever the row
@@ -120,12 +120,15 @@ class HashEncoder:
         return self._codes(Inputs.of_arrays(self.manifest.dims, features, present))
 
     def relaxed(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Features]:
-        """The relaxed codes, float32 (B, bits) by the code's name, whose signs are the bits. Input and errors as `encode`."""
+        """Return the relaxed codes, whose signs are the bits: float32 (B, bits) by the code's name.
+
+        Arguments and errors are those of `encode`.
+        """
         inputs = Inputs.of_arrays(self.manifest.dims, features, present)
         return self._run(inputs, "_relaxed", self.bits, np.float32)
 
     def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
-        """Hash codes of a table's items, uint8 (N, bits / 8) by the code's name.
+        """Return the hash codes of a table's items: uint8 (N, bits / 8) by the code's name.
 
         The table may lack modalities of the bundle; one that the bundle does not know is refused, since it is most
         likely a known one under another name.
@@ -136,11 +139,11 @@ class HashEncoder:
         return self._codes(Inputs.of_table(self.manifest.dims, table))
 
     def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
-        """Texts into features: the modality's name and float32 (B, D). See `RawInput.words`."""
+        """Turn texts into features; return the modality's name and float32 (B, D). See `RawInput.words`."""
         return self.raw.words(texts, modality)
 
     def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
-        """Picture files into features: the modality's name and float32 (B, D). See `RawInput.pictures`."""
+        """Turn picture files into features; return the modality's name and float32 (B, D). See `RawInput.pictures`."""
         return self.raw.pictures(paths, modality)
 
     def _codes(self, inputs: Inputs) -> dict[str, Codes]:
@@ -180,7 +183,8 @@ class HashEncoder:
 
     def __repr__(self) -> str:
         m = self.manifest
-        return f"HashEncoder({str(self._bundle)!r}, method={m.method!r}, bits={self.bits}, modalities={m.dims}, device={self.device!r})"
+        what = f"method={m.method!r}, bits={self.bits}, modalities={m.dims}, device={self.device!r}"
+        return f"HashEncoder({str(self._bundle)!r}, {what})"
 
 
 def _reopen(
@@ -189,13 +193,14 @@ def _reopen(
     encoder = HashEncoder.load(bundle, device=device, batch_size=batch_size, threads=threads)
     if encoder.manifest.fingerprint != fingerprint:
         raise MismatchError(
-            f"bundle '{bundle}' is now {encoder.manifest.fingerprint}; the encoder that was pickled came from {fingerprint}: load it anew."
+            f"bundle '{bundle}' is now {encoder.manifest.fingerprint}; "
+            f"the encoder that was pickled came from {fingerprint}: load it anew."
         )
     return encoder.cut(bits)
 
 
 def _check_graph(path: Path, session: InferenceSession, manifest: Manifest) -> None:
-    """Hold the graph against the manifest, by its declarations and by encoding three rows.
+    """Compare the graph with the manifest, by its declarations and by encoding three rows.
 
     Raises:
         InputError: names what differs.

@@ -1,4 +1,4 @@
-"""From what a caller gives (arrays with gaps, or a table) to what the graph takes: float32 rows and `present`, checked."""
+"""Turn what a caller gives (arrays with gaps, or a table) into what the graph takes: float32 rows and `present`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import Features, FeatureTable, Mask, rows_not_finite
 
 RowName = Callable[[int], str]
-"""How messages name a row, from its number in the input."""
+"""Turns a row's number in the input into its name in messages."""
 
 
 class Inputs:
@@ -44,7 +44,8 @@ class Inputs:
         for name, x in others:
             if len(x) != self.rows:
                 raise InputError(
-                    f"modality '{name}' has {len(x)} rows and '{first[0]}' has {self.rows}: they must be the same items."
+                    f"modality '{name}' has {len(x)} rows and '{first[0]}' has {self.rows}: "
+                    "they must be the same items."
                 )
         self._present = None if present is None else _mask(present, (self.rows, len(dims)), dims)
 
@@ -77,7 +78,7 @@ class Inputs:
         return cls(dims, table.features, table.present_for(tuple(dims)), table.row_name, checked=table.checked)
 
     def batch(self, start: int, stop: int) -> tuple[dict[str, Features], Mask]:
-        """Return float32 (n, D_m) of the given modalities, and present, bool (n, M), of the rows from `start` up to `stop`.
+        """Return the rows from `start` up to `stop`: features, float32 (n, D_m) by modality, and present, bool (n, M).
 
         A row that is all NaN is missing, and so is one that `present` rules out; the latter may hold anything.
 

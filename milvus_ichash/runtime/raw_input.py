@@ -1,4 +1,4 @@
-"""Words and pictures into features, by the preprocessing that the bundle carries."""
+"""Turn words and pictures into features, by the preprocessing that the bundle carries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PICTURES_AT_ONCE = 32
 
 
 class RawInput:
-    """The raw input that a bundle takes. Vocabularies and towers are opened when they are first needed."""
+    """The words and pictures that a bundle takes. Vocabularies and towers are opened when they are first needed."""
 
     def __init__(
         self, bundle: Path, manifest: Manifest, *, device: Device = "auto", threads: int | None = None
@@ -41,7 +41,7 @@ class RawInput:
         self._towers: dict[str, InferenceSession] = {}
 
     def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
-        """Texts into bags of words.
+        """Turn texts into bags of words.
 
         Args:
             texts: B texts, or one. Words that the vocabulary does not have are passed over (see `unknown_words`).
@@ -66,14 +66,14 @@ class RawInput:
         return name, np.minimum(bags, 1) if step.binary else bags
 
     def unknown_words(self, texts: str | Sequence[str], modality: str | None = None) -> list[list[str]]:
-        """The words of each text that the vocabulary does not have, in order and once each."""
+        """Return the words of each text that the vocabulary does not have, in order and once each."""
         name, step = self._step(BagOfWords, modality)
         vocabulary = self._vocabulary(name, step)
         texts = [texts] if isinstance(texts, str) else texts
         return [[word for word in dict.fromkeys(_tokens(text, step)) if word not in vocabulary] for text in texts]
 
     def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
-        """Picture files, in any format that Pillow reads, through the bundle's tower.
+        """Turn picture files, in any format that Pillow reads, into features by the bundle's tower.
 
         Args:
             paths: B files, or one.
@@ -97,7 +97,7 @@ class RawInput:
         return name, np.concatenate(parts)
 
     def _step(self, kind: type[Step], modality: str | None) -> tuple[str, Step]:
-        """The modality that takes this kind of raw input, and how."""
+        """Return the modality that takes this kind of raw input, and its preprocessing."""
         what = "words" if kind is BagOfWords else "pictures"
         steps = {name: step for name, step in self._manifest.raw.items() if isinstance(step, kind)}
         if not steps:
@@ -122,7 +122,8 @@ class RawInput:
             dim = self._manifest.dims[name]
             if not isinstance(words, list) or len(words) != dim or len({w for w in words if isinstance(w, str)}) != dim:
                 raise InputError(
-                    f"vocabulary '{path}' must be a JSON list of {dim} different words, one for each feature of '{name}'."
+                    f"vocabulary '{path}' must be a JSON list of {dim} different words, one for each feature of "
+                    f"'{name}'."
                 )
             self._vocabularies[name] = {word: column for column, word in enumerate(words)}
         return self._vocabularies[name]
@@ -140,17 +141,18 @@ class RawInput:
                 or not fits(outputs[0], "float32", dim)
             ):
                 raise InputError(
-                    f"tower '{path}' does not fit its manifest: expected (batch, 3, {step.size}, {step.size}) in, (batch, {dim}) out."
+                    f"tower '{path}' does not fit its manifest: "
+                    f"expected (batch, 3, {step.size}, {step.size}) in, (batch, {dim}) out."
                 )
             self._towers[name] = tower
         return self._towers[name]
 
 
 def load_pixels(path: str | Path | BinaryIO, step: PictureTower) -> Features:
-    """A picture file, or a stream of one, as a tower takes it: float32 (3, size, size).
+    """Return a picture file, or a stream of one, as a tower takes it: float32 (3, size, size).
 
-    Turned as its EXIF data says, transparency laid over the background, padded to a square where the step says so,
-    resized (bicubic), scaled to [0, 1], then (x - mean) / std by channel.
+    The picture is turned as its EXIF data says, laid over the background where it is transparent, padded to a square
+    where the step says so, resized (bicubic), and scaled to [0, 1]; then each channel becomes (x - mean) / std.
 
     Raises:
         InputError: the file is not there, or no picture.

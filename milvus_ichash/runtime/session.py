@@ -1,7 +1,8 @@
-"""Opening an onnxruntime session: the one place that chooses where a graph runs, and that knows onnxruntime's traps.
+"""Sessions of onnxruntime: the one place that chooses where a graph runs, and that knows onnxruntime's traps.
 
-`onnxruntime` and `onnxruntime-gpu` are two distributions of one module and overwrite each other; the GPU one falls back to the
-CPU silently where CUDA cannot be used. TensorRT is never asked for: it compiles for minutes and rounds differently.
+`onnxruntime` and `onnxruntime-gpu` are two distributions of one module and overwrite each other; the GPU one falls
+back to the CPU silently where CUDA cannot be used. TensorRT is never asked for: it compiles for minutes and rounds
+differently.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def version_of(distribution: str) -> str | None:
-    """Version of an installed distribution, without importing it."""
+    """Return the version of an installed distribution, without importing it; None where it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -51,25 +52,22 @@ def version_of(distribution: str) -> str | None:
 
 
 def installed_distributions() -> dict[str, str]:
-    """The distributions of onnxruntime that are installed, with their versions."""
+    """Return the versions of the distributions of onnxruntime that are installed, by name."""
     return {name: version for name in DISTRIBUTIONS if (version := version_of(name))}
 
 
 def check_distributions(installed: Sequence[str]) -> None:
-    """Refuse two distributions of onnxruntime side by side.
-
-    Raises:
-        BackendMissingError: with the cure.
-    """
+    """Raise BackendMissingError, with the cure, where two distributions of onnxruntime are installed side by side."""
     if len(installed) > 1:
         names = " and ".join(installed)
         raise BackendMissingError(
-            f"{names} are both installed and overwrite each other's files: pip uninstall -y {' '.join(installed)}, then {INSTALL}."
+            f"{names} are both installed and overwrite each other's files: "
+            f"pip uninstall -y {' '.join(installed)}, then {INSTALL}."
         )
 
 
 def load_onnxruntime() -> Any:
-    """The module onnxruntime, if it is there and whole.
+    """Import onnxruntime and return it.
 
     Raises:
         BackendMissingError: it is not installed, installed twice, or damaged.
@@ -119,18 +117,19 @@ def open_session(path: str | Path, *, device: Device = "auto", threads: int | No
     if device == "cuda":
         raise BackendMissingError(_no_cuda(ort.get_available_providers(), reason))
     _warn_once(
-        f"onnxruntime-gpu is installed, but CUDA cannot be used ({reason}): running on the CPU. `--device cpu` says so on purpose."
+        f"onnxruntime-gpu is installed, but CUDA cannot be used ({reason}): running on the CPU. "
+        "`--device cpu` says so on purpose."
     )
     return _create(ort, path, [CPU], threads)
 
 
 def device_of(session: InferenceSession) -> Literal["cpu", "cuda"]:
-    """Where a session really runs."""
+    """Return where a session really runs."""
     return "cuda" if CUDA in session.get_providers() else "cpu"
 
 
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used, or None where it can.
+    """Return why CUDA cannot be used, or None where it can.
 
     Raises:
         BackendMissingError: onnxruntime itself cannot be used.
@@ -153,7 +152,7 @@ def fits(node: Any, kind: str, *sizes: int) -> bool:
 def run(
     session: InferenceSession, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]
 ) -> list[npt.NDArray[Any]]:
-    """Run a graph: the arrays of these outputs.
+    """Run a graph and return the arrays of these outputs, in this order.
 
     Raises:
         InputError: onnxruntime fails (out of memory on the GPU, say, or a graph that only fits one batch size).
@@ -167,7 +166,7 @@ def run(
 
 
 def _try_cuda(ort: Any, model: str | Path | bytes, threads: int | None) -> tuple[InferenceSession | None, str]:
-    """A session on CUDA, or None and the reason why there is none."""
+    """Return a session on CUDA and "", or None and the reason why there is none."""
     if CUDA not in ort.get_available_providers():
         return None, "this onnxruntime is built without CUDA"
     with _quiet(ort) as said:
@@ -201,7 +200,7 @@ def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: 
 
 
 def _short(error: BaseException) -> str:
-    """onnxruntime's message without its code and the path, which is named already."""
+    """Return onnxruntime's message without its code and the path, which is named already."""
     text = " ".join(str(error).split())
     text = text.rpartition("failed:")[2].strip() or text
     return (text if len(text) <= 200 else text[:200] + "...").rstrip(".") + "."
@@ -209,7 +208,7 @@ def _short(error: BaseException) -> str:
 
 @contextmanager
 def _quiet(ort: Any) -> Iterator[StringIO]:
-    """Keep onnxruntime from writing to stderr, and catch what it prints to stdout: both are said here in one sentence."""
+    """Keep onnxruntime from writing to stderr, and catch what it prints to stdout, for one sentence of our own."""
     ort.set_default_logger_severity(4)
     try:
         with redirect_stdout(StringIO()) as said:
