@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from milvus_ichash.choices import PictureFit
 from milvus_ichash.codes import BIT_RULE, check_bits
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, first_problem
 
 MANIFEST = "ichash.json"
 ENCODER = "encoder.onnx"
@@ -206,7 +206,7 @@ def modalities_of(dims: Mapping[str, int]) -> tuple[Modality, ...]:
     try:
         return tuple(Modality(name=name, dim=dim) for name, dim in dims.items())
     except ValidationError as error:
-        raise InputError(f"{_first_problem(error)}. Rename it, for example with --modality NAME=COLUMN.") from error
+        raise InputError(f"{_said(error)}. Rename it, for example with --modality NAME=COLUMN.") from error
 
 
 def read_manifest(bundle: str | Path) -> Manifest:
@@ -230,9 +230,7 @@ def read_manifest(bundle: str | Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' is not JSON ({error}): export the bundle again.") from error
     except ValidationError as error:
-        raise InputError(
-            f"'{path}' does not describe a bundle: {_first_problem(error)}. Export the bundle again."
-        ) from error
+        raise InputError(f"'{path}' does not describe a bundle: {_said(error)}. Export the bundle again.") from error
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
     check_bits(manifest.bits)
@@ -335,11 +333,8 @@ def _file_of(step: BagOfWords | PictureTower) -> str:
     return step.vocabulary if isinstance(step, BagOfWords) else step.tower
 
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+def _said(error: ValidationError) -> str:
+    return ": ".join(filter(None, first_problem(error)))
 
 
 def sha256_of(path: Path) -> str:

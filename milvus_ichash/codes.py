@@ -33,11 +33,6 @@ def pack(relaxed: npt.NDArray[np.floating]) -> Codes:
     return np.packbits(relaxed > 0, axis=-1)
 
 
-def unpack(codes: Codes) -> Codes:
-    """Unpack uint8 (B, bits / 8) into 0/1 uint8 (B, bits)."""
-    return np.unpackbits(codes, axis=-1)
-
-
 def cut(codes: npt.NDArray[AnyValue], width: int) -> npt.NDArray[AnyValue]:
     """Return the first `width` columns of codes, packed or relaxed, in memory of their own.
 

@@ -6,6 +6,11 @@ line prints it without a traceback; in Python code it is an ordinary exception.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class IchashError(Exception):
     """Base of all errors that this package raises on purpose; `exit_code` is what the command line ends with."""
@@ -48,3 +53,9 @@ class BackendMissingError(IchashError, ImportError):
     """An optional backend (onnxruntime, CUDA, torch, Milvus Lite) is needed and is not there."""
 
     exit_code = 6
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return the place (with dots, empty for the whole) and the message of the first problem that pydantic found."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")

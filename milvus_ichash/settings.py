@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, first_problem
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,8 +115,7 @@ def load_settings(**flags: Any) -> MilvusSettings:
     try:
         return MilvusSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"setting '{where}': {first['msg']} (flag, environment, .env or {SETTINGS_FILE}).") from error
+        where, what = first_problem(error)
+        raise InputError(f"setting '{where}': {what} (flag, environment, .env or {SETTINGS_FILE}).") from error
     except (ValueError, OSError) as error:
         raise InputError(f"'{SETTINGS_FILE}' cannot be used: {error}.") from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from milvus_ichash.choices import Level
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, first_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,9 +54,7 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        where, message = first_problem(error)
         raise InputError(
-            f"{what}: {where}: {message} (got {first['input']!r})." if where else f"{what}: {message}."
+            f"{what}: {where}: {message} (got {error.errors()[0]['input']!r})." if where else f"{what}: {message}."
         ) from error

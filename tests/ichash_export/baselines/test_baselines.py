@@ -13,7 +13,6 @@ from support.labelled_items import items
 from ichash_export.baselines import cca_itq, cosine, lsh, pca_itq
 from ichash_export.baselines.baseline import baseline_names, measure_baseline
 from ichash_export.baselines.scaling import Standardiser
-from milvus_ichash.codes import unpack
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.features import FeatureTable
@@ -78,8 +77,8 @@ def test_codes_have_as_many_bits_as_asked_for_and_use_them(name: str) -> None:
     for code in codes.values():
         assert code.dtype == np.uint8
         assert code.shape == (80, 1)
-        assert (unpack(code).mean(axis=0) > 0).all()
-        assert (unpack(code).mean(axis=0) < 1).all()
+        assert (np.unpackbits(code, axis=1).mean(axis=0) > 0).all()
+        assert (np.unpackbits(code, axis=1).mean(axis=0) < 1).all()
 
 
 @pytest.mark.parametrize("name", baseline_names())
@@ -93,7 +92,7 @@ def test_what_a_missing_modality_holds_leaves_no_trace(name: str) -> None:
             if name == "cosine":
                 np.testing.assert_allclose(values, other[code], atol=1e-6)
             else:  # all but a bit near zero here and there
-                assert (unpack(values) != unpack(other[code])).mean() < 0.01, code
+                assert (np.unpackbits(values, axis=1) != np.unpackbits(other[code], axis=1)).mean() < 0.01, code
 
 
 def _filled(table: FeatureTable, value: float) -> FeatureTable:
