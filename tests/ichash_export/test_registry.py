@@ -26,7 +26,7 @@ from typing import ClassVar
 
 class {title}:
     family: ClassVar[str] = "fused"
-    paper = "Somebody 2020"
+    citation = Citation("Hash codes", authors="Somebody", venue="Journal", year=2020)
 '''
 
 
@@ -45,12 +45,8 @@ def test_a_method_is_a_file(folder: Path) -> None:
     (folder / "registry.py").write_text("x = 1")
     assert registry.method_names() == ["alpha"]
     info = registry.describe("alpha")
-    assert (info.class_name, info.family, info.description, info.paper) == (
-        "Alpha",
-        "fused",
-        "what it does in a line",
-        "Somebody 2020",
-    )
+    assert (info.class_name, info.family, info.description) == ("Alpha", "fused", "what it does in a line")
+    assert str(info.citation) == "Somebody: Hash codes, Journal 2020"
     assert [s.name for s in info.settings] == ["epochs", "batch_size"]
 
 
@@ -59,6 +55,15 @@ def test_a_file_without_exactly_one_method_is_named(folder: Path, text: str) -> 
     (folder / "odd.py").write_text(text)
     with pytest.raises(InputError, match=r"odd\.py.*exactly one class"):
         registry.describe("odd")
+
+
+def test_a_folder_with_a_method_file_is_a_method(folder: Path) -> None:
+    (folder / "beta").mkdir()
+    (folder / "beta" / "losses.py").write_text("x = 1")
+    (folder / "beta" / "method.py").write_text(METHOD.format(title="Beta"))
+    (folder / "other").mkdir()
+    assert registry.method_names() == ["beta"]
+    assert registry.describe("beta").module == "ichash_export.methods.beta.method"
 
 
 def test_a_file_that_is_not_python_is_named(folder: Path) -> None:
@@ -75,6 +80,7 @@ def test_entry_points_are_methods_too() -> None:
     notes = {s.name: (s.default, s.description) for s in info.settings}
     assert notes["width"] == ("16", "Size of the latent space, in numbers.")
     assert notes["learning_rate"] == ("0.01", "Of both optimisers.")
+    assert {s.name: s.source for s in info.settings}["learning_rate"] == ""
     assert notes["epochs"] == ("4", "How often all training items are gone through, stages included.")
     assert registry.load("tiny-cross").family == "cross-modal"
 
@@ -85,7 +91,7 @@ def test_what_is_read_from_the_text_is_what_the_class_says() -> None:
     for name in registry.method_names():
         info, method = registry.describe(name), registry.load(name)
         assert issubclass(method, Method)
-        assert (info.family, info.paper) == (method.family, method.paper)
+        assert (info.family, info.citation) == (method.family, method.citation)
         assert info.description
         fields = method.Config.model_fields
         assert [s.name for s in info.settings] == list(fields)
@@ -93,6 +99,8 @@ def test_what_is_read_from_the_text_is_what_the_class_says() -> None:
             default = fields[setting.name].default
             assert default is not PydanticUndefined
             assert ast.literal_eval(setting.default) == default, (name, setting)
+            stated = fields[setting.name].json_schema_extra
+            assert setting.source == (stated["source"] if isinstance(stated, dict) else ""), (name, setting)
 
 
 def test_every_method_has_tests_and_a_recipe() -> None:

@@ -1,14 +1,33 @@
-"""What every method is: networks, one training epoch, and the encoding that gets exported.
+"""What every method is: its settings, its networks, its loss terms and the encoding that gets exported.
 
-A method is one file in this folder: a module docstring whose first line describes it, a `Config`, and a class that derives
-from `Method`. It sees features that are scaled already, with zeros where a modality is missing; raw features, gaps that hold
-NaN, and the packing of bits are the trainer's and the exporter's business.
+A new method is one file in this folder, `mine.py` (or a folder `mine/` whose `method.py` is that file), and one recipe,
+`recipes/mine/<data set>.toml`. A package of its own announces the module as an entry point `milvus_ichash.methods`. The file has
+
+    a docstring      its first line describes the method in listings; then the symbols and the equations of the paper, and what
+                     is ours; a runnable example
+    a Config         derived from `MethodConfig`: each setting with its default, where that is from (`setting`), and a string below
+                     it that describes it
+    one class        derived from `Method`, with
+                         `family`, and `citation` where it is published
+                         `__init__`       the networks, made from `self.spec` (sizes) and `self.config` (settings)
+                         `losses`         the loss terms of a batch, each a mean, by name
+                         `weights`        the weights of the terms that do not count once
+                         `optimizers`     what learns, and how fast
+                         `encode`         features to codes, for any mix of missing modalities
+                     and, only where it needs them: `scaling`, `warmup`, `completion`, `begin`, `learning_rates`, `finish`
+
+The loop is here: a pass over all items in random order, a step down the weighted sum of the terms for each batch, and the mean of
+each term for the record. A method whose epoch is made otherwise (stages, rounds, networks in turn) overrides `steps`.
+
+A method sees features that are scaled already, with zeros where a modality is missing; raw features, gaps that hold NaN, and the packing
+of bits are left to the trainer and the exporter.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -18,8 +37,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ichash_export.methods.citation import Citation as Citation
+from milvus_ichash.errors import InputError
+
 Family = Literal["fused", "cross-modal"]
 Scaling = Literal["standard", "minmax"]
+Source = Literal["paper", "public code", "ours"]
+Terms = dict[str, Tensor]
+"""Loss terms of a batch by name, each a float32 scalar."""
+
+
+def setting(default: Any, source: Source = "ours", **limits: Any) -> Any:
+    """Declare a setting of a method.
+
+    Args:
+        default: its default.
+        source: where the default is from: the paper, the authors' public code, or us. "ours" too where the setting is an
+            addition of ours, which the default leaves off.
+        limits: as `pydantic.Field` takes them (`ge`, `gt`, `lt`, ...).
+    """
+    return Field(default, json_schema_extra={"source": source}, **limits)
 
 
 class MethodConfig(BaseModel):
@@ -27,9 +64,9 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(50, ge=1)
+    epochs: int = setting(50, ge=1)
     """How often all training items are gone through, stages included."""
-    batch_size: int = Field(512, ge=2)
+    batch_size: int = setting(512, ge=2)
     """Training items in a step."""
 
 
@@ -48,7 +85,7 @@ class ModelSpec:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Their names, in order."""
+        """Return the names of the modalities, in order."""
         return tuple(self.dims)
 
 
@@ -70,76 +107,93 @@ class TrainData:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """Return the device that holds the tensors."""
         return self.present.device
 
     def complete(self) -> Tensor:
-        """Indices of the items that have all modalities."""
+        """Return the indices, int64, of the items that have all modalities."""
         return self.present.all(dim=1).nonzero().flatten()
 
     def rows(self, index: Tensor) -> TrainData:
-        """The items of these indices."""
+        """Return the items of these indices, in their order."""
         known = None if self.labelled is None else self.labelled[index]
         return TrainData(
             {m: x[index] for m, x in self.features.items()}, self.present[index], self.labels[index], known
         )
+
+    def sample_complete(self, count: int) -> TrainData:
+        """Draw `count` different items that have all modalities, by torch's global generator; all of them where there are fewer."""
+        complete = self.complete()
+        return self.rows(complete[torch.randperm(len(complete))[:count].to(self.device)])
 
 
 class Method(nn.Module, ABC):
     """Base of all methods.
 
     Attributes:
-        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs
-            `<modality>_code`).
-        paper: where the method is published, in one line; a plain string, read without importing the file.
-        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which);
-            else they are left out.
-        one_space: True where fused codes of different modalities are made to be compared with each other, so that
-            `compare` also measures "image->text" and the like, against codes made from one modality alone.
-        Config: the settings' class.
-        ablations: the method's variants, name (the paper's, where it has one) -> the settings that make it.
-        scaling: how each modality is scaled: standardised, or min-max to [0, 1].
-        state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say);
-            saved in checkpoints, never exported.
+        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs `<modality>_code`).
+        citation: where the method is published; None where it is not. A literal call, which is read without importing the file.
+        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else these
+            are left out.
+        needs_several_modalities: True where a single modality is refused.
+        one_space: True where fused codes of different modalities are made to be compared with each other, so that `compare` also
+            measures "image->text" and the like, against codes made from one modality alone.
+        Config: the class of the settings.
+        ablations: the variants of the method, name (the paper's, where it has one) -> the settings that make it.
+        state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say); saved in
+            checkpoints, never exported.
+
+    Raises:
+        InputError: a single modality, where the method needs several.
     """
 
     family: ClassVar[Family]
-    paper: ClassVar[str] = ""
+    citation: ClassVar[Citation | None] = None
     needs_labels: ClassVar[bool] = True
+    needs_several_modalities: ClassVar[bool] = False
     one_space: ClassVar[bool] = False
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
     def __init__(self, spec: ModelSpec, config: MethodConfig) -> None:
         super().__init__()
+        if self.needs_several_modalities and len(spec.modalities) < 2:
+            fused, cross = "completes one modality from another", "makes codes of several modalities comparable"
+            raise InputError(
+                f"{type(self).__name__.lower()} {fused if self.family == 'fused' else cross}, so it needs at least two; "
+                f"there is only '{spec.modalities[0]}'."
+            )
         self.spec = spec
         self.config = config
         self.state: dict[str, Tensor] = {}
 
     def scaling(self, modality: str) -> Scaling:
-        """How the features of this modality are scaled; learnt on the training items, part of the exported graph."""
+        """Return how the features of this modality are scaled: to mean 0 and deviation 1, or min-max to [0, 1].
+
+        The scaling is learnt on the training items and is part of the exported graph.
+        """
         return "standard"
 
     @property
     def warmup(self) -> int:
-        """Epochs at the start that do not train the codes yet (a first stage): they are not validated."""
+        """Return the number of epochs at the start that do not train the codes yet (a first stage): they are not validated."""
         return 0
 
     @property
     def codes(self) -> dict[str, str | None]:
-        """The hash codes that `encode` returns: name -> modality, None for a fused code."""
+        """Return the hash codes that `encode` makes: name -> modality, None for a fused code."""
         if self.family == "fused":
             return {"code": None}
         return {f"{m}_code": m for m in self.spec.modalities}
 
     @property
     def nested(self) -> tuple[int, ...]:
-        """Lengths, `bits` the last of them, that the codes are trained to be cut to; empty where they are not to be cut."""
+        """Return the lengths, `bits` the last of them, that the codes are trained to be cut to; empty where there are none."""
         return ()
 
     @classmethod
     def input_sizes(cls, config: Any, recorded: Mapping[str, int] | None) -> dict[str, int]:
-        """Sizes that files named by the settings decide: they reach `spec.inputs`, and checkpoints record them.
+        """Return the sizes that files named by the settings decide: they reach `spec.inputs`, and checkpoints record them.
 
         Args:
             config: the settings, of the method's Config.
@@ -151,11 +205,11 @@ class Method(nn.Module, ABC):
         return {}
 
     def completion(self) -> str:
-        """One sentence for the manifest: how what is missing is completed in the exported graph."""
+        """Return one sentence for the manifest: how what is missing is completed in the exported graph."""
         return ""
 
     def begin(self, data: TrainData) -> None:
-        """Called once, before the first epoch of a fresh run: draw anchors, check the data, fill `state`.
+        """Prepare the first epoch of a fresh run: draw anchors, check the data, fill `state`.
 
         Raises:
             InputError: where the data cannot train this method (too few paired items, say).
@@ -164,21 +218,61 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """The optimisers, by name, in the same order every time."""
+        """Return the optimisers by name, in the same order every time."""
 
-    @abstractmethod
+    def learning_rates(self, epoch: int) -> Mapping[str, float]:
+        """Return the rates of this epoch (0-based) by name of the optimiser; those that are not named keep theirs."""
+        return {}
+
     def train_epoch(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
     ) -> dict[str, float]:
-        """Train one epoch (0-based) and return the mean of each loss term by name.
+        """Train one epoch (0-based) and return the mean of each loss term over the steps, by name.
 
-        All randomness comes from `generator` (on the CPU) or from torch's global one; both are seeded anew from the
-        run's seed and the epoch before every call, which is what makes a resumed run equal to an uninterrupted one.
-        Learning-rate schedules are functions of `epoch`.
+        All randomness comes from `generator` (on the CPU) or from torch's global one; both are seeded anew from the run's seed
+        and the epoch before every call, which is what makes a resumed run equal to an uninterrupted one.
         """
+        self.train()
+        rates = self.learning_rates(epoch)
+        for name, optimizer in optimizers.items():
+            if name in rates:
+                set_rate(optimizer, rates[name])
+        steps = list(self.steps(data, epoch, optimizers, generator))
+        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]} if steps else {}
+
+    def steps(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> Iterator[Terms]:
+        """Train one epoch, and yield the terms of each step: one pass over all items, all optimisers in each step."""
+        for index in batches(len(data), self.config.batch_size, generator, data.device):
+            yield self.step(self.losses(data.rows(index)), *optimizers.values())
+
+    def step(self, terms: Terms, *optimizers: Optimizer) -> Terms:
+        """Take one step down the weighted sum of the terms, where anything learns from it; return the terms as constants."""
+        loss = self.objective(terms)
+        if loss.requires_grad:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def losses(self, items: TrainData) -> Terms:
+        """Return the loss terms of a batch without their weights, each a mean, so that weights do not depend on the batch."""
+        raise NotImplementedError(f"{type(self).__name__} states neither `losses` nor `steps`")
+
+    def weights(self) -> Mapping[str, float]:
+        """Return the weights of the loss terms by name; a term that is not named has weight 1."""
+        return {}
+
+    def objective(self, terms: Terms) -> Tensor:
+        """Return the weighted sum of the terms; those of weight 0 are left out."""
+        weights = {name: self.weights().get(name, 1.0) for name in terms}
+        return torch.stack([weights[name] * term for name, term in terms.items() if weights[name]]).sum()
 
     def finish(self, data: TrainData) -> None:
-        """Called after the last epoch, and before every validation: fix what inference needs (stored contexts, say).
+        """Fix what inference needs (stored contexts, say), after the last epoch and before every validation.
 
         In evaluation mode and without gradients; the next epoch must not depend on whether it was called.
         """
@@ -186,14 +280,13 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Relaxed codes, float32 (B, bits) by name, for any mix of missing modalities.
+        """Return relaxed codes, float32 (B, bits) by name, for any mix of missing modalities; a bit is `code > 0`.
 
         Args:
             features: scaled float32 (B, D_m) for every modality, zeros where it is missing.
             present: bool (B, M).
 
-        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and a row's
-            codes
+        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and the codes of a row
         depend on that row only.
         """
 
@@ -201,10 +294,32 @@ class Method(nn.Module, ABC):
 def batches(
     n: int, size: int, generator: torch.Generator, device: torch.device, *, drop_single: bool = True
 ) -> list[Tensor]:
-    """A random order of n items cut into batches of indices.
+    """Return a random order of n items cut into batches of indices, int64 (at most `size`,).
 
     A last batch of one is left out by default (BatchNorm cannot train on it); with a new order every epoch it is
     another item each time.
     """
     order = torch.randperm(n, generator=generator).to(device)
     return [part for part in order.split(size) if len(part) > 1 or not drop_single or n == 1]
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Let an optimiser go on with this learning rate, all its parameters alike."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def cosine_rate(first: float, epoch: float, epochs: int) -> float:
+    """Return the learning rate in an epoch (0-based) of a schedule that falls from `first` to zero along half a cosine."""
+    return first * (1 + math.cos(math.pi * (epoch / epochs))) / 2
+
+
+def scheduled_rate(schedule: Literal["constant", "cosine"], first: float, epoch: int, epochs: int) -> float:
+    """Return the learning rate in an epoch (0-based) of a schedule that stays at `first`, or falls along a cosine."""
+    return cosine_rate(first, epoch, epochs) if schedule == "cosine" else first
+
+
+def linear_rate(ends: tuple[float, float], epoch: int, epochs: int) -> float:
+    """Return the learning rate in an epoch (0-based) of a straight line from the first epoch to the one after the last."""
+    first, last = ends
+    return first + (last - first) * epoch / epochs

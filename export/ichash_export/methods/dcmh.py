@@ -9,7 +9,7 @@ share a label, else 0, F1 and G1 the sums over the items:
          Theta_ij = F_i . G_j / 2,  B in {-1, +1}
 
 An epoch is an iteration of its Algorithm 1: batches of images go through their network, with G, B and all other columns of F as they
-were last; then batches of texts likewise; then B = sign(gamma (F + G)), which gamma does not change.
+were last; then batches of texts in the same way; then B = sign(gamma (F + G)), which gamma does not change.
 
 Only items that have all modalities are trained on: DCMH was made for complete data. It completes nothing, and the code of a missing
 modality is all zero bits.
@@ -27,44 +27,56 @@ modalities all of this is the paper's.
 
 Ours: image features come from a fixed network, so of CNN-F only fully connected layers are left; Adam with a learning rate that falls to
 zero, where the paper has SGD; dropout and weight decay, which are not in the paper (0 by default).
+
+>>> from ichash_export.train.training import train
+>>> trained = train(table, "dcmh", 16, settings={"epochs": 1, "hidden": [32]})
+>>> trained.model.method.completion()
+'A missing modality has no code: its bits are all zero.'
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.layers import mlp
+from ichash_export.layers import by_modality, in_chunks, mlp
 from ichash_export.losses import pairwise_likelihood, shared_label, signs
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.base import (
+    Citation,
+    Family,
+    Method,
+    MethodConfig,
+    ModelSpec,
+    Terms,
+    TrainData,
+    batches,
+    cosine_rate,
+    setting,
+)
 from milvus_ichash.errors import InputError
-
-_ROWS = 4096
-"""Items that a network sees at once."""
 
 
 class DCMHConfig(MethodConfig):
     """Settings of DCMH."""
 
-    batch_size: int = Field(128, ge=2)
+    batch_size: int = setting(128, "paper", ge=2)
     """Training items in a step."""
-    quantisation: float = Field(0.1, ge=0)
+    quantisation: float = setting(0.1, ge=0)
     """Weight of the distance from B."""
-    balance: float = Field(1.0, ge=0)
+    balance: float = setting(1.0, ge=0)
     """Weight of the bits' means, which should be zero."""
-    hidden: tuple[int, ...] = (4096, 8192)
+    hidden: tuple[int, ...] = setting((4096, 8192), "paper")
     """Hidden width of the networks, by modality; the last one is that of all further modalities too."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = setting(1e-3, gt=0)
     """In the first epoch; it falls to zero along a cosine."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the networks' weights."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = setting(0.0, ge=0, lt=1)
     """Share of the input features that is dropped in training."""
 
 
@@ -72,29 +84,30 @@ class DCMH(Method):
     """DCMH for two or more modalities; see the module's docstring.
 
     `state` holds B and, by modality, `outputs_<modality>` (F and G of the paper), each float32 (paired items, K).
-
-    Raises:
-        InputError: fewer than two modalities.
     """
 
     family: ClassVar[Family] = "cross-modal"
-    paper: ClassVar[str] = "Jiang, Li, Deep Cross-Modal Hashing, CVPR 2017"
+    citation = Citation(
+        title="Deep Cross-Modal Hashing",
+        authors="Qing-Yuan Jiang, Wu-Jun Li",
+        venue="CVPR",
+        year=2017,
+        doi="10.1109/CVPR.2017.348",
+    )
+    needs_several_modalities = True
     Config = DCMHConfig
     config: DCMHConfig
 
     def __init__(self, spec: ModelSpec, config: DCMHConfig) -> None:
         super().__init__(spec, config)
-        names = spec.modalities
-        if len(names) < 2:
-            raise InputError(
-                f"dcmh makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
-            )
-        hidden = [*config.hidden, *[config.hidden[-1]] * len(names)]
-        sizes = {m: (spec.dims[m], hidden[i], spec.bits) for i, m in enumerate(names)}
-        self.networks = nn.ModuleDict({m: nn.Sequential(nn.Dropout(config.dropout), *mlp(sizes[m])) for m in names})
+        hidden = by_modality(config.hidden, spec.modalities)
+        sizes = {m: (dim, hidden[m], spec.bits) for m, dim in spec.dims.items()}
+        self.networks = nn.ModuleDict(
+            {m: nn.Sequential(nn.Dropout(config.dropout), *mlp(sizes[m])) for m in spec.modalities}
+        )
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
+        """Return one sentence for the manifest."""
         return "A missing modality has no code: its bits are all zero."
 
     def begin(self, data: TrainData) -> None:
@@ -110,42 +123,36 @@ class DCMH(Method):
                 "give it paired items."
             )
         with torch.no_grad():
-            self.state = {
-                _outputs(m): torch.cat([self.networks[m](part) for part in x.split(_ROWS)])
-                for m, x in items.features.items()
-            }
+            self.state = {_outputs(m): in_chunks(self.networks[m], x) for m, x in items.features.items()}
         self.state["B"] = self.shared_codes()
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam for each network."""
+        """Return Adam for each network."""
         c = self.config
         return {
-            m: Adam(self.networks[m].parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
-            for m in self.networks
+            m: Adam(network.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
+            for m, network in self.networks.items()
         }
 
-    def train_epoch(
-        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """An iteration of Algorithm 1: each network in turn, then B."""
-        items, c = self._paired(data), self.config
-        steps: list[dict[str, Tensor]] = []
-        for m, optimizer in optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = c.learning_rate * (1 + math.cos(math.pi * epoch / c.epochs)) / 2
-            for index in batches(len(items), c.batch_size, generator, items.device, drop_single=False):
-                h = self.networks[m](items.features[m][index])
-                terms = self.losses(items, m, index, h)
-                optimizer.zero_grad()
-                self.objective(terms).backward()
-                optimizer.step()
-                self.state[_outputs(m)][index] = h.detach()
-                steps.append({name: term.detach() for name, term in terms.items()})
-        self.state["B"] = self.shared_codes()
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
+    def learning_rates(self, epoch: int) -> Mapping[str, float]:
+        """Return the same rate for all networks."""
+        rate = cosine_rate(self.config.learning_rate, epoch, self.config.epochs)
+        return dict.fromkeys(self.spec.modalities, rate)
 
-    def losses(self, items: TrainData, m: str, index: Tensor, h: Tensor) -> dict[str, Tensor]:
-        """The terms of J that modality m takes part in, without their weights.
+    def steps(
+        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
+    ) -> Iterator[Terms]:
+        """Do an iteration of Algorithm 1: each network in turn, then B."""
+        items = self._paired(data)
+        for m, optimizer in optimizers.items():
+            for index in batches(len(items), self.config.batch_size, generator, items.device, drop_single=False):
+                h = self.networks[m](items.features[m][index])
+                yield self.step(self.modality_losses(items, m, index, h), optimizer)
+                self.state[_outputs(m)][index] = h.detach()
+        self.state["B"] = self.shared_codes()
+
+    def modality_losses(self, items: TrainData, m: str, index: Tensor, h: Tensor) -> Terms:
+        """Return the terms of J that modality m takes part in, without their weights.
 
         Args:
             items: the n paired items.
@@ -162,16 +169,16 @@ class DCMH(Method):
             "L_balance": everywhere.mean(dim=0).square().mean(),
         }
 
-    def objective(self, terms: dict[str, Tensor]) -> Tensor:
-        """J."""
-        return terms["L_pair"] + self.config.quantisation * terms["L_Q"] + self.config.balance * terms["L_balance"]
+    def weights(self) -> Mapping[str, float]:
+        """Return those of J."""
+        return {"L_Q": self.config.quantisation, "L_balance": self.config.balance}
 
     def shared_codes(self) -> Tensor:
-        """B = sign(F + G), float32 (n, K)."""
+        """Return B = sign(F + G), float32 (n, K)."""
         return signs(torch.stack([self.state[_outputs(m)] for m in self.spec.modalities]).sum(dim=0))
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Relaxed codes `<modality>_code`, float32 (B, bits)."""
+        """Return relaxed codes `<modality>_code`, float32 (B, bits)."""
         codes = {}
         for i, (m, x) in enumerate(features.items()):
             h = self.networks[m](x)

@@ -4,8 +4,8 @@ Everything that can be said of a method without training it is read from its fil
 no torch:
 
     module docstring     the first line is the description
-    class attributes     `family`, `paper` of the one class that states a `family`
-    `<...>Config` class  the settings with their types and defaults; a string below a setting describes it
+    class attributes     `family` and `citation` of the one class that states a `family`
+    `<...>Config` class  the settings with their types, defaults and where these are from; a string below a setting describes it
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
+from ichash_export.methods.citation import Citation
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "milvus_ichash.methods"
 _FOLDER = Path(__file__).parent
-_NO_METHODS = {"base", "registry", "__init__"}
+_NO_METHODS = {"base", "citation", "registry", "__init__"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Setting:
     type: str
     default: str
     description: str = ""
+    source: str = ""
+    """Where the default is from: "paper", "public code" or "ours"; empty where the file does not say."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,17 @@ class MethodInfo:
     class_name: str
     family: str
     description: str
-    paper: str
+    citation: Citation | None
     settings: tuple[Setting, ...]
 
 
 def method_names() -> list[str]:
-    """The names of all methods, sorted."""
+    """Return the names of all methods, sorted."""
     return sorted(_places())
 
 
 def describe(name: str) -> MethodInfo:
-    """What a method's file says about it, without importing it.
+    """Return what a method's file says about it, without importing it.
 
     Raises:
         InputError: where there is no such method, or its file does not define one.
@@ -77,7 +80,7 @@ def load(name: str) -> type[Method]:
     from ichash_export.methods.base import Method
 
     info = describe(name)
-    found = getattr(import_module(info.module), info.class_name)
+    found: type[Method] = getattr(import_module(info.module), info.class_name)
     if not issubclass(found, Method):
         raise InputError(
             f"method '{name}': {info.module}.{info.class_name} does not derive from ichash_export.methods.base.Method."
@@ -135,7 +138,7 @@ def _parse(name: str, module: str, path: Path) -> MethodInfo:
         class_name=methods[0].name,
         family=constants["family"],
         description=_first_line(tree).removeprefix(f"{methods[0].name}: "),
-        paper=constants.get("paper", ""),
+        citation=_citation(methods[0]),
         settings=_settings(methods[0], classes),
     )
 
@@ -151,6 +154,17 @@ def _constants(node: ast.ClassDef) -> dict[str, str]:
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             found[target] = value.value
     return found
+
+
+def _citation(node: ast.ClassDef) -> Citation | None:
+    """The `Citation(...)` of a class, whose arguments are literals."""
+    for name, _, value in _assignments(node):
+        if name == "citation" and isinstance(value, ast.Call):
+            return Citation(
+                *[ast.literal_eval(argument) for argument in value.args],
+                **{keyword.arg: ast.literal_eval(keyword.value) for keyword in value.keywords if keyword.arg},
+            )
+    return None
 
 
 def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
@@ -189,16 +203,31 @@ def _settings(method: ast.ClassDef, classes: list[ast.ClassDef]) -> tuple[Settin
         for name, annotation, value in _assignments(node):
             if annotation is not None and not ast.unparse(annotation).startswith("ClassVar"):
                 inherited = settings[name].description if name in settings else ""
-                settings[name] = Setting(name, ast.unparse(annotation), _default(value), notes.get(name, inherited))
+                settings[name] = Setting(
+                    name, ast.unparse(annotation), _default(value), notes.get(name, inherited), _source(value)
+                )
     return tuple(settings.values())
 
 
 def _default(value: ast.expr) -> str:
-    """The default as written: `Field(0.5, ge=0)` and `0.5` are both 0.5."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("Field"):
+    """The default as written: `setting(0.5, ge=0)`, `Field(0.5, ge=0)` and `0.5` are all 0.5."""
+    if _is_call(value, "Field", "setting"):
         given = [k.value for k in value.keywords if k.arg in ("default", "default_factory")]
         value = value.args[0] if value.args else given[0] if given else ast.Constant(...)
     return ast.unparse(value)
+
+
+def _source(value: ast.expr) -> str:
+    """Where the default is from, by the second argument of `setting`, which is "ours" where it is left out."""
+    if not _is_call(value, "setting"):
+        return ""
+    given = [*value.args[1:2], *[k.value for k in value.keywords if k.arg == "source"]]
+    return str(ast.literal_eval(given[0])) if given else "ours"
+
+
+def _is_call(value: ast.expr, *names: str) -> TypeGuard[ast.Call]:
+    """Whether this is a call of one of these functions."""
+    return isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] in names
 
 
 def _notes(node: ast.ClassDef) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,12 +39,14 @@ def methods(
 
     info = registry.describe(name)
     settings = [
-        {"setting": s.name, "default": s.default, "type": s.type, "meaning": s.description} for s in info.settings
+        {"setting": s.name, "default": s.default, "from": s.source, "type": s.type, "meaning": s.description}
+        for s in info.settings
     ]
     figures = [figure.model_dump(exclude={"method"}) for figure in published_figures(name)]
-    about = {**_line(info), "paper": info.paper, "recipes": recipe_names(name)}
+    about = {**_line(info), "paper": str(info.citation or ""), "recipes": recipe_names(name)}
     if output.style != "table":
-        output.emit_document({**about, "settings": settings, "figures": figures})
+        citation = asdict(info.citation) if info.citation else None
+        output.emit_document({**about, "citation": citation, "settings": settings, "figures": figures})
         return
     output.emit_document(about)
     output.emit(settings, title="Settings (train --set NAME=VALUE)")

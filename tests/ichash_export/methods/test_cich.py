@@ -301,7 +301,7 @@ def test_the_terms_of_a_batch(chosen: dict[str, Any]) -> None:
     data = items()
     cich = without_noise(trained(data, **chosen))
     memory, sets, index = remember(cich.networks, data), LabelSets.of(data.labels), torch.randperm(40)[:16]
-    terms = cich.losses(data, index, sets, memory)
+    terms = cich.network_losses(data, index, sets, memory)
     c, labels, present, b = cich.config, array(data.labels), data.present.numpy(), array(cich.state["B"])
     psi = labels @ array(cich.W_p)
     expected = {"L_Q": 0.0, "L_P": 0.0, "L_CCA": 0.0, "L_label": 0.0}
@@ -347,7 +347,7 @@ def test_pair_is_the_likelihood_within_a_batch() -> None:
     data = items()
     cich = trained(data, variant="Pair")
     index = torch.arange(16)
-    terms = cich.losses(data, index, LabelSets.of(data.labels), remember(cich.networks, data))
+    terms = cich.network_losses(data, index, LabelSets.of(data.labels), remember(cich.networks, data))
     rows = [[i for i in range(16) if data.present[i, m]] for m in range(2)]
     h = [code(cich, name, encoded(cich, name, array(data.features[name])[rows[m]])[0]) for m, name in enumerate(DIMS)]
     labels = array(data.labels)
@@ -411,7 +411,7 @@ def test_the_networks_step_leaves_the_prototypes_alone() -> None:
     data = items()
     cich = trained(data)
     cich.zero_grad()
-    terms = cich.losses(data, torch.arange(16), LabelSets.of(data.labels), remember(cich.networks, data))
+    terms = cich.network_losses(data, torch.arange(16), LabelSets.of(data.labels), remember(cich.networks, data))
     cich.objective(terms).backward()
     assert cich.W_p.grad is None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in cich.networks.parameters())
@@ -424,7 +424,7 @@ def test_what_q_shall_recover_is_a_constant_to_it() -> None:
     for p in cich.networks.approximators.parameters():
         p.detach().zero_()
     cich.zero_grad()
-    terms = cich.losses(data, torch.arange(16), LabelSets.of(data.labels), remember(cich.networks, data))
+    terms = cich.network_losses(data, torch.arange(16), LabelSets.of(data.labels), remember(cich.networks, data))
     terms["L_CCA"].backward()
     assert terms["L_CCA"] > 0
     assert not any(p.grad is not None and p.grad.any() for p in cich.networks.encoders.parameters())
@@ -566,7 +566,7 @@ def test_terms_of_three_modalities_are_over_all_pairs() -> None:
     data = items(60, VIEWS, missing=0.0)
     cich = without_noise(trained(data, VIEWS, beta=0))
     memory, sets = remember(cich.networks, data), LabelSets.of(data.labels)
-    terms = cich.losses(data, torch.arange(60), sets, memory)
+    terms = cich.network_losses(data, torch.arange(60), sets, memory)
     h, s = {m: array(seen.h) for m, seen in memory.items()}, shares_label(array(data.labels), array(data.labels))
     contrasts, errors = [], []
     for a, b in permutations(VIEWS, 2):
@@ -579,7 +579,9 @@ def test_terms_of_three_modalities_are_over_all_pairs() -> None:
     pairs = trained(data, VIEWS, variant="Pair")
     memory = remember(pairs.networks, data)
     expected = sum(likelihood(array(memory[a].h), array(memory[b].h), s) for a, b in combinations(VIEWS, 2)) / 2
-    assert pairs.losses(data, torch.arange(60), sets, memory)["L_pair"].item() == pytest.approx(expected, rel=1e-4)
+    assert pairs.network_losses(data, torch.arange(60), sets, memory)["L_pair"].item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_recovery_of_three_modalities_in_training_is_the_mean_of_two() -> None:

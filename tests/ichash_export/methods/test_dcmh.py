@@ -86,7 +86,7 @@ def test_a_batch_has_the_paper_s_gradient_with_respect_to_its_outputs(dims: dict
     for modality, name in enumerate(names):
         outputs = [array(dcmh.state[f"outputs_{other}"]) for other in names]
         h = dcmh.state[f"outputs_{name}"][index].clone().requires_grad_()
-        dcmh.objective(dcmh.losses(data, name, index, h)).backward()
+        dcmh.objective(dcmh.modality_losses(data, name, index, h)).backward()
         b, labels, step = array(dcmh.state["B"]), array(data.labels), 1e-5
         for row, item in enumerate(index.tolist()):
             for k in (0, 5):
@@ -109,7 +109,7 @@ def test_the_loss_of_all_items_is_the_paper_s_objective() -> None:
     f, g, b = (array(dcmh.state[name]) for name in ("outputs_image", "outputs_text", "B"))
     others = gamma * ((b - g) ** 2).sum() + eta * (g.sum(axis=0) ** 2).sum()
     expected = (whole_objective([f, g], b, array(data.labels), gamma, eta) - others) / n**2
-    loss = dcmh.objective(dcmh.losses(data, "image", torch.arange(n), dcmh.state["outputs_image"]))
+    loss = dcmh.objective(dcmh.modality_losses(data, "image", torch.arange(n), dcmh.state["outputs_image"]))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 

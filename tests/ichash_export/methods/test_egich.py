@@ -189,7 +189,7 @@ def test_the_loss_is_that_of_the_equations(dims: dict[str, int], completion: str
     data = items(20, dims)
     egich = trained(file, data, dims, completion=completion)
     b = egich.state["B"]
-    terms, h = egich.losses(data, b, tuple(dims))
+    terms, h = egich.coded_losses(data, b, tuple(dims))
     labels, present, names = array(data.labels), data.present.numpy(), list(dims)
     f = {m: array(egich.networks[m].encoder(x)) for m, x in data.features.items()}
     stand_in = completed(egich, labels)
@@ -233,7 +233,7 @@ def test_only_what_learns_changes(file: str) -> None:
     egich = model(file)
     egich.begin(data)
     egich.train()
-    terms, _ = egich.losses(data, egich.state["B"], ("text",))
+    terms, _ = egich.coded_losses(data, egich.state["B"], ("text",))
     egich.objective(terms).backward()
     assert all(p.grad is None for p in egich.networks["image"].encoder.parameters())
     assert all(p.grad is not None for p in egich.networks["text"].parameters())
@@ -246,7 +246,7 @@ def test_codes_that_all_share_are_signs_of_sums(file: str) -> None:
     run(egich, data, 1)
     # Nothing has changed to speak of: the codes are those of one pass in training mode over the one batch.
     egich.train()
-    _, h = egich.losses(data, egich.state["B"], tuple(DIMS))
+    _, h = egich.coded_losses(data, egich.state["B"], tuple(DIMS))
     total = array(sum(h.values()))
     sure = np.abs(total) > 1e-4
     np.testing.assert_array_equal(array(egich.state["B"])[sure], np.where(total > 0, 1, -1)[sure])

@@ -36,7 +36,10 @@ def test_one_method() -> None:
     about = json.loads(_run("nch", "-f", "json").stdout)
     assert "Neighbor-Aware" in about["paper"]
     assert "nch/mirflickr25k" in about["recipes"]
-    assert {"setting", "default", "type", "meaning"} == set(about["settings"][0])
+    assert about["citation"]["doi"] == "10.1109/TMM.2023.3238308" and about["citation"]["doi"] in about["paper"]
+    assert {"setting", "default", "from", "type", "meaning"} == set(about["settings"][0])
+    sources = {row["setting"]: row["from"] for row in about["settings"]}
+    assert (sources["anchors"], sources["epochs"], sources["completion"]) == ("public code", "ours", "paper")
     assert any(
         (f["table"], f["dataset"], f["bits"], f["value"]) == ("PMCH 1", "MIRFlickr-25K", 32, 0.7743)
         for f in about["figures"]

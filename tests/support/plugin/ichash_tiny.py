@@ -5,6 +5,8 @@ It draws from both random generators, has BatchNorm, dropout, two optimisers, a 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -12,8 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
+from ichash_export.layers import mean_of_present
 from ichash_export.losses import cosine, shared_label
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.methods.base import Citation, Family, Method, MethodConfig, ModelSpec, Terms, TrainData
 
 
 class TinyConfig(MethodConfig):
@@ -34,7 +37,7 @@ class Tiny(Method):
     """Linear encoders, completed by the mean of what is not missing."""
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = "nobody, never"
+    citation = Citation("Tiny codes", "Nobody", "Nowhere", 2000)
     Config = TinyConfig
     config: TinyConfig
 
@@ -54,7 +57,7 @@ class Tiny(Method):
         return "the mean of the encodings that are there, plus the middle of the training items"
 
     def begin(self, data: TrainData) -> None:
-        self.state["noise"] = torch.randn(len(data), self.config.width)
+        self.state["noise"] = torch.randn(self.config.batch_size, self.config.width, device=data.device)
 
     def optimizers(self) -> dict[str, Optimizer]:
         rate = self.config.learning_rate
@@ -62,32 +65,21 @@ class Tiny(Method):
         return {"encoders": Adam(self.encoders.parameters(), lr=rate), "rest": SGD(rest, lr=rate, momentum=0.9)}
 
     def fused(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
-        encoded = torch.stack([e(x) for e, x in zip(self.encoders, features.values(), strict=True)], dim=1)
-        weight = present.unsqueeze(2).to(encoded.dtype)
-        return (encoded * weight).sum(1) / weight.sum(1).clamp_min(1)
+        encoded = torch.stack([encoder(x) for encoder, x in zip(self.encoders, features.values(), strict=True)])
+        return mean_of_present(encoded, present)
 
-    def train_epoch(
+    def steps(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        if self.config.pause:
-            import time
-
-            time.sleep(self.config.pause)
-        total = 0.0
-        parts = batches(len(data), self.config.batch_size, generator, data.device)
-        for index in parts:
-            items = data.rows(index)
-            z = self.fused(items.features, items.present) + 0.1 * self.state["noise"][index]
-            h = torch.tanh(self.head(self.dropout(self.norm(z))))
-            loss = ((cosine(h, h) - 2 * shared_label(items.labels, items.labels) + 1) ** 2).mean()
-            for optimizer in optimizers.values():
-                optimizer.zero_grad()
-            loss.backward()
-            for optimizer in optimizers.values():
-                optimizer.step()
-            total += loss.item()
+    ) -> Iterator[Terms]:
+        time.sleep(self.config.pause)
+        yield from super().steps(data, epoch, optimizers, generator)
         self.state["noise"] = 0.9 * self.state["noise"]
-        return {"similarity": total / len(parts)}
+
+    def losses(self, items: TrainData) -> Terms:
+        z = self.fused(items.features, items.present) + 0.1 * self.state["noise"][: len(items)]
+        h = torch.tanh(self.head(self.dropout(self.norm(z))))
+        target = 2 * shared_label(items.labels, items.labels) - 1
+        return {"similarity": ((cosine(h, h) - target) ** 2).mean()}
 
     def finish(self, data: TrainData) -> None:
         self.middle.copy_(self.fused(data.features, data.present).mean(0))

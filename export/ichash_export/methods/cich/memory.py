@@ -8,13 +8,11 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from ichash_export.layers import in_chunks
 from ichash_export.losses import signs
 from ichash_export.methods.base import TrainData
 from ichash_export.methods.cich.networks import Networks
 from milvus_ichash.errors import InputError
-
-_ROWS = 4096
-"""Items that the networks see at once."""
 
 
 def check_items(modalities: tuple[str, ...], present: Tensor, neighbours: int) -> None:
@@ -51,7 +49,7 @@ class LabelSets:
 
     @classmethod
     def of(cls, labels: Tensor) -> LabelSets:
-        """Of labels, float32 (n, C)."""
+        """Return the label sets of items with these labels, float32 (n, C)."""
         different, which, counts = torch.unique(labels, dim=0, return_inverse=True, return_counts=True)
         return cls(different, counts.to(labels.dtype), which)
 
@@ -70,7 +68,7 @@ class Observed:
     """Relaxed codes, float32 (N, K)."""
 
     def neighbours(self, h: Tensor, items: Tensor, k: int) -> Tensor:
-        """N(f) of eq. (10): features, float32 (B, k, width), of the nearest items in Hamming space, an item itself left out.
+        """Return N(f) of eq. 10: features, float32 (B, k, width), of the nearest items in Hamming space, an item itself left out.
 
         Args:
             h: relaxed codes that ask, float32 (B, K), of another modality.
@@ -86,17 +84,20 @@ Memory = dict[str, Observed]
 
 @torch.no_grad()
 def remember(networks: Networks, data: TrainData) -> Memory:
-    """All training items as the networks see them now, without dropout and noise."""
-    training, memory = networks.training, {}
+    """Return all training items as the networks see them now, without dropout and noise."""
+    training = networks.training
     networks.eval()
-    for i, (m, x) in enumerate(data.features.items()):
-        rows = data.present[:, i].nonzero().flatten()
-        place = torch.full((len(data),), -1, dtype=torch.long, device=data.device)
-        place[rows] = torch.arange(len(rows), device=data.device)
-        mu = torch.cat([networks.mu(m, x[part]) for part in rows.split(_ROWS)])
-        memory[m] = Observed(rows, place, mu, networks.code(m, mu))
+    memory = {m: _observed(networks, m, x, data.present[:, i]) for i, (m, x) in enumerate(data.features.items())}
     networks.train(training)
     return memory
+
+
+def _observed(networks: Networks, m: str, x: Tensor, there: Tensor) -> Observed:
+    rows = there.nonzero().flatten()
+    place = torch.full_like(there, -1, dtype=torch.long)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    mu = in_chunks(lambda part: networks.mu(m, x[part]), rows)
+    return Observed(rows, place, mu, networks.code(m, mu))
 
 
 def hamming_neighbours(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:

@@ -45,20 +45,35 @@ Ours:
 - The public code has its heads on ReLU(z) and draws noise at inference, has no q', squares S theta and softplus(theta) in eq. 3, and has a
   cross-entropy of sigmoid similarities for eq. 5: none of this is here. Its text pooling is (`pooling`), and its schedules can be set: 50
   epochs of 5 rounds, 15 rounds of labels first, rates from 1e-2 (labels), 10^-4.5 (ResNet) and 1e-3 (text) to 1e-6.
+
+>>> from ichash_export.train.training import train
+>>> trained = train(table, "cich", 16, settings={"epochs": 1, "hidden": 32, "width": 16, "label_warmup": 1})
+>>> trained.model.method.completion()
+"A missing modality's feature is recovered by q', with class prototypes of that modality in place of neighbours."
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.losses import shared_label
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.losses import pairwise_likelihood, shared_label, signs
+from ichash_export.methods.base import (
+    Citation,
+    Family,
+    Method,
+    MethodConfig,
+    ModelSpec,
+    Terms,
+    TrainData,
+    batches,
+    linear_rate,
+    setting,
+)
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, check_items, remember
 from ichash_export.methods.cich.networks import Encoder, Networks, View
@@ -69,48 +84,48 @@ from milvus_ichash.errors import InputError
 class CICHConfig(MethodConfig):
     """Settings of CICH."""
 
-    batch_size: int = Field(64, ge=2)
-    """Training items in a step."""
-    variant: Literal["Pair", "PSSC", "PSSC+CCA", "full"] = "full"
+    epochs: int = setting(50, "public code", ge=1)
+    batch_size: int = setting(64, "paper", ge=2)
+    variant: Literal["Pair", "PSSC", "PSSC+CCA", "full"] = setting("full", "paper")
     """Table V: which terms there are."""
-    completion: Literal["context", "q", "mean", "none"] = "context"
+    completion: Literal["context", "q", "mean", "none"] = setting("context")
     """What recovers a missing modality in the export: q' with class prototypes as context; q alone; its mean; nothing."""
-    alpha: float = Field(3.0, ge=0)
+    alpha: float = setting(3.0, ge=0)
     """Weight of L^SaCH."""
-    delta: float = Field(1.0, ge=0)
+    delta: float = setting(1.0, ge=0)
     """Weight of L^CCA."""
-    beta: float = Field(1e-4, ge=0)
+    beta: float = setting(1e-4, "paper", ge=0)
     """Weight of the divergence in L^CCA."""
-    tau: float = Field(0.3, gt=0)
+    tau: float = setting(0.3, gt=0)
     """Temperature of L^SaCH."""
-    quantisation: float = Field(1.0, ge=0)
+    quantisation: float = setting(1.0, ge=0)
     """Weight of the distance from B in L^PSSC."""
-    label_loss: float = Field(0.0, ge=0)
+    label_loss: float = setting(0.0, ge=0)
     """Weight of a cross-entropy on the label head; 0: there is no such head."""
-    propagation: bool = True
-    """Eq. 6 for recovered items; else S for all."""
-    neighbours: int = Field(10, ge=1)
+    propagation: bool = setting(True, "paper")
+    """Take eq. 6 for recovered items; else S for all."""
+    neighbours: int = setting(10, ge=1)
     """K, features of neighbours that q' takes."""
-    width: int = Field(512, ge=1)
+    width: int = setting(512, "paper", ge=1)
     """Size of z."""
-    hidden: int = Field(4096, ge=1)
+    hidden: int = setting(4096, "paper", ge=1)
     """Width of the encoders' hidden layer."""
-    linear: tuple[str, ...] = ("image",)
+    linear: tuple[str, ...] = setting(("image",), "paper")
     """Modalities whose encoder is a single linear layer."""
-    pooling: tuple[str, ...] = ()
+    pooling: tuple[str, ...] = setting(())
     """Modalities with the public code's multi-scale pooling in front of the encoder."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = setting(0.0, ge=0, lt=1)
     """Share of the encoders' input features that is dropped in training."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the networks' weights."""
-    rounds: int = Field(1, ge=1)
+    rounds: int = setting(1, ge=1)
     """Rounds of Algorithm 1 in an epoch, each a pass over all items."""
-    label_warmup: int = Field(15, ge=0)
+    label_warmup: int = setting(15, "public code", ge=0)
     """Passes of W_p over all items before the first round."""
-    learning_rate: tuple[float, float] = (1e-3, 1e-6)
-    """Of the networks, in the first epoch and after the last one; linear in between."""
-    label_learning_rate: tuple[float, float] = (1e-2, 1e-6)
-    """Of W_p, likewise."""
+    learning_rate: tuple[float, float] = setting((1e-3, 1e-6), "public code")
+    """Learning rate of the networks, in the first epoch and after the last one; linear in between."""
+    label_learning_rate: tuple[float, float] = setting((1e-2, 1e-6), "public code")
+    """Learning rate of W_p, in the first epoch and after the last one; linear in between."""
 
 
 class CICH(Method):
@@ -119,11 +134,19 @@ class CICH(Method):
     `state` holds B, float32 (n, K) of -1 and +1.
 
     Raises:
-        InputError: fewer than two modalities, or a setting that names one that is not there.
+        InputError: a single modality, or a setting that names one that is not there.
     """
 
     family: ClassVar[Family] = "cross-modal"
-    paper: ClassVar[str] = "Luo, Zhang, Nie, Contrastive Incomplete Cross-modal Hashing, IEEE TKDE 2024"
+    citation = Citation(
+        title="Contrastive Incomplete Cross-Modal Hashing",
+        authors="Haoyang Luo, Zheng Zhang, Liqiang Nie",
+        venue="IEEE Transactions on Knowledge and Data Engineering",
+        year=2024,
+        doi="10.1109/TKDE.2024.3410388",
+        code="https://github.com/DarrenZZhang/CICH",
+    )
+    needs_several_modalities = True
     Config = CICHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "Pair": {"variant": "Pair"},
@@ -137,10 +160,6 @@ class CICH(Method):
     def __init__(self, spec: ModelSpec, config: CICHConfig) -> None:
         super().__init__(spec, config)
         c, names = config, spec.modalities
-        if len(names) < 2:
-            raise InputError(
-                f"cich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
-            )
         for m in c.pooling:
             if m not in names:
                 raise InputError(f"cich: 'pooling' names '{m}'; the modalities are: {', '.join(names)}.")
@@ -160,21 +179,21 @@ class CICH(Method):
 
     @property
     def learns_prototypes(self) -> bool:
-        """There are prototypical codes Psi."""
+        """Say whether there are prototypical codes Psi."""
         return self.config.variant != "Pair"
 
     @property
     def completes(self) -> bool:
-        """Something stands in for what is missing; Table V's "Pair" and "PSSC" have nothing that could."""
+        """Say whether something stands in for what is missing; Table V's "Pair" and "PSSC" have nothing that could."""
         return self.config.variant in ("PSSC+CCA", "full") and self.config.completion != "none"
 
     @property
     def learns_completion(self) -> bool:
-        """There are q and q'."""
+        """Say whether there are q and q'."""
         return self.completes and self.config.completion != "mean"
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
+        """Return one sentence for the manifest."""
         if not self.completes:
             return "A missing modality has no code: its bits are all zero."
         return {
@@ -190,10 +209,10 @@ class CICH(Method):
             InputError: two modalities that no item has together, or too few items that have one to be neighbours.
         """
         check_items(self.spec.modalities, data.present, self.config.neighbours if self.learns_completion else 0)
-        self.state = {"B": eq.signs(torch.randn(len(data), self.spec.bits)).to(data.device)}
+        self.state = {"B": signs(torch.randn(len(data), self.spec.bits)).to(data.device)}
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam for the networks and Adam for W_p."""
+        """Return Adam for the networks and Adam for W_p."""
         c = self.config
         adam = Adam(self.networks.parameters(), lr=c.learning_rate[0], weight_decay=c.weight_decay, fused=True)
         found: dict[str, Optimizer] = {"networks": adam}
@@ -201,31 +220,35 @@ class CICH(Method):
             found["labels"] = Adam([self.W_p], lr=c.label_learning_rate[0])
         return found
 
-    def train_epoch(
+    def learning_rates(self, epoch: int) -> Mapping[str, float]:
+        """Return the rates of the networks and of W_p."""
+        c = self.config
+        return {
+            "networks": linear_rate(c.learning_rate, epoch, c.epochs),
+            "labels": linear_rate(c.label_learning_rate, epoch, c.epochs),
+        }
+
+    def steps(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """Rounds of Algorithm 1, in the first epoch after the warm-up of W_p."""
-        for name, optimizer in optimizers.items():
-            first, last = self.config.learning_rate if name == "networks" else self.config.label_learning_rate
-            for group in optimizer.param_groups:
-                group["lr"] = first + (last - first) * epoch / self.config.epochs
-        sets = LabelSets.of(data.labels)
-        if epoch == 0 and self.learns_prototypes:
+    ) -> Iterator[Terms]:
+        """Do rounds of Algorithm 1, in the first epoch after the warm-up of W_p."""
+        sets, labels = LabelSets.of(data.labels), optimizers.get("labels")
+        if epoch == 0 and labels is not None:
             for _ in range(self.config.label_warmup):
-                self._train_prototypes(data, sets, {}, optimizers["labels"], generator)
-        steps: list[dict[str, Tensor]] = []
+                self._train_prototypes(data, sets, {}, labels, generator)
         for r in range(self.config.rounds):
             memory = remember(self.networks, data)
             if epoch or r:
                 self.state["B"] = self.shared_codes(sets, memory)
-            if self.learns_prototypes:
-                self._train_prototypes(data, sets, memory, optimizers["labels"], generator)
-            steps += self._train_networks(data, sets, memory, optimizers["networks"], generator)
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
+            if labels is not None:
+                self._train_prototypes(data, sets, memory, labels, generator)
+            # Steps 4 and 5 of Algorithm 1, one pass over all items: eq. 11 for the networks.
+            for index in batches(len(data), self.config.batch_size, generator, data.device):
+                yield self.step(self.network_losses(data, index, sets, memory), optimizers["networks"])
 
     @torch.no_grad()
     def shared_codes(self, sets: LabelSets, memory: Memory) -> Tensor:
-        """B, float32 (n, K): step 6 of Algorithm 1."""
+        """Return B, float32 (n, K): step 6 of Algorithm 1."""
         parts = [(sets.labels @ self.W_p)[sets.which]] if self.learns_prototypes else []
         recovery = self._recovery(memory)
         for m, seen in memory.items():
@@ -248,31 +271,17 @@ class CICH(Method):
         for index in batches(len(data), self.config.batch_size, generator, data.device):
             psi = sets.labels @ self.W_p
             own, s = psi[sets.which[index]], shared_label(data.labels[index], sets.labels)
-            loss = eq.pairwise_likelihood(own, psi, s, sets.counts)
-            loss = loss + self.config.quantisation * eq.quantisation_to(own, self.state["B"][index])
+            likelihood = pairwise_likelihood(own, psi, s, sets.counts)
+            distance = eq.quantisation_to(own, self.state["B"][index])
             for seen in memory.values():
                 there = seen.place[index] >= 0
                 if there.any():
-                    loss = loss + eq.pairwise_likelihood(seen.h[seen.place[index[there]]], psi, s[there], sets.counts)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+                    h = seen.h[seen.place[index[there]]]
+                    likelihood = likelihood + pairwise_likelihood(h, psi, s[there], sets.counts)
+            self.step({"L_P": likelihood, "L_Q": distance}, optimizer)
 
-    def _train_networks(
-        self, data: TrainData, sets: LabelSets, memory: Memory, optimizer: Optimizer, generator: torch.Generator
-    ) -> list[dict[str, Tensor]]:
-        """Steps 4 and 5 of Algorithm 1, one pass over all items: eq. 11 for the networks."""
-        steps = []
-        for index in batches(len(data), self.config.batch_size, generator, data.device):
-            terms = self.losses(data, index, sets, memory)
-            optimizer.zero_grad()
-            self.objective(terms).backward()
-            optimizer.step()
-            steps.append({name: term.detach() for name, term in terms.items()})
-        return steps
-
-    def losses(self, data: TrainData, index: Tensor, sets: LabelSets, memory: Memory) -> dict[str, Tensor]:
-        """The terms of eq. 11 on the training items of these indices, int64 (B,), without their weights."""
+    def network_losses(self, data: TrainData, index: Tensor, sets: LabelSets, memory: Memory) -> Terms:
+        """Return the terms of eq. 11 on the training items of these indices, int64 (B,), without their weights."""
         items, c = data.rows(index), self.config
         views = {
             m: self.networks.view(m, items.features[m], items.present[:, i]) for i, m in enumerate(self.spec.modalities)
@@ -282,10 +291,10 @@ class CICH(Method):
             terms["L_P"] = eq.prototype_term(views, items.labels, (sets.labels @ self.W_p).detach(), sets)
         else:
             terms["L_pair"] = eq.pair_term(views, items.labels)
-        recovery, recovered = self._recovery(memory), {}
-        if recovery is not None:
-            more, recovered = recovery.batch(views, index)
-            terms |= more
+        recovered: dict[str, Recovered] = {}
+        if (recovery := self._recovery(memory)) is not None:
+            alignment, recovered = recovery.batch(views, index)
+            terms |= alignment
         if c.variant == "full":
             codes = {m: self._coded(m, view, recovered) for m, view in views.items()}
             terms["L_SaCH"] = eq.contrast_term(codes, items.labels, tau=c.tau, propagate=c.propagation)
@@ -305,18 +314,10 @@ class CICH(Method):
             torch.cat([observed, torch.ones_like(more.rows, dtype=torch.bool)]),
         )
 
-    def objective(self, terms: dict[str, Tensor]) -> Tensor:
-        """Eq. 11."""
+    def weights(self) -> Mapping[str, float]:
+        """Return those of eq. 11."""
         c = self.config
-        weights = {
-            "L_P": 1.0,
-            "L_pair": 1.0,
-            "L_Q": c.quantisation,
-            "L_SaCH": c.alpha,
-            "L_CCA": c.delta,
-            "L_label": c.label_loss,
-        }
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return {"L_Q": c.quantisation, "L_SaCH": c.alpha, "L_CCA": c.delta, "L_label": c.label_loss}
 
     @torch.no_grad()
     def finish(self, data: TrainData) -> None:
@@ -325,7 +326,7 @@ class CICH(Method):
             self.stored.fit(remember(self.networks, data), data.labels)
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Relaxed codes `<modality>_code`, float32 (B, bits), from z = mu."""
+        """Return relaxed codes `<modality>_code`, float32 (B, bits), from z = mu."""
         mu = {m: self.networks.mu(m, x) for m, x in features.items()}
         return {f"{m}_code": self._encoded(m, mu, present, present[:, i : i + 1]) for i, m in enumerate(mu)}
 

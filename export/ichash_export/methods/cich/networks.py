@@ -17,7 +17,7 @@ POOLS = (5, 10, 15, 30, 50)
 
 
 class MultiScale(nn.Module):
-    """(B, D) -> (B, 6 D): the input, and its averages over 5, 10, 15, 30 and 50 words interpolated back to D (public code).
+    """The public code's pooling, (B, D) -> (B, 6 D): the input, and its averages over 5, 10, 15, 30 and 50 words interpolated back to D.
 
     Args:
         dim: D, at least 50.
@@ -35,7 +35,7 @@ class MultiScale(nn.Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool x, float32 (B, D)."""
+        """Return x, float32 (B, D), pooled, (B, 6 D)."""
         row = x.unsqueeze(1)
         scales = [
             F.interpolate(F.avg_pool1d(row, width), size=self.dim, mode="linear", align_corners=False)
@@ -45,7 +45,7 @@ class MultiScale(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features, float32 (B, D), to the mean and the log-variance of z, each (B, width); IV.A.3 of the paper.
+    """An encoder of features, float32 (B, D), to the mean and the log-variance of z, each (B, width); IV.A.3 of the paper.
 
     Args:
         dim: D.
@@ -68,13 +68,13 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(size, 2 * width))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode x, float32 (B, D)."""
+        """Return mean and log-variance of z, each (B, width), of x, float32 (B, D)."""
         mu, logvar = self.layers(x).chunk(2, dim=1)
         return mu, logvar
 
 
 class Approximators(nn.Module):
-    """q(f^b | z^a) and q'(f^b | z^a, N(f^a)) of eq. (9) and (10), one linear layer each, from modality a to modality b.
+    """The approximators q(f^b | z^a) and q'(f^b | z^a, N(f^a)) of eq. 9 and 10, one linear layer each, from modality a to modality b.
 
     Args:
         width: size of z and of the features f.
@@ -89,7 +89,7 @@ class Approximators(nn.Module):
         self.q_neighbours = nn.Linear(width * neighbours, width, bias=False)
 
     def with_context(self, z: Tensor, context: Tensor) -> Tensor:
-        """q' of z, float32 (B, width), and of its context, (B, neighbours, width)."""
+        """Return q' of z, float32 (B, width), and of its context, (B, neighbours, width)."""
         found: Tensor = self.q_z(z) + self.q_neighbours(context.flatten(1))
         return found
 
@@ -109,7 +109,7 @@ class View:
 
 
 class Networks(nn.Module):
-    """What eq. (11) trains, by modality and, for q and q', by "source->target".
+    """What eq. 11 trains, by modality and, for q and q', by "source->target".
 
     Args:
         encoders: one per modality.
@@ -128,20 +128,20 @@ class Networks(nn.Module):
         self.approximators = nn.ModuleDict({f"{a}->{b}": Approximators(width, neighbours) for a, b in pairs})
 
     def mu(self, m: str, x: Tensor) -> Tensor:
-        """f^m = mu of features x, float32 (B, D_m)."""
+        """Return f^m = mu of features x, float32 (B, D_m)."""
         mu: Tensor = self.encoders[m](x)[0]
         return mu
 
     def code(self, m: str, mu: Tensor) -> Tensor:
-        """Relaxed codes h^m, float32 (B, K)."""
+        """Return relaxed codes h^m, float32 (B, K), of mu (B, width)."""
         return torch.tanh(self.hash_heads[m](mu))
 
     def view(self, m: str, x: Tensor, there: Tensor) -> View:
-        """Modality m of a batch with features x (B, D_m), of the rows that have it: there, bool (B,)."""
+        """Return modality m of a batch with features x (B, D_m), for the rows that have it: there, bool (B,)."""
         rows = there.nonzero().flatten()
         mu, logvar = self.encoders[m](x[rows])
         return View(rows, mu, logvar, self.code(m, mu))
 
     def between(self, a: str, b: str) -> Approximators:
-        """q and q' from modality a to modality b."""
+        """Return q and q' from modality a to modality b."""
         return cast(Approximators, self.approximators[f"{a}->{b}"])

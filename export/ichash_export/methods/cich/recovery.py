@@ -1,4 +1,4 @@
-"""How CICH recovers what is missing: in a batch with eq. (10) beside it, for all items in step 6 of Algorithm 1, and in the export."""
+"""Eq. 8 to 10 of CICH (CCA), and how it recovers what is missing: in a batch, for all items in step 6 of Algorithm 1, and in the export."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ichash_export.layers import mean_of_present
+from ichash_export.methods.base import Terms
 from ichash_export.methods.cich.memory import Memory
 from ichash_export.methods.cich.networks import Networks, View
 
@@ -34,20 +36,20 @@ class Recovered:
 
 
 class NeighbourRecovery:
-    """q' with the neighbours of the round's start.
+    """q' with the neighbours that items had when the round began, and eq. 10, by which q and q' learn.
 
     Args:
         networks: with q and q'.
-        memory: of the round's start.
+        memory: of the start of the round.
         neighbours: K, how many q' takes.
-        beta: weight of the divergence in eq. (10).
+        beta: weight of the divergence in eq. 10.
     """
 
     def __init__(self, networks: Networks, memory: Memory, neighbours: int, beta: float) -> None:
         self.networks, self.memory, self.neighbours, self.beta = networks, memory, neighbours, beta
 
-    def batch(self, views: dict[str, View], index: Tensor) -> tuple[dict[str, Tensor], dict[str, Recovered]]:
-        """The term L^CCA of a batch, and what the batch lacks, by modality.
+    def batch(self, views: dict[str, View], index: Tensor) -> tuple[Terms, dict[str, Recovered]]:
+        """Return the term L^CCA (eq. 10) of a batch, and the features that the batch lacks, by modality.
 
         Args:
             views: the batch.
@@ -55,61 +57,58 @@ class NeighbourRecovery:
         """
         loss = index.new_zeros((), dtype=torch.float32)
         guesses: dict[str, list[Recovered]] = {m: [] for m in views}
-        for a, b in permutations(views, 2):
-            view = views[a]
+        for v, u in permutations(views, 2):
+            view = views[v]
             z = view.mu + torch.randn_like(view.mu) * (view.logvar / 2).exp()
             items = index[view.rows]
-            guess = self._guess(a, b, z, view.h, items)
+            guess = self._guess(v, u, z, view.h, items)
             if len(view.rows):
                 loss = loss + self.beta * kl_standard_normal(view.mu, view.logvar)
-            both = self.memory[b].place[items] >= 0
+            both = self.memory[u].place[items] >= 0
             if both.any():
-                target = _matching(views[b], view.rows[both], len(index)).detach()
-                loss = (
-                    loss
-                    + reconstruction(target, self.networks.between(a, b).q(z[both]))
-                    + reconstruction(target, guess[both])
-                )
-            guesses[b].append(Recovered(view.rows[~both], guess[~both]))
+                f = _matching(views[u], view.rows[both], len(index)).detach()
+                loss = loss + reconstruction(f, self.networks.between(v, u).q(z[both])) + reconstruction(f, guess[both])
+            guesses[u].append(Recovered(view.rows[~both], guess[~both]))
         return {"L_CCA": loss / (len(views) - 1)}, {m: _mean_by_row(found) for m, found in guesses.items()}
 
-    def items(self, b: str) -> Recovered:
-        """Modality b of all training items that lack it, from z = mu."""
+    def items(self, u: str) -> Recovered:
+        """Return modality u of all training items that lack it, from z = mu."""
         guesses = []
-        lacking = self.memory[b].place < 0
-        for a, seen in self.memory.items():
-            if a != b:
+        lacking = self.memory[u].place < 0
+        for v, seen in self.memory.items():
+            if v != u:
                 place = seen.place[lacking & (seen.place >= 0)]
-                guess = self._guess(a, b, seen.features[place], seen.h[place], seen.rows[place])
+                guess = self._guess(v, u, seen.features[place], seen.h[place], seen.rows[place])
                 guesses.append(Recovered(seen.rows[place], guess))
         return _mean_by_row(guesses)
 
-    def _guess(self, a: str, b: str, z: Tensor, h: Tensor, items: Tensor) -> Tensor:
-        context = self.memory[b].neighbours(h.detach(), items, self.neighbours)
-        return self.networks.between(a, b).with_context(z, context)
+    def _guess(self, v: str, u: str, z: Tensor, h: Tensor, items: Tensor) -> Tensor:
+        """q'(f^u | z^v, N(f^v)), (R, width), of these training items."""
+        context = self.memory[u].neighbours(h.detach(), items, self.neighbours)
+        return self.networks.between(v, u).with_context(z, context)
 
 
 class MeanRecovery:
     """The mean feature of a modality, for every item that lacks it.
 
     Args:
-        memory: of the round's start.
+        memory: of the start of the round.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
-    def batch(self, views: dict[str, View], index: Tensor) -> tuple[dict[str, Tensor], dict[str, Recovered]]:
-        """No term, and what the batch lacks, by modality."""
+    def batch(self, views: dict[str, View], index: Tensor) -> tuple[Terms, dict[str, Recovered]]:
+        """Return no term, and the features that the batch lacks, by modality."""
         missing = {m: (self.memory[m].place[index] < 0).nonzero().flatten() for m in views}
         return {}, {m: self._means(m, rows) for m, rows in missing.items()}
 
-    def items(self, b: str) -> Recovered:
-        """Modality b of all training items that lack it."""
-        return self._means(b, (self.memory[b].place < 0).nonzero().flatten())
+    def items(self, u: str) -> Recovered:
+        """Return modality u of all training items that lack it."""
+        return self._means(u, (self.memory[u].place < 0).nonzero().flatten())
 
-    def _means(self, b: str, rows: Tensor) -> Recovered:
-        features = self.memory[b].features
+    def _means(self, u: str, rows: Tensor) -> Recovered:
+        features = self.memory[u].features
         return Recovered(rows, features.mean(dim=0).expand(len(rows), features.shape[1]))
 
 
@@ -149,13 +148,12 @@ class StoredContext(nn.Module):
             self.log_shares[i] = (counts / len(has)).clamp_min(1e-30).log()
 
     def recovered(self, networks: Networks, target: str, mu: dict[str, Tensor], present: Tensor) -> Tensor:
-        """f of a modality, float32 (B, width), from mu of the others (B, width) each: the mean over those that are there."""
+        """Return f of a modality, float32 (B, width), from mu of the others, (B, width) each: the mean over those that are there."""
         if self.how == "mean":
             return self.means[self.modalities.index(target)].expand_as(mu[target])
-        sources = [(i, a) for i, a in enumerate(self.modalities) if a != target]
-        guesses = torch.stack([self._guess(networks, a, target, mu[a]) for _, a in sources])
-        there = torch.stack([present[:, i] for i, _ in sources]).unsqueeze(2).to(guesses.dtype)
-        return (guesses * there).sum(dim=0) / there.sum(dim=0).clamp_min(1)
+        sources = [(i, v) for i, v in enumerate(self.modalities) if v != target]
+        guesses = torch.stack([self._guess(networks, v, target, mu[v]) for _, v in sources])
+        return mean_of_present(guesses, present[:, [i for i, _ in sources]])
 
     def _guess(self, networks: Networks, source: str, target: str, z: Tensor) -> Tensor:
         approximators = networks.between(source, target)

@@ -14,7 +14,7 @@ from milvus_ichash.errors import InputError
 
 
 class ClassKnowledge(nn.Module):
-    """Eq. 1: a vector for each class, the gated sum of its words' embeddings, brought to the encoders' width.
+    """Eq. 1 and 2: a vector for each class, the gated sum of its words' embeddings, brought to the encoders' width.
 
     Args:
         classes: C.
@@ -38,18 +38,21 @@ class ClassKnowledge(nn.Module):
         return chosen
 
     def vectors(self) -> Tensor:
-        """k, float32 (C, width)."""
+        """Return k (eq. 1), float32 (C, width)."""
         found: Tensor = self.adapter((self.gates.softmax(dim=1).unsqueeze(2) * self.words).sum(dim=1))
         return found
 
     def forward(self, shares: Tensor) -> Tensor:
-        """Eq. 2: means of the classes' vectors (B, width), weighted by labels or probabilities (B, C); zeros where all are zero."""
+        """Return f* (eq. 2), float32 (B, width): means of the classes' vectors, weighted by labels or probabilities (B, C).
+
+        A row whose weights are all zero has zeros.
+        """
         total = shares.sum(dim=1, keepdim=True)
         return shares @ self.vectors() / torch.where(total > 0, total, torch.ones_like(total))
 
 
 def select(guides: Tensor, words: Tensor, count: int) -> Tensor:
-    """Indices (C, count) of each class's words.
+    """Return the indices (C, count) of each class's words.
 
     A softmax over the classes of the cosines gives each word to its best class; a class keeps those that it has with
     most confidence. What it lacks then is filled by cosine, with words of other classes.
@@ -67,7 +70,7 @@ def select(guides: Tensor, words: Tensor, count: int) -> Tensor:
 
 
 def class_guides(knowledge: Knowledge, names: tuple[str, ...], classes: int) -> Tensor:
-    """Embeddings of the classes' names (C, d).
+    """Return the embeddings of the classes' names (C, d).
 
     Raises:
         InputError: classes without names, or a name that the file does not have.
@@ -87,14 +90,14 @@ def class_guides(knowledge: Knowledge, names: tuple[str, ...], classes: int) -> 
 
 
 def by_name(knowledge: Knowledge, name: str) -> Tensor | None:
-    """Embedding (d,) of a class's name; None where the file does not have it."""
+    """Return the embedding (d,) of a class's name; None where the file does not have it."""
     if name not in knowledge.class_names:
         return None
     return torch.from_numpy(knowledge.class_embeddings[knowledge.class_names.index(name)])
 
 
 def centre_guides(features: Tensor, labels: Tensor, knowledge: Knowledge, names: tuple[str, ...]) -> Tensor:
-    """Class centres (C, d'): the mean features of the items that have a class; its name stands in for a class that no item has.
+    """Return class centres (C, d'): the mean features of the items that have a class; its name stands in for a class that no item has.
 
     Centres and embeddings of another size are compared as they are in the public code, the shorter ones filled up with
     zeros.
@@ -123,12 +126,12 @@ def centre_guides(features: Tensor, labels: Tensor, knowledge: Knowledge, names:
 
 
 def padded(x: Tensor, size: int) -> Tensor:
-    """x (n, d) with zeros behind it, up to `size`; unchanged where it is as long."""
+    """Return x (n, d) with zeros behind it, up to `size`; unchanged where it is as long."""
     return F.pad(x, (0, max(0, size - x.shape[1])))
 
 
 def read(path: str, count: int) -> Knowledge:
-    """The knowledge file, with enough words.
+    """Return the knowledge file, which must have enough words.
 
     Raises:
         InputError: no file, or fewer words than a class shall have.

@@ -10,32 +10,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ichash_export.losses import cosine
-from ichash_export.methods.base import batches
+from ichash_export.methods.base import Terms, batches
 
 TERMS = ("L_align", "L_intra", "L_inter", "L_quant", "L_label")
 
 
 def dice(a: Tensor, b: Tensor) -> Tensor:
-    """P_ij = 2 l_i . l_j / (|l_i| + |l_j|), (A, B) in [0, 1], of multi-hot labels (A, C) and (B, C); 0 where neither has a label."""
+    """Return P_ij = 2 l_i . l_j / (|l_i| + |l_j|), (A, B) in [0, 1], of multi-hot labels (A, C) and (B, C); 0 where neither has a label."""
     sizes = a.sum(dim=1).unsqueeze(1) + b.sum(dim=1)
     return 2 * (a @ b.T) / sizes.clamp_min(1)
 
 
-def soft_cross_entropy(h_a: Tensor, h_b: Tensor, p: Tensor, temperature: float) -> Tensor:
-    """Eq. 4, 5: cross-entropy of P (A, B) against sigmoid(cos / temperature) of codes (A, K) and (B, K), the mean over pairs."""
-    return F.binary_cross_entropy_with_logits(cosine(h_a, h_b) / temperature, p)
+def soft_cross_entropy(h_a: Tensor, h_b: Tensor, p: Tensor, tau: float) -> Tensor:
+    """Return eq. 4 and 5: the cross-entropy of P (A, B) against sigmoid(cos / tau) of codes (A, K) and (B, K), the mean over pairs."""
+    return F.binary_cross_entropy_with_logits(cosine(h_a, h_b) / tau, p)
 
 
-def alignment(h: Tensor, anchors: Tensor, temperature: float) -> Tensor:
-    """Eq. 3: KL of an item's cosines to the batch's codes from those to the batch's anchors, each as a distribution; the mean over items.
+def alignment(h: Tensor, anchors: Tensor, theta: float) -> Tensor:
+    """Return eq. 3: the KL divergence of an item's cosines to the codes of the batch from those to its anchors; the mean over items.
+
+    Each row of cosines is read as a distribution, by a softmax.
 
     Args:
         h: codes (B, K).
         anchors: completed codes of the same items (B, K).
-        temperature: of both softmaxes.
+        theta: temperature of both softmaxes.
     """
-    own = F.log_softmax(cosine(h, h) / temperature, dim=1)
-    guided = F.log_softmax(cosine(h, anchors) / temperature, dim=1)
+    own = F.log_softmax(cosine(h, h) / theta, dim=1)
+    guided = F.log_softmax(cosine(h, anchors) / theta, dim=1)
     return F.kl_div(own, guided, reduction="batchmean", log_target=True)
 
 
@@ -55,8 +57,8 @@ class CodedBatch:
     """Every item has a code of every modality."""
 
 
-def terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: float, tau: float) -> dict[str, Tensor]:
-    """Eq. 3-6 for the rows that have m, at least two, and the cross-entropy of its label head.
+def modality_terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: float, tau: float) -> Terms:
+    """Return eq. 3-6 for the rows that have m, at least two, and the cross-entropy of its label head.
 
     Args:
         m: the modality.
@@ -88,7 +90,7 @@ def terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: float, ta
 def grouped_batches(
     present: Tensor, needed: list[int], size: int, generator: torch.Generator, *, mixed: bool
 ) -> list[Tensor]:
-    """Batches of indices of the items that have one of the modalities needed, none of a single item.
+    """Return batches of indices of the items that have one of the modalities needed, none of a single item.
 
     Args:
         present: (n, M).

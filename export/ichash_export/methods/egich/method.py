@@ -37,92 +37,108 @@ Ours: the adapter A, where embeddings and features differ in size (the public co
 `quantisation` apart from gamma, which is the public code's weight for it too; and, off by default, `together` (all networks learn in one
 step, so that eq. 5 reaches both sides), `mixed` (batches of all items alike), `sharpness` (an exponent of the predicted probabilities),
 `input_dropout`, `weight_decay`.
+
+>>> from ichash_export.train.training import train
+>>> trained = train(table, "egich", 16, settings={"epochs": 1, "hidden": 32, "width": 16, "selection": "none"})
+>>> trained.model.method.completion()
+"A missing modality's feature is the mean of the vectors of its classes, weighted by their predicted probabilities."
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ichash_export.knowledge.knowledge import Knowledge
+from ichash_export.layers import in_chunks, mean_of_present
 from ichash_export.losses import signs
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData
+from ichash_export.methods.base import (
+    Citation,
+    Family,
+    Method,
+    MethodConfig,
+    ModelSpec,
+    Terms,
+    TrainData,
+    linear_rate,
+    setting,
+)
 from ichash_export.methods.egich import knowledge as external
-from ichash_export.methods.egich.losses import TERMS, CodedBatch, grouped_batches, terms
+from ichash_export.methods.egich.losses import TERMS, CodedBatch, grouped_batches, modality_terms
 from ichash_export.methods.egich.network import Network
 from milvus_ichash.errors import InputError
-
-_CHUNK = 4096
 
 
 class EGICHConfig(MethodConfig):
     """Settings of EGICH."""
 
-    epochs: int = Field(150, ge=1)
+    epochs: int = setting(150, "public code", ge=1)
     """How often all training items are gone through."""
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = setting(64, "public code", ge=2)
     """Training items in a step."""
-    knowledge: str = "knowledge.npz"
+    knowledge: str = setting("knowledge.npz")
     """File with words and class names, embedded (`milvus-ichash knowledge build`)."""
-    selection: Literal["names", "centres", "none"] = "names"
+    selection: Literal["names", "centres", "none"] = setting("names")
     """What chooses a class's words: its name, the mean of its items' features, or nothing (no words: vectors learnt from random ones)."""
-    words: int = Field(5, ge=1)
-    """How many a class has."""
-    completion: Literal["knowledge", "mean", "none"] = "knowledge"
+    words: int = setting(5, "public code", ge=1)
+    """How many words a class has."""
+    completion: Literal["knowledge", "mean", "none"] = setting("knowledge", "paper")
     """What stands in for a missing modality: eq. 2; its mean feature; nothing."""
-    gamma: float = Field(1.0, ge=0)
+    gamma: float = setting(1.0, "public code", ge=0)
     """Weight of L_align."""
-    alpha: float = Field(15.0, ge=0)
+    alpha: float = setting(15.0, "public code", ge=0)
     """Weight of L_intra."""
-    beta: float = Field(5.0, ge=0)
+    beta: float = setting(5.0, "public code", ge=0)
     """Weight of L_inter."""
-    quantisation: float = Field(1.0, ge=0)
+    quantisation: float = setting(1.0, "public code", ge=0)
     """Weight of L_quant."""
-    label_loss: float = Field(1.0, ge=0)
+    label_loss: float = setting(1.0, ge=0)
     """Weight of the label heads' cross-entropy."""
-    theta: float = Field(0.5, gt=0)
+    theta: float = setting(0.5, "public code", gt=0)
     """Temperature of L_align."""
-    tau: float = Field(0.29, gt=0)
+    tau: float = setting(0.29, "public code", gt=0)
     """Temperature of L_intra and L_inter."""
-    sharpness: float = Field(1.0, gt=0)
+    sharpness: float = setting(1.0, gt=0)
     """Exponent of the predicted probabilities in eq. 2; above 1, a code is less of a mixture of many classes."""
-    together: bool = False
+    together: bool = setting(False, "public code")
     """All networks learn in one step, in place of one after the other."""
-    mixed: bool = False
+    mixed: bool = setting(False, "public code")
     """Batches of complete and incomplete items alike."""
-    hidden: int = Field(1024, ge=1)
+    hidden: int = setting(1024, "public code", ge=1)
     """Width of the encoders' hidden layer."""
-    width: int = Field(512, ge=1)
+    width: int = setting(512, "public code", ge=1)
     """Size of f."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """After each block of the encoders."""
-    input_dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = setting(0.3, "public code", ge=0, lt=1)
+    """Share of the units that is dropped after each block of the encoders."""
+    input_dropout: float = setting(0.0, ge=0, lt=1)
     """Share of the input features that is dropped in training."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the networks' weights."""
-    learning_rate: tuple[float, float] = (1e-3, 3.1623e-5)
-    """In the first epoch and after the last one; linear in between."""
+    learning_rate: tuple[float, float] = setting((1e-3, 3.1623e-5), "public code")
+    """Learning rate in the first epoch and after the last one; linear in between."""
 
 
 class EGICH(Method):
     """EGICH for two or more modalities; see the module's docstring.
 
-    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class
-    got.
-
-    Raises:
-        InputError: fewer than two modalities.
+    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class got.
     """
 
     family: ClassVar[Family] = "cross-modal"
-    paper: ClassVar[str] = "Chen et al., External Guidance Incomplete Cross-modal Hashing, IEEE TIP 2026"
+    citation = Citation(
+        title="External Guidance Incomplete Cross-modal Hashing",
+        authors="Chen et al.",
+        venue="IEEE Transactions on Image Processing",
+        year=2026,
+        code="https://github.com/chenjiali27/EGICH",
+    )
+    needs_several_modalities = True
     Config = EGICHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without CEG": {"completion": "none", "gamma": 0},
@@ -134,28 +150,24 @@ class EGICH(Method):
         "without knowledge": {"selection": "none"},
     }
     config: EGICHConfig
+    means: Tensor
 
     def __init__(self, spec: ModelSpec, config: EGICHConfig) -> None:
         super().__init__(spec, config)
         c, names = config, spec.modalities
-        if len(names) < 2:
-            raise InputError(
-                f"egich makes codes of several modalities comparable, so it needs at least two; there is only '{names[0]}'."
-            )
         rates = {"dropout": c.dropout, "input_dropout": c.input_dropout}
-        sizes = {m: (dim, c.hidden, c.width) for m, dim in spec.dims.items()}
-        self.networks = nn.ModuleDict({m: Network(sizes[m], spec.bits, spec.classes, **rates) for m in names})
+        self.networks = nn.ModuleDict(
+            {m: Network((dim, c.hidden, c.width), spec.bits, spec.classes, **rates) for m, dim in spec.dims.items()}
+        )
         if _guided(c):
             self.knowledge = external.ClassKnowledge(
                 spec.classes, c.words, spec.inputs.get("knowledge", c.width), c.width
             )
         self.register_buffer("means", torch.zeros(len(names), c.width))
 
-    means: Tensor
-
     @classmethod
     def input_sizes(cls, config: EGICHConfig, recorded: Mapping[str, int] | None) -> dict[str, int]:
-        """The size of the embeddings: {"knowledge": d}; without words, nothing."""
+        """Return the size of the embeddings, {"knowledge": d}; nothing where there are no words."""
         if not _guided(config) or config.selection == "none":
             return {}
         if recorded is not None and not Path(config.knowledge).exists():
@@ -169,14 +181,11 @@ class EGICH(Method):
         return {"knowledge": size}
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
-        words = (
-            "vectors of its classes"
-            if self.config.selection == "none"
-            else "words of external knowledge for its classes"
-        )
+        """Return one sentence for the manifest."""
+        vectors, words = "vectors of its classes", "words of external knowledge for its classes"
+        what = vectors if self.config.selection == "none" else words
         return {
-            "knowledge": f"A missing modality's feature is the mean of the {words}, weighted by their predicted probabilities.",
+            "knowledge": f"A missing modality's feature is the mean of the {what}, weighted by their predicted probabilities.",
             "mean": "The mean feature of a modality stands in where it is missing.",
             "none": "A missing modality has no code: its bits are all zero.",
         }[self.config.completion]
@@ -209,15 +218,12 @@ class EGICH(Method):
         """f of all items (n, width) in evaluation mode, zeros where they lack the modality."""
         training = self.training
         self.eval()
-        found = {
-            m: torch.cat([self.networks[m].encoder(x) for x in data.features[m].split(_CHUNK)])
-            for m in self.spec.modalities
-        }
+        found = {m: in_chunks(self._network(m).encoder, data.features[m]) for m in self.spec.modalities}
         self.train(training)
         return {m: f * data.present[:, i : i + 1] for i, (m, f) in enumerate(found.items())}
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam for each modality's networks, and for the knowledge."""
+        """Return Adam for each modality's networks, and for the knowledge."""
         c = self.config
         found: dict[str, Optimizer] = {
             m: Adam(network.parameters(), lr=c.learning_rate[0], weight_decay=c.weight_decay, fused=True)
@@ -227,37 +233,30 @@ class EGICH(Method):
             found["knowledge"] = Adam(self.knowledge.parameters(), lr=c.learning_rate[0], fused=True)
         return found
 
-    def train_epoch(
+    def learning_rates(self, epoch: int) -> Mapping[str, float]:
+        """Return the same rate for all."""
+        rate = linear_rate(self.config.learning_rate, epoch, self.config.epochs)
+        return dict.fromkeys((*self.spec.modalities, "knowledge"), rate)
+
+    def steps(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """The networks in turn (or together), then B."""
+    ) -> Iterator[Terms]:
+        """Train the networks in turn (or together), then make B."""
         c, names = self.config, self.spec.modalities
-        self.train()
-        for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = c.learning_rate[0] + (c.learning_rate[1] - c.learning_rate[0]) * epoch / c.epochs
         self.finish(data)
         # An item that no batch takes (the last one, alone) keeps its code.
         codes = torch.stack([self.state["B"]] * len(names))
-        steps: list[dict[str, Tensor]] = []
         for learning in [names] if c.together else [(m,) for m in reversed(names)]:
-            for index in grouped_batches(
-                data.present, [names.index(m) for m in learning], c.batch_size, generator, mixed=c.mixed
-            ):
-                parts, h = self.losses(data.rows(index), self.state["B"][index], learning)
-                _step(
-                    self.objective(parts), [optimizers[name] for name in (*learning, "knowledge") if name in optimizers]
-                )
+            needed, chosen = [names.index(m) for m in learning], (*learning, "knowledge")
+            for index in grouped_batches(data.present, needed, c.batch_size, generator, mixed=c.mixed):
+                terms, h = self.coded_losses(data.rows(index), self.state["B"][index], learning)
+                yield self.step(terms, *[optimizers[name] for name in chosen if name in optimizers])
                 for m, code in h.items():
                     codes[names.index(m), index] = code.detach()
-                steps.append({name: term.detach() for name, term in parts.items()})
         self.state["B"] = signs(codes.sum(dim=0))
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
 
-    def losses(
-        self, items: TrainData, b: Tensor, learning: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The terms of eq. 7 without their weights, summed over the modalities that learn, and the codes of all items.
+    def coded_losses(self, items: TrainData, b: Tensor, learning: tuple[str, ...]) -> tuple[Terms, dict[str, Tensor]]:
+        """Return the terms of eq. 7 without their weights, summed over the modalities that learn, and the codes of all items.
 
         Args:
             items: the batch.
@@ -265,53 +264,45 @@ class EGICH(Method):
             learning: whose networks learn; the others' are constants.
 
         Returns:
-            The terms, and relaxed codes (B, K) by modality: completed where an item lacks it, zeros where nothing
-            completes.
+            The terms, and relaxed codes (B, K) by modality: completed where an item lacks it, zeros where nothing completes.
         """
         c = self.config
         completed = self.knowledge(items.labels) if _guided(c) else None
-        features = {}
+        f = {}
         for i, (m, x) in enumerate(items.features.items()):
             with nullcontext() if m in learning else torch.no_grad():
-                features[m] = self.networks[m].features(x, items.present[:, i])
-        batch = CodedBatch(
-            labels=items.labels,
-            rows={m: items.present[:, i].nonzero().flatten() for i, m in enumerate(features)},
-            codes={m: self._code(m, f, completed, items.present) for m, f in features.items()},
-            anchors={}
-            if completed is None or not c.gamma
-            else {m: network.code(completed) for m, network in self.networks.items()},
-            completed=c.completion != "none",
-        )
-        found = dict.fromkeys(TERMS, items.labels.new_zeros(()))
+                f[m] = self._network(m).features(x, items.present[:, i])
+        codes = {m: self._code(m, x, completed, items.present) for m, x in f.items()}
+        anchors = {} if completed is None or not c.gamma else {m: self._network(m).code(completed) for m in f}
+        rows = {m: items.present[:, i].nonzero().flatten() for i, m in enumerate(f)}
+        batch = CodedBatch(items.labels, rows, codes, anchors, completed=c.completion != "none")
+        terms = dict.fromkeys(TERMS, items.labels.new_zeros(()))
         for m in learning:
-            rows = batch.rows[m]
-            if len(rows) > 1:
-                logits = self.networks[m].label_head(features[m][rows])
-                found = {name: found[name] + term for name, term in terms(m, batch, b, logits, c.theta, c.tau).items()}
-        return found, dict(batch.codes)
+            if len(rows[m]) > 1:
+                logits = self._network(m).label_head(f[m][rows[m]])
+                found = modality_terms(m, batch, b, logits, c.theta, c.tau)
+                terms = {name: terms[name] + found[name] for name in TERMS}
+        return terms, codes
 
     def _code(self, m: str, f: Tensor, completed: Tensor | None, present: Tensor) -> Tensor:
         """h^m (B, K)."""
         i, how = self.spec.modalities.index(m), self.config.completion
         there = present[:, i : i + 1]
         if how == "none":
-            return torch.where(there, self.networks[m].code(f), torch.zeros((), device=f.device))
+            return torch.where(there, self._network(m).code(f), torch.zeros((), device=f.device))
         stand_in = self.means[i] if how == "mean" or completed is None else completed
-        code: Tensor = self.networks[m].code(torch.where(there, f, stand_in))
-        return code
+        return self._network(m).code(torch.where(there, f, stand_in))
 
-    def objective(self, parts: dict[str, Tensor]) -> Tensor:
-        """Eq. 7, with the label heads."""
+    def weights(self) -> Mapping[str, float]:
+        """Return those of eq. 7, and that of the label heads."""
         c = self.config
-        weights = {
+        return {
             "L_align": c.gamma,
             "L_intra": c.alpha,
             "L_inter": c.beta,
             "L_quant": c.quantisation,
             "L_label": c.label_loss,
         }
-        return torch.stack([weights[name] * term for name, term in parts.items()]).sum()
 
     def finish(self, data: TrainData) -> None:
         """Fix the mean f of each modality, where it stands in for a missing one."""
@@ -320,28 +311,20 @@ class EGICH(Method):
                 self.means[i] = f.sum(dim=0) / data.present[:, i].sum()
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Relaxed codes `<modality>_code`, float32 (B, bits) in (-1, 1); a length of 1 would not change a bit."""
-        f = {m: self.networks[m].encoder(x) for m, x in features.items()}
+        """Return relaxed codes `<modality>_code`, float32 (B, bits) in (-1, 1); a length of 1 would not change a bit."""
+        f = {m: self._network(m).encoder(x) for m, x in features.items()}
         completed = self.knowledge(self._probabilities(f, present)) if self.config.completion == "knowledge" else None
         return {f"{m}_code": self._code(m, f[m], completed, present) for m in f}
 
     def _probabilities(self, f: dict[str, Tensor], present: Tensor) -> Tensor:
-        """Of the classes (B, C): the mean over the modalities that are there, to the power `sharpness`."""
-        guesses = torch.stack([self.networks[m].label_head(x).sigmoid() for m, x in f.items()])
-        there = present.T.unsqueeze(2).to(guesses.dtype)
-        return ((guesses * there).sum(dim=0) / there.sum(dim=0).clamp_min(1)) ** self.config.sharpness
+        """Those of the classes (B, C): the mean over the modalities that are there, to the power `sharpness`."""
+        guesses = torch.stack([self._network(m).label_head(x).sigmoid() for m, x in f.items()])
+        return mean_of_present(guesses, present) ** self.config.sharpness
+
+    def _network(self, m: str) -> Network:
+        return cast(Network, self.networks[m])
 
 
 def _guided(config: EGICHConfig) -> bool:
     """The classes' vectors are used: they complete, or are CLEG's anchors."""
     return config.completion == "knowledge" or config.gamma > 0
-
-
-def _step(loss: Tensor, optimizers: list[Optimizer]) -> None:
-    if not loss.requires_grad:
-        return  # no two items of the batch have what learns
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()

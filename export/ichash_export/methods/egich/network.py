@@ -9,7 +9,7 @@ from ichash_export.layers import normed_mlp, observed_only
 
 
 class Network(nn.Module):
-    """Encoder, hash head and label head.
+    """The encoder, the hash head and the label head of a modality.
 
     Args:
         sizes: of the input, the hidden layer and f.
@@ -29,9 +29,9 @@ class Network(nn.Module):
         self.label_head = nn.Linear(self.width, classes)
 
     def features(self, x: Tensor, there: Tensor) -> Tensor:
-        """f (B, width) of x (B, D), with zeros in the rows that are not there, bool (B,)."""
+        """Return f (B, width) of x (B, D), with zeros in the rows that are not there, bool (B,)."""
         return observed_only(self.encoder, x, there, self.width)
 
     def code(self, f: Tensor) -> Tensor:
-        """h (B, K) of features (B, width)."""
+        """Return h (B, K) of features f (B, width)."""
         return torch.tanh(self.hash_head(f))

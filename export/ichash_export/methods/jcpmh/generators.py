@@ -7,11 +7,11 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from ichash_export.layers import mlp
+from ichash_export.layers import mean_of_present, mlp
 
 
 class Generators(nn.Module):
-    """f_g: one MLP for each ordered pair of modalities.
+    """The generators f_g: one MLP for each ordered pair of modalities.
 
     Args:
         dims: feature size of each modality, in order.
@@ -29,10 +29,11 @@ class Generators(nn.Module):
     def start_at(self, target: str, mean: Tensor) -> None:
         """Let what is generated for a modality of words begin near its mean, (D_target,) in [0, 1]."""
         for source in self.sources[target]:
-            self.pairs[_key(source, target)][-1].bias.copy_(torch.logit(mean, eps=1e-3))
+            last = list(self.pairs[_key(source, target)].parameters())[-1]  # the bias of the last layer
+            last.copy_(torch.logit(mean, eps=1e-3))
 
     def forward(self, target: str, features: dict[str, Tensor], present: Tensor) -> Tensor:
-        """The mean of what the modalities that are there generate for `target`, (B, D_target); zeros where there is none.
+        """Return the mean of what the modalities that are there generate for `target`, (B, D_target); zeros where there is none.
 
         Args:
             target: the modality to make.
@@ -40,8 +41,7 @@ class Generators(nn.Module):
             present: bool (B, M).
         """
         there = present[:, [i for i, m in enumerate(features) if m != target]]
-        made = [self._made(m, target, features[m]) * there[:, i : i + 1] for i, m in enumerate(self.sources[target])]
-        return torch.stack(made).sum(dim=0) / there.sum(dim=1, keepdim=True).clamp_min(1)
+        return mean_of_present(torch.stack([self._made(m, target, features[m]) for m in self.sources[target]]), there)
 
     def _made(self, source: str, target: str, x: Tensor) -> Tensor:
         y: Tensor = self.pairs[_key(source, target)](x)

@@ -10,18 +10,18 @@ from ichash_export.losses import squashed_similarity
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 1 and 13: cross-entropy of labels (B, C) and a classifier's outputs (B, C), which the sigmoid is still to be put on."""
+    """Return eq. 1 and 13: the cross-entropy of labels (B, C) and a classifier's outputs (B, C), before their sigmoid."""
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
 def adjacency(labels: Tensor) -> Tensor:
-    """A~ (B, B) of items with labels (B, C): eq. 4, each row divided by its sum; zeros in the row of an item that has no label."""
+    """Return A~ (B, B) of items with labels (B, C): eq. 4, each row divided by its sum; zeros in the row of an item without labels."""
     squashed = squashed_similarity(labels, labels)
     return squashed / squashed.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 class GraphAutoencoder(nn.Module):
-    """f_A: two graph convolutions over the concatenation of all modalities (eq. 3), then a linear layer for each modality.
+    """The autoencoder f_A: two graph convolutions over all modalities side by side (eq. 3), then a linear layer for each modality.
 
     Args:
         dims: feature size of each modality, in order.
@@ -44,11 +44,11 @@ class GraphAutoencoder(nn.Module):
         return {m: decoder(h) for m, decoder in self.decoders.items()}
 
     def forward(self, features: dict[str, Tensor], graph: Tensor) -> dict[str, Tensor]:
-        """Eq. 2: X^, Y^ of features, float32 (B, D_m) for every modality, with A~, float32 (B, B)."""
+        """Return X^, Y^ (eq. 2) of features, float32 (B, D_m) for every modality, with the graph A~, float32 (B, B)."""
         return {m: torch.sigmoid(y) if m in self.words else y for m, y in self._outputs(features, graph).items()}
 
     def loss(self, features: dict[str, Tensor], graph: Tensor) -> Tensor:
-        """L_r (eq. 5-7) of complete items; the arguments are those of `forward`."""
+        """Return L_r (eq. 5-7) of complete items; the arguments are those of `forward`."""
         loss = graph.new_zeros(())
         for m, y in self._outputs(features, graph).items():
             error = F.binary_cross_entropy_with_logits if m in self.words else F.mse_loss

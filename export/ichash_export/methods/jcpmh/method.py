@@ -10,7 +10,7 @@ other one. Three stages, each fixed when the next begins:
 
     eq. 1      L_c = cross-entropy of L and f_C(X), plus the same for the text
 
-2. The autoencoder f_A, on the complete items (`autoencoder_epochs`; `jcpmh.guides`):
+2. The autoencoder f_A, on the complete items (`autoencoder_epochs`; `guides.py`):
 
     eq. 3, 4   H^(l+1) = ReLU(A~ H^l W^l),  A~ = (1 - exp(-L L^T)) / (1 + exp(-L L^T))
     eq. 2, 5-7 X^, Y^ = f_A([X, Y], A~);  L_r = ||X^ - X||^2 + cross-entropy of Y and Y^
@@ -46,23 +46,40 @@ Where we differ from the paper:
 - Generators of words begin near the words' mean: at 0.5 for each, the first epochs would see items of a thousand words.
 - Off by default: `schedule`; `weight_decay`; `modality_dropout`, by which generators and codes learn from complete items too;
   `standardise_words`, without which a few ones among a thousand zeros hardly count beside standardised features.
+
+>>> from ichash_export.train.training import train
+>>> small = {"epochs": 3, "classifier_epochs": 1, "autoencoder_epochs": 1, "autoencoder_hidden": 32, "modality_dropout": 0.5}
+>>> trained = train(table, "jcpmh", 16, settings=small)
+>>> trained.model.method.completion()
+'A missing modality is generated from each one that is there, as features, and the mean of these is hashed.'
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import FeatureScaling, hide, mlp
-from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, Scaling, TrainData, batches
+from ichash_export.losses import quantisation, similarity_loss
+from ichash_export.methods.base import (
+    Citation,
+    Family,
+    Method,
+    MethodConfig,
+    ModelSpec,
+    Scaling,
+    Terms,
+    TrainData,
+    batches,
+    scheduled_rate,
+    setting,
+)
 from ichash_export.methods.jcpmh.generators import Generators
 from ichash_export.methods.jcpmh.guides import GraphAutoencoder, adjacency, classification_loss
 from milvus_ichash.errors import InputError
@@ -74,45 +91,48 @@ WORDS = ("text", "words")
 class JCPMHConfig(MethodConfig):
     """Settings of JCPMH."""
 
-    epochs: int = Field(150, ge=1)
-    """Of all three stages together."""
-    classifier_epochs: int = Field(50, ge=0)
-    """Of stage 1."""
-    autoencoder_epochs: int = Field(50, ge=0)
-    """Of stage 2."""
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate in stage 3; "cosine" takes it down to zero."""
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = setting(150, ge=1)
+    """How often the training items are gone through, in all three stages together."""
+    classifier_epochs: int = setting(50, ge=0)
+    """Epochs of stage 1."""
+    autoencoder_epochs: int = setting(50, ge=0)
+    """Epochs of stage 2."""
+    learning_rate: float = setting(1e-3, gt=0)
+    """Learning rate of all stages."""
+    schedule: Literal["constant", "cosine"] = setting("constant")
+    """Schedule of the learning rate in stage 3; "cosine" takes it down to zero."""
+    weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the weights of stage 3; the paper mentions none."""
-    modality_dropout: float = Field(0.0, ge=0, le=1)
+    modality_dropout: float = setting(0.0, ge=0, le=1)
     """Share of the items with several modalities from which a step of stage 3 hides all but one; the paper mentions none."""
-    alpha: float = Field(0.1, ge=0)
+    alpha: float = setting(0.1, "paper", ge=0)
     """Weight of L_b."""
-    lambda_1: float = Field(0.1, ge=0)
+    lambda_1: float = setting(0.1, "paper", ge=0)
     """Weight of L_2."""
-    lambda_2: float = Field(0.25, ge=0)
+    lambda_2: float = setting(0.25, "paper", ge=0)
     """Weight of L_3."""
-    autoencoder: bool = True
+    autoencoder: bool = setting(True, "paper")
     """Guide the generators by the autoencoder; JCPMH-A does not."""
-    classifiers: bool = True
+    classifiers: bool = setting(True, "paper")
     """Guide the generators by the classifiers; JCPMH-B does not."""
-    completion: Literal["generators", "mean", "none"] = "generators"
+    completion: Literal["generators", "mean", "none"] = setting("generators", "paper")
     """What stands in for a missing modality: what is generated; its mean features; nothing in the sum of eq. 8."""
-    words: tuple[str, ...] = ("text", "words")
+    words: tuple[str, ...] = setting(("text", "words"))
     """Modalities of words or counts: scaled to [0, 1], generated through a sigmoid. The data need not have those of the default."""
-    standardise_words: bool = False
+    standardise_words: bool = setting(False)
     """Let classifiers, generators and hashing network see words standardised, generated ones too; outputs stay in [0, 1]."""
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = setting(())
     """Hidden widths of the hashing network's parts, in front of h_x and h_y; without any, these pass a ReLU themselves."""
-    width: int = Field(1024, ge=1)
+    width: int = setting(1024, "paper", ge=1)
     """Size of h_x and h_y."""
-    generator_hidden: int = Field(2048, ge=1)
-    classifier_hidden: tuple[int, ...] = (2048, 512)
-    autoencoder_hidden: int = Field(4096, ge=1)
+    generator_hidden: int = setting(2048, "paper", ge=1)
+    """Hidden width of the generators."""
+    classifier_hidden: tuple[int, ...] = setting((2048, 512), "paper")
+    """Hidden widths of the classifiers."""
+    autoencoder_hidden: int = setting(4096, "paper", ge=1)
     """Width of the first graph convolution."""
-    autoencoder_width: int = Field(1024, ge=1)
-    """Width of the second."""
+    autoencoder_width: int = setting(1024, ge=1)
+    """Width of the second graph convolution."""
 
     @model_validator(mode="after")
     def _all_stages(self) -> JCPMHConfig:
@@ -127,13 +147,17 @@ class JCPMH(Method):
     """JCPMH for two or more modalities; see the module's docstring.
 
     Raises:
-        InputError: fewer than two modalities, or `words` that the data does not have.
+        InputError: a single modality, or `words` that the data does not have.
     """
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = (
-        "Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing, under review, 2024"
+    citation = Citation(
+        title="Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing",
+        authors="anonymous",
+        venue="under review",
+        year=2024,
     )
+    needs_several_modalities = True
     Config = JCPMHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "JCPMH-A": {"autoencoder": False},
@@ -146,10 +170,6 @@ class JCPMH(Method):
     def __init__(self, spec: ModelSpec, config: JCPMHConfig) -> None:
         super().__init__(spec, config)
         names, dims, c = spec.modalities, spec.dims, config
-        if len(names) < 2:
-            raise InputError(
-                f"jcpmh completes one modality from another, so it needs at least two; there is only '{names[0]}'."
-            )
         if unknown := [m for m in c.words if m not in (*names, *WORDS)]:
             raise InputError(
                 f"jcpmh: 'words' has '{unknown[0]}', which is not among the modalities: {', '.join(names)}."
@@ -169,16 +189,16 @@ class JCPMH(Method):
             self.classifiers.update({m: mlp((dim, *c.classifier_hidden, spec.classes)) for m, dim in dims.items()})
 
     def scaling(self, modality: str) -> Scaling:
-        """Min-max for words, so that cross-entropy can take them."""
+        """Return min-max for words, so that cross-entropy can take them."""
         return "minmax" if modality in self.words else "standard"
 
     @property
     def warmup(self) -> int:
-        """Epochs of stages 1 and 2; a variant with nothing to fit then lets them pass, so that all train their codes equally long."""
+        """Return the epochs of stages 1 and 2; a variant with nothing to fit lets them pass, so that all train their codes equally long."""
         return self.config.classifier_epochs + self.config.autoencoder_epochs
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
+        """Return one sentence for the manifest."""
         return {
             "generators": "A missing modality is generated from each one that is there, as features, and the mean of these is hashed.",
             "mean": "The mean features of a modality stand in where it is missing.",
@@ -194,9 +214,10 @@ class JCPMH(Method):
         names, n = self.spec.modalities, len(data)
         for i, name in enumerate(names):
             if name in self.words:
-                self.word_scaling[name].fit_standard(data.features[name][data.present[:, i]])
+                scaling = self._word_scaling(name)
+                scaling.fit_standard(data.features[name][data.present[:, i]])
                 if self.generators is not None:
-                    self.generators.start_at(name, self.word_scaling[name].shift)
+                    self.generators.start_at(name, scaling.shift)
         if self.autoencoder is not None and (complete := len(data.complete())) < 2:
             raise InputError(
                 f"jcpmh needs at least 2 training items that have all of {', '.join(names)}, to fit its autoencoder on; there are "
@@ -210,7 +231,7 @@ class JCPMH(Method):
             )
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam for each stage that learns something."""
+        """Return Adam for each stage that learns something."""
         rate, decay = self.config.learning_rate, self.config.weight_decay
         codes = [
             *self.hashing.parameters(),
@@ -224,87 +245,59 @@ class JCPMH(Method):
             found["autoencoder"] = Adam(self.autoencoder.parameters(), lr=rate, fused=True)
         return found
 
-    def train_epoch(
+    def learning_rates(self, epoch: int) -> Mapping[str, float]:
+        """Return the rate of stage 3."""
+        c, before = self.config, self.warmup
+        return {"codes": scheduled_rate(c.schedule, c.learning_rate, max(epoch - before, 0), c.epochs - before)}
+
+    def steps(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """One epoch of stage 1, 2 or, from `warmup` on, 3."""
-        self.train()
+    ) -> Iterator[Terms]:
+        """Do an epoch of stage 1, 2 or, from `warmup` on, 3; a stage in which nothing learns has no step."""
         for guide in (self.classifiers, self.autoencoder):
             if guide is not None:
                 guide.requires_grad_(epoch < self.warmup)
-        if epoch >= self.warmup:
-            for group in optimizers["codes"].param_groups:
-                group["lr"] = self._rate(epoch - self.warmup)
-            return self._pass(data, self.losses, optimizers["codes"], generator)
+        stage, losses = "codes", self.losses
         if epoch < self.config.classifier_epochs:
-            return (
-                self._pass(data, self.classifier_losses, optimizers["classifiers"], generator)
-                if self.classifiers
-                else {}
-            )
-        if self.autoencoder is None:
-            return {}
-        return self._pass(data.rows(data.complete()), self.autoencoder_losses, optimizers["autoencoder"], generator)
+            stage, losses = "classifiers", self.classifier_losses
+        elif epoch < self.warmup:
+            stage, losses, data = "autoencoder", self.autoencoder_losses, data.rows(data.complete())
+        if stage in optimizers:
+            for index in batches(len(data), self.config.batch_size, generator, data.device):
+                yield self.step(losses(data.rows(index)), optimizers[stage])
 
-    def _rate(self, epoch: int) -> float:
-        """Learning rate in this epoch of stage 3."""
-        c = self.config
-        part = epoch / (c.epochs - self.warmup) if c.schedule == "cosine" else 0
-        return c.learning_rate * (1 + math.cos(math.pi * part)) / 2
-
-    def _pass(
-        self,
-        data: TrainData,
-        losses: Callable[[TrainData], dict[str, Tensor]],
-        optimizer: Optimizer,
-        generator: torch.Generator,
-    ) -> dict[str, float]:
-        """Go through the items once; the mean of each term."""
-        steps = []
-        for index in batches(len(data), self.config.batch_size, generator, data.device):
-            terms = losses(data.rows(index))
-            optimizer.zero_grad()
-            self.objective(terms).backward()
-            optimizer.step()
-            steps.append({name: term.detach() for name, term in terms.items()})
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
-
-    def objective(self, terms: dict[str, Tensor]) -> Tensor:
-        """Eq. 14 in stage 3; the one term there is before."""
-        weights = {"L_b": self.config.alpha, "L_2": self.config.lambda_1, "L_3": self.config.lambda_2}
-        return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
-
-    def classifier_losses(self, items: TrainData) -> dict[str, Tensor]:
-        """Stage 1: eq. 1, of all classifiers."""
+    def classifier_losses(self, items: TrainData) -> Terms:
+        """Return the term of stage 1: eq. 1, of all classifiers."""
         return {"L_c": self._classified(items.features, items.present, items.labels)}
 
-    def autoencoder_losses(self, items: TrainData) -> dict[str, Tensor]:
-        """Stage 2: eq. 7, of complete items."""
-        return {"L_r": self.autoencoder.loss(items.features, adjacency(items.labels))}
+    def autoencoder_losses(self, items: TrainData) -> Terms:
+        """Return the term of stage 2: eq. 7, of complete items."""
+        autoencoder = cast(GraphAutoencoder, self.autoencoder)
+        return {"L_r": autoencoder.loss(items.features, adjacency(items.labels))}
 
-    def losses(self, items: TrainData) -> dict[str, Tensor]:
-        """Stage 3: the terms of eq. 14 for a batch."""
-        share = self.config.modality_dropout
-        shown = hide(items.present, share) if share else items.present
+    def losses(self, items: TrainData) -> Terms:
+        """Return the terms of stage 3, those of eq. 14, for a batch."""
+        shown = hide(items.present, self.config.modality_dropout)
         whole = self._completed(items.features, shown)
         h = self._hashed(whole, shown)
-        terms = {
-            "L_s": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)),
-            "L_b": quantisation(h),
-        }
+        terms = {"L_s": similarity_loss(h, items.labels), "L_b": quantisation(h)}  # eq. 10 and 11
         if self.autoencoder is not None:
-            terms["L_2"] = self._structure(whole, items.labels)
+            terms["L_2"] = self._structure(self.autoencoder, whole, items.labels)
         if self.classifiers:
             terms["L_3"] = self._classified(whole, ~shown, items.labels)
         return terms
 
-    def _structure(self, whole: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Eq. 12."""
-        found = self.autoencoder(whole, adjacency(labels))
+    def weights(self) -> Mapping[str, float]:
+        """Return those of eq. 14."""
+        return {"L_b": self.config.alpha, "L_2": self.config.lambda_1, "L_3": self.config.lambda_2}
+
+    def _structure(self, autoencoder: GraphAutoencoder, whole: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """L_2 (eq. 12)."""
+        found = autoencoder(whole, adjacency(labels))
         return F.mse_loss(torch.cat([found[m] for m in whole], dim=1), torch.cat(list(whole.values()), dim=1))
 
     def _classified(self, features: dict[str, Tensor], chosen: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of each modality's classifier, on the items chosen for it, bool (B, M); summed over the modalities."""
+        """Eq. 1 and 13: each modality's classifier on the items chosen for it, bool (B, M); summed over the modalities."""
         loss = labels.new_zeros(())
         for i, (m, classifier) in enumerate(self.classifiers.items()):
             rows = chosen[:, i].nonzero().flatten()
@@ -316,8 +309,11 @@ class JCPMH(Method):
         """Features as the networks take them."""
         if modality not in self.words or not self.config.standardise_words:
             return x
-        scaling = self.word_scaling[modality]
+        scaling = self._word_scaling(modality)
         return (x - scaling.shift) * scaling.scale
+
+    def _word_scaling(self, modality: str) -> FeatureScaling:
+        return cast(FeatureScaling, self.word_scaling[modality])
 
     def _completed(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """X*, Y*: (B, D_m) for every modality."""
@@ -336,7 +332,7 @@ class JCPMH(Method):
     def _mean(self, modality: str) -> Tensor:
         """Mean features (D_m,)."""
         if modality in self.words:
-            return self.word_scaling[modality].shift
+            return self._word_scaling(modality).shift
         return self.fusion.weight.new_zeros(self.spec.dims[modality])
 
     def _hashed(self, whole: dict[str, Tensor], present: Tensor) -> Tensor:
@@ -344,8 +340,9 @@ class JCPMH(Method):
         parts = torch.stack([network(self._seen(m, whole[m])) for m, network in self.hashing.items()])
         if self.config.completion == "none":
             parts = parts * present.T.unsqueeze(2)
-        return self.fusion(parts.sum(dim=0))
+        h: Tensor = self.fusion(parts.sum(dim=0))
+        return h
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """`code`, float32 (B, bits); a linear layer's output, not bounded."""
+        """Return `code`, float32 (B, bits); a linear layer's output, not bounded."""
         return {"code": self._hashed(self._completed(features, present), present)}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def proportional_batches(present: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
-    """Batches of indices, of nearly equal size, each with the shares of the presence patterns (n, M) that the whole has."""
+    """Return batches of indices, of nearly equal size, each with the shares of the presence patterns (n, M) that the whole has."""
     patterns = torch.unique(present.cpu(), dim=0, return_inverse=True)[1]
     position = torch.empty(len(present), dtype=torch.float64)
     for pattern in patterns.unique():

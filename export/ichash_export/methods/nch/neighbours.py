@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ichash_export.layers import normed_mlp
+from ichash_export.layers import attention_scores, normed_mlp
 
 Scores = Literal["transformer", "gat"]
 Kind = Literal["transformer", "gat", "knn"]
 
 
 class NeighbourAttention(nn.Module):
-    """Completes a target modality of labelled items from their source modality, by attention to A anchors that have both.
+    """N_ab: a target modality of labelled items from their source modality, by attention to A anchors that have both.
 
     Queries and keys are one projection of the source modality, values one of the target modality. A score is multiplied
     by the label similarity S of item and anchor before the softmax. Then BatchNorm; a feed-forward network with a
@@ -46,15 +45,8 @@ class NeighbourAttention(nn.Module):
         self.norm_fed = nn.BatchNorm1d(width)
         self.decoder = normed_mlp((width, target))
 
-    def scores(self, x: Tensor, anchors: Tensor) -> Tensor:
-        """Scores (B, A) of items x (B, D_source) and anchors (A, D_source)."""
-        queries, keys = self.project(x), self.project(anchors)
-        if self.of_item is None or self.of_anchor is None:
-            return queries @ keys.T / math.sqrt(queries.shape[1])
-        return F.leaky_relu(self.of_item(queries) + self.of_anchor(keys).T, 0.2)
-
     def forward(self, x: Tensor, s: Tensor, anchors: Tensor, anchor_targets: Tensor) -> Tensor:
-        """Complete the target modality, float32 (B, D_target) in (-1, 1).
+        """Return the target modality, float32 (B, D_target) in (-1, 1).
 
         Args:
             x: source modality of the items, float32 (B, D_source).
@@ -62,9 +54,10 @@ class NeighbourAttention(nn.Module):
             anchors: source modality of the anchors, float32 (A, D_source).
             anchor_targets: target modality of the anchors, float32 (A, D_target).
         """
-        weights = torch.softmax(self.scores(x, anchors) * s, dim=1)
-        z = self.norm_attended(weights @ self.values(anchor_targets))
-        return self.decoder(self.norm_fed(z + self.feed_forward(z)))
+        scores = attention_scores(self.project(x), self.project(anchors), self.of_item, self.of_anchor)
+        z = self.norm_attended(torch.softmax(scores * s, dim=1) @ self.values(anchor_targets))
+        completed: Tensor = self.decoder(self.norm_fed(z + self.feed_forward(z)))
+        return completed
 
 
 class NearestAnchors(nn.Module):
@@ -75,7 +68,7 @@ class NearestAnchors(nn.Module):
         self.k = k
 
     def forward(self, x: Tensor, s: Tensor, anchors: Tensor, anchor_targets: Tensor) -> Tensor:
-        """As `NeighbourAttention.forward`; the features are means of true ones, so they are not bound to (-1, 1)."""
+        """Return what `NeighbourAttention.forward` does; the features are means of true ones, so not bound to (-1, 1)."""
         nearness = s * (1 + F.normalize(x, dim=1) @ F.normalize(anchors, dim=1).T)
         nearest = nearness.topk(min(self.k, len(anchors)), dim=1).indices
         return anchor_targets[nearest].mean(dim=1)
@@ -84,7 +77,7 @@ class NearestAnchors(nn.Module):
 def neighbour_module(
     kind: Kind, source: int, target: int, *, width: int, hidden: int, dropout: float, nearest: int
 ) -> nn.Module:
-    """What completes a modality of `target` features from one of `source` features, for the setting `neighbour`."""
+    """Return N_ab for the setting `neighbour`: what completes a modality of `target` features from one of `source` features."""
     if kind == "knn":
         return NearestAnchors(nearest)
     return NeighbourAttention(source, target, width=width, hidden=hidden, dropout=dropout, scores=kind)

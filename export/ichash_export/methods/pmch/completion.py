@@ -15,14 +15,13 @@ Every module here is called with (source, x, prototypes, labels) and returns wha
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ichash_export.layers import mlp
+from ichash_export.layers import attention_scores, mlp
 from ichash_export.losses import squashed_similarity
 
 Aggregation = Literal["weight_net", "knn", "gat", "transformer"]
@@ -31,7 +30,7 @@ Recovered = dict[int, Tensor]
 
 
 class PrototypeAggregation(nn.Module):
-    """Eq. 4-5 and 12-13: coefficients from the modality that is there, applied to the prototypes of the others."""
+    """Eq. 4-5 and 12-13: coefficients omega from the modality that is there, applied to the prototypes of the others."""
 
     def __init__(self, modalities: int, coefficients: list[nn.Module]) -> None:
         super().__init__()
@@ -39,7 +38,7 @@ class PrototypeAggregation(nn.Module):
         self.coefficients = nn.ModuleList(coefficients)
 
     def forward(self, source: int, x: Tensor, prototypes: Tensor, labels: Tensor | None) -> Recovered:
-        """See the module's docstring."""
+        """Return what is recovered for each other modality; see the module's docstring."""
         omega = self.coefficients[source](x, prototypes[source])
         return {m: omega @ prototypes[m] for m in range(self.modalities) if m != source}
 
@@ -60,7 +59,7 @@ class WeightNet(nn.Module):
         self.softmax = softmax
 
     def forward(self, x: Tensor, prototypes: Tensor) -> Tensor:
-        """Coefficients, float32 (B, C), of features x (B, K); the modality's own prototypes (C, K) are not looked at."""
+        """Return omega (eq. 4), float32 (B, C), of features x (B, K); the modality's own prototypes (C, K) are not looked at."""
         omega: Tensor = self.network(x)
         return omega.softmax(dim=1) if self.softmax else omega
 
@@ -73,7 +72,7 @@ class NearestPrototypes(nn.Module):
         self.k = k
 
     def forward(self, x: Tensor, prototypes: Tensor) -> Tensor:
-        """Coefficients, float32 (B, C), of x (B, K) from its modality's prototypes (C, K)."""
+        """Return coefficients, float32 (B, C), of x (B, K) from its modality's prototypes (C, K)."""
         similarity = F.normalize(x, dim=1) @ F.normalize(prototypes, dim=1).T
         k = min(self.k, prototypes.shape[0])
         nearest = similarity.topk(k, dim=1).indices
@@ -94,12 +93,8 @@ class AttentionScores(nn.Module):
         self.of_prototype = nn.Linear(hidden, 1, bias=False) if scores == "gat" else None
 
     def forward(self, x: Tensor, prototypes: Tensor) -> Tensor:
-        """Coefficients, float32 (B, C), of x (B, K) from its modality's prototypes (C, K)."""
-        queries, keys = self.project(x), self.project(prototypes)
-        if self.of_item is None or self.of_prototype is None:
-            scores = queries @ keys.T / math.sqrt(queries.shape[1])
-        else:
-            scores = F.leaky_relu(self.of_item(queries) + self.of_prototype(keys).T, 0.2)
+        """Return coefficients, float32 (B, C), of x (B, K) from its modality's prototypes (C, K)."""
+        scores = attention_scores(self.project(x), self.project(prototypes), self.of_item, self.of_prototype)
         return scores.softmax(dim=1)
 
 
@@ -112,7 +107,7 @@ class MLPGenerator(nn.Module):
         self.generators = nn.ModuleList(mlp((width, *hidden, (modalities - 1) * width)) for _ in range(modalities))
 
     def forward(self, source: int, x: Tensor, prototypes: Tensor | None, labels: Tensor | None) -> Recovered:
-        """See the module's docstring."""
+        """Return what is recovered for each other modality; see the module's docstring."""
         targets = [m for m in range(self.modalities) if m != source]
         return dict(zip(targets, self.generators[source](x).chunk(len(targets), dim=1), strict=True))
 
@@ -133,7 +128,7 @@ class GraphAutoencoder(nn.Module):
         self.decoders = nn.ModuleList(nn.Linear(hidden, width) for _ in range(modalities))
 
     def forward(self, source: int, x: Tensor, prototypes: Tensor | None, labels: Tensor | None) -> Recovered:
-        """See the module's docstring."""
+        """Return what is recovered for each other modality; see the module's docstring."""
         adjacency = None if labels is None else self._adjacency(labels)
         z = F.pad(x, (source * self.width, (self.modalities - source - 1) * self.width))
         for convolution in self.convolutions:
@@ -142,7 +137,7 @@ class GraphAutoencoder(nn.Module):
         return {m: self.decoders[m](z) for m in range(self.modalities) if m != source}
 
     def _adjacency(self, labels: Tensor) -> Tensor:
-        """A (B, B), rows that sum to 1."""
+        """Return A (B, B), whose rows sum to 1."""
         own = torch.eye(len(labels), device=labels.device)
         graph = squashed_similarity(labels, labels) + own
         alone = torch.rand(len(labels), 1, device=labels.device) < 0.5

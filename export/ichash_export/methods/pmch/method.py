@@ -31,6 +31,11 @@ Ours:
   each step hashes from one of their modalities only (L_recons still sees all of them), so that paired items
   teach the completed codes too.
 - The ablations of Tables 3 to 5 are described in `pmch.completion`; "mean" is ours: the feature of the mean item.
+
+>>> from ichash_export.train.training import train
+>>> trained = train(table, "pmch", 16, settings={"epochs": 1, "hidden": [32], "weight_net": [32]})
+>>> trained.model.method.completion()
+'A missing modality is a weighted sum of its learnt prototypes, one per class, averaged over the modalities that give the weights.'
 """
 
 from __future__ import annotations
@@ -39,14 +44,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.layers import hide, mlp, observed_only
-from ichash_export.losses import cosine, quantisation, squashed_similarity
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.layers import by_modality, hide, mean_of_present, mlp, observed_only
+from ichash_export.losses import cosine, masked_mean, quantisation, similarity_loss
+from ichash_export.methods.base import Citation, Family, Method, MethodConfig, ModelSpec, Terms, TrainData, setting
 from ichash_export.methods.pmch.completion import (
     Aggregation,
     AttentionScores,
@@ -65,39 +69,41 @@ Pair = tuple[int, int]
 class PMCHConfig(MethodConfig):
     """Settings of PMCH."""
 
-    alpha: float = Field(1.0, ge=0)
+    epochs: int = setting(50, "paper", ge=1)
+    batch_size: int = setting(512, "paper", ge=2)
+    alpha: float = setting(1.0, ge=0)
     """Weight of L_recons."""
-    beta: float = Field(0.1, ge=0)
+    beta: float = setting(0.1, ge=0)
     """Weight of L_proto."""
-    gamma: float = Field(0.1, ge=0)
+    gamma: float = setting(0.1, ge=0)
     """Weight of L_sign."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Of the networks."""
-    prototype_learning_rate: float = Field(0.05, gt=0)
-    """Of the prototypes."""
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = setting(1e-3, "paper", gt=0)
+    """Learning rate of the networks."""
+    prototype_learning_rate: float = setting(0.05, "paper", gt=0)
+    """Learning rate of the prototypes."""
+    weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the networks' weights; the paper mentions none."""
-    modality_dropout: float = Field(0.0, ge=0, le=1)
+    modality_dropout: float = setting(0.0, ge=0, le=1)
     """Share of the paired items that a step hashes from one of their modalities only; the paper mentions none."""
-    activation: Literal["relu", "tanh"] = "relu"
-    """Of the encoders' hidden layers."""
-    hidden: tuple[int, ...] = (2048, 1024)
+    activation: Literal["relu", "tanh"] = setting("relu")
+    """Activation in the encoders' hidden layers."""
+    hidden: tuple[int, ...] = setting((2048, 1024), "paper")
     """Hidden width of the encoders, by modality; the last one is that of all further modalities too."""
-    width: int = Field(512, ge=1)
+    width: int = setting(512, "paper", ge=1)
     """Size K of a modality's feature."""
-    weight_net: tuple[int, ...] = (2048, 2048)
+    weight_net: tuple[int, ...] = setting((2048, 2048), "paper")
     """Hidden widths of the Weight-Net, and of what the ablations put in its place."""
-    softmax: bool = False
+    softmax: bool = setting(False)
     """Make the Weight-Net's coefficients a convex combination."""
-    completion: Literal["prototypes", "gae", "mlp", "mean", "none"] = "prototypes"
+    completion: Literal["prototypes", "gae", "mlp", "mean", "none"] = setting("prototypes", "paper")
     """Table 3: what recovers a missing modality: prototypes; a graph autoencoder; a generator; its mean; nothing, it is left out."""
-    anchors: Literal["prototypes", "random"] = "prototypes"
+    anchors: Literal["prototypes", "random"] = setting("prototypes", "paper")
     """Table 4: what is aggregated: learnt prototypes, or random paired training items."""
-    random_anchors: int = Field(300, ge=1)
+    random_anchors: int = setting(300, "paper", ge=1)
     """How many of these."""
-    aggregation: Aggregation = "weight_net"
+    aggregation: Aggregation = setting("weight_net", "paper")
     """Table 5: what makes the coefficients: the Weight-Net, or similarity to the prototypes of the modality that is there."""
-    nearest: int = Field(5, ge=1)
+    nearest: int = setting(5, ge=1)
     """Prototypes that the aggregation "knn" averages."""
 
     @model_validator(mode="after")
@@ -115,15 +121,16 @@ class PMCH(Method):
     """PMCH for two or more modalities; see the module's docstring.
 
     `state` holds the raw features of random anchors, `anchors_<modality>` (A, D_m), where Table 4 asks for them.
-
-    Raises:
-        InputError: fewer than two modalities.
     """
 
     family: ClassVar[Family] = "fused"
-    paper: ClassVar[str] = (
-        "Zhu et al., Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025"
+    citation = Citation(
+        title="Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing",
+        authors="Sa Zhu, Dayan Wu, Chenming Wu, Pengwen Dai, Bo Li",
+        venue="IJCAI",
+        year=2025,
     )
+    needs_several_modalities = True
     Config = PMCHConfig
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "no completion": {"completion": "none"},
@@ -141,17 +148,10 @@ class PMCH(Method):
     def __init__(self, spec: ModelSpec, config: PMCHConfig) -> None:
         super().__init__(spec, config)
         names, c = spec.modalities, config
-        if len(names) < 2:
-            raise InputError(
-                f"pmch completes one modality from another, so it needs at least two; there is only '{names[0]}'."
-            )
-        hidden = [*c.hidden, *[c.hidden[-1]] * len(names)]
-        activation = nn.Tanh if c.activation == "tanh" else nn.ReLU
-        self.encoders = nn.ModuleDict(
-            {m: mlp((spec.dims[m], hidden[i], c.width), activation) for i, m in enumerate(names)}
-        )
+        hidden, activation = by_modality(c.hidden, names), nn.Tanh if c.activation == "tanh" else nn.ReLU
+        self.encoders = nn.ModuleDict({m: mlp((dim, hidden[m], c.width), activation) for m, dim in spec.dims.items()})
         self.head = nn.Linear(c.width, spec.bits)
-        self.recovery = recovery_network(c, len(names), c.random_anchors if self.draws_anchors else spec.classes)
+        self.recovery = _recovery_network(c, len(names), c.random_anchors if self.draws_anchors else spec.classes)
         if self.learns_prototypes:
             self.prototypes = nn.Parameter(torch.randn(len(names), spec.classes, c.width) * c.width**-0.5)
         if self.draws_anchors:
@@ -159,16 +159,16 @@ class PMCH(Method):
 
     @property
     def draws_anchors(self) -> bool:
-        """Random paired items stand in for prototypes (Table 4)."""
+        """Say whether random paired items stand in for prototypes (Table 4)."""
         return self.config.anchors == "random"
 
     @property
     def learns_prototypes(self) -> bool:
-        """There are learnable prototypes."""
+        """Say whether there are learnable prototypes."""
         return self.config.completion == "prototypes" and not self.draws_anchors
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
+        """Return one sentence for the manifest."""
         what = "random training items" if self.draws_anchors else "its learnt prototypes, one per class"
         return {
             "prototypes": f"A missing modality is a weighted sum of {what}, averaged over the modalities that give the weights.",
@@ -182,89 +182,61 @@ class PMCH(Method):
         """Check that something can be learnt about completion, and draw the random anchors of Table 4.
 
         Raises:
-            InputError: no paired item, or fewer than random anchors.
+            InputError: no paired item, or fewer complete ones than random anchors.
         """
         if self.recovery is None:
             return
+        names, wanted = ", ".join(self.spec.modalities), self.config.random_anchors
         if not _paired(data.present).any():
             raise InputError(
-                f"pmch needs at least 1 training item that has two of {', '.join(self.spec.modalities)}, to learn completion from; "
+                f"pmch needs at least 1 training item that has two of {names}, to learn completion from; "
                 f"none of the {len(data)} has: give it paired items, or set completion to 'mean' or 'none'."
             )
         if self.draws_anchors:
-            self._draw_anchors(data)
-
-    def _draw_anchors(self, data: TrainData) -> None:
-        complete = data.present.all(dim=1).nonzero().flatten()
-        if len(complete) < (count := self.config.random_anchors):
-            raise InputError(
-                f"pmch with anchors = 'random' needs {count} training items that have all of {', '.join(self.spec.modalities)}; there are "
-                f"{len(complete)} of {len(data)}: give it more of them, or set random_anchors to at most {len(complete)}."
-            )
-        drawn = data.rows(complete[torch.randperm(len(complete))[:count].to(data.device)])
-        self.state = {f"anchors_{m}": x for m, x in drawn.features.items()}
+            drawn = data.sample_complete(wanted)
+            if len(drawn) < wanted:
+                raise InputError(
+                    f"pmch with anchors = 'random' needs {wanted} training items that have all of {names}; there are "
+                    f"{len(drawn)} of {len(data)}: give it more of them, or set random_anchors to at most {len(drawn)}."
+                )
+            self.state = {f"anchors_{m}": x for m, x in drawn.features.items()}
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam with one rate for the networks and one for the prototypes."""
+        """Return Adam with one rate for the networks and one for the prototypes."""
         networks = [p for name, p in self.named_parameters() if name != "prototypes"]
         groups = [{"params": networks, "lr": self.config.learning_rate, "weight_decay": self.config.weight_decay}]
         if self.learns_prototypes:
             groups.append({"params": [self.prototypes], "lr": self.config.prototype_learning_rate})
         return {"adam": Adam(groups, fused=True)}
 
-    def train_epoch(
-        self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """One pass over all items."""
-        self.train()
-        optimizer, steps = optimizers["adam"], []
-        for index in batches(len(data), self.config.batch_size, generator, data.device):
-            terms = self.losses(data.rows(index))
-            optimizer.zero_grad()
-            self.objective(terms).backward()
-            optimizer.step()
-            steps.append({name: term.detach() for name, term in terms.items()})
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
-
-    def losses(self, items: TrainData) -> dict[str, Tensor]:
-        """The terms of eq. 10 for a batch, each a mean; those of paired items are 0 where there is none."""
-        encoded = self._encoded(items.features, items.present)
-        recovered = self._recovered(encoded, items.present, self._prototypes(), items.labels)
-        h = self._hashed(self._filled(encoded, recovered, self._shown(items.present)))
-        terms = {
-            "L_sim": F.mse_loss(cosine(h, h), squashed_similarity(items.labels, items.labels)),
-            "L_sign": quantisation(h),
-        }
+    def losses(self, items: TrainData) -> Terms:
+        """Return the terms of eq. 10 for a batch; those of paired items are 0 where there is none."""
+        v = self._encoded(items.features, items.present)
+        recovered = self._recovered(v, items.present, self._prototypes(), items.labels)
+        h = self._hashed(self._filled(v, recovered, self._shown(items.present)))
+        terms = {"L_sim": similarity_loss(h, items.labels), "L_sign": quantisation(h)}  # eq. 7 and 9
         if self.recovery is not None:
-            terms["L_recons"] = self._reconstruction(encoded, recovered, items.present)
+            terms["L_recons"] = self._reconstruction(v, recovered, items.present)
         if self.learns_prototypes:
-            paired = _paired(items.present)
-            terms["L_proto"] = prototype_loss(h[paired], self._hashed(list(self.prototypes)), items.labels[paired])
+            paired, p_h = _paired(items.present), self._hashed(list(self.prototypes))  # eq. 2
+            terms["L_proto"] = prototype_loss(h[paired], p_h, items.labels[paired])
         return terms
+
+    def weights(self) -> Mapping[str, float]:
+        """Return those of eq. 10."""
+        return {"L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
 
     def _shown(self, present: Tensor) -> Tensor:
         """What the codes of a training batch are made from: `present`, with all but one modality hidden from some paired items."""
-        share = self.config.modality_dropout
-        return hide(present, share) if share else present
+        return hide(present, self.config.modality_dropout)
 
-    def objective(self, terms: dict[str, Tensor]) -> Tensor:
-        """Eq. 10."""
-        weights = {
-            "L_sim": 1.0,
-            "L_recons": self.config.alpha,
-            "L_proto": self.config.beta,
-            "L_sign": self.config.gamma,
-        }
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-
-    def _reconstruction(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
-        """Eq. 6, over the items that have both source and target."""
+    def _reconstruction(self, v: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
+        """L_recons (eq. 6), over the items that have both source and target."""
         loss = torch.zeros((), device=present.device)
         for (source, target), made in recovered.items():
-            both = present[:, source] & present[:, target]
-            errors = (made - encoded[target]).square().mean(dim=1)
-            loss = loss + (errors * both).sum() / both.sum().clamp_min(1)
-        return loss / (len(encoded) - 1)
+            errors = (made - v[target]).square().mean(dim=1)
+            loss = loss + masked_mean(errors, present[:, source] & present[:, target])
+        return loss / (len(v) - 1)
 
     @torch.no_grad()
     def finish(self, data: TrainData) -> None:
@@ -291,11 +263,13 @@ class PMCH(Method):
         ]
 
     def _recovered(
-        self, encoded: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None
+        self, v: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None
     ) -> dict[Pair, Tensor]:
         """V~^m from each other modality (eq. 4-5, 12-13), (B, K); in training, with labels, zeros in the rows that lack the source."""
         made: dict[Pair, Tensor] = {}
-        for source, x in enumerate(encoded if self.recovery is not None else []):
+        if self.recovery is None:
+            return made
+        for source, x in enumerate(v):
             if labels is None:
                 made |= {(source, m): y for m, y in self.recovery(source, x, prototypes, None).items()}
             else:
@@ -304,42 +278,36 @@ class PMCH(Method):
                 made |= {(source, m): torch.zeros_like(x).index_copy(0, rows, y) for m, y in targets.items()}
         return made
 
-    def _filled(self, encoded: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> list[Tensor]:
+    def _filled(self, v: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> list[Tensor]:
         """V^m, and what stands in for it where m is missing."""
-        return [
-            torch.where(present[:, m : m + 1], v, self._stand_in(m, recovered, present)) for m, v in enumerate(encoded)
-        ]
+        return [torch.where(present[:, m : m + 1], x, self._stand_in(m, recovered, present)) for m, x in enumerate(v)]
 
     def _stand_in(self, m: int, recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
         """V~^m, the mean of what the modalities that are there recover, (B, K); or one feature for all items, (1, K)."""
-        if self.config.completion in ("mean", "none"):
-            name = self.spec.modalities[m]
-            mean_item = self.head.weight.new_zeros(1, self.spec.dims[name])
-            return (
-                self.encoders[name](mean_item)
-                if self.config.completion == "mean"
-                else mean_item.new_zeros(1, self.config.width)
-            )
+        name = self.spec.modalities[m]
+        if self.config.completion == "none":
+            return self.head.weight.new_zeros(1, self.config.width)
+        if self.config.completion == "mean":
+            mean: Tensor = self.encoders[name](self.head.weight.new_zeros(1, self.spec.dims[name]))
+            return mean
         sources = [s for s in range(present.shape[1]) if s != m]
-        total = torch.stack([recovered[s, m] * present[:, s : s + 1] for s in sources]).sum(dim=0)
-        return total / present[:, sources].sum(dim=1, keepdim=True).clamp_min(1)
+        return mean_of_present(torch.stack([recovered[s, m] for s in sources]), present[:, sources])
 
     def _hashed(self, features: list[Tensor]) -> Tensor:
         """H_f of the sum of all modalities' features (eq. 1, 2, 14)."""
         return torch.tanh(self.head(torch.stack(features).sum(dim=0)))
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """`code`, float32 (B, bits) in (-1, 1)."""
-        encoded = self._encoded(features, present)
-        recovered = self._recovered(encoded, present, self._prototypes(), None)
-        return {"code": self._hashed(self._filled(encoded, recovered, present))}
+        """Return `code`, float32 (B, bits) in (-1, 1)."""
+        v = self._encoded(features, present)
+        recovered = self._recovered(v, present, self._prototypes(), None)
+        return {"code": self._hashed(self._filled(v, recovered, present))}
 
 
 def prototype_loss(h: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
-    """L_proto (eq. 3) of paired items' codes h (B, bits), hash prototypes (C, bits) and labels (B, C)."""
-    cosines, others = cosine(h, prototypes), 1 - labels
-    pulled = (cosines * labels).sum() / labels.sum().clamp_min(1)
-    return (cosines * others).sum() / others.sum().clamp_min(1) - pulled
+    """Return L_proto (eq. 3) of paired items' codes h (B, bits), hash prototypes P^h (C, bits) and labels (B, C)."""
+    cosines = cosine(h, prototypes)
+    return masked_mean(cosines, 1 - labels) - masked_mean(cosines, labels)
 
 
 def _paired(present: Tensor) -> Tensor:
@@ -347,7 +315,7 @@ def _paired(present: Tensor) -> Tensor:
     return present.sum(dim=1) > 1
 
 
-def recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
+def _recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
     """What completes by these settings, from `prototypes` prototypes a modality; None where nothing is learnt for it."""
     if config.completion == "gae":
         return GraphAutoencoder(modalities, config.width, config.weight_net[0])

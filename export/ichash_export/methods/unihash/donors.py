@@ -11,7 +11,7 @@ from ichash_export.methods.base import TrainData
 
 
 def with_donors(data: TrainData, share: float) -> TrainData:
-    """The items with this share of their gaps filled, by torch's global generator.
+    """Return the items with this share of their gaps filled, by torch's global generator.
 
     A gap of a labelled item is filled from one of the items that have the modality and exactly the same labels, each as
     likely; where there is none, it stays. The item counts as having the modality from then on.
@@ -29,7 +29,7 @@ def with_donors(data: TrainData, share: float) -> TrainData:
 
 def _by_labels(data: TrainData) -> Tensor:
     """A number for each set of labels, (n,); -1 where they are not known."""
-    groups = torch.unique(data.labels, dim=0, return_inverse=True)[1]
+    groups: Tensor = torch.unique(data.labels, dim=0, return_inverse=True)[1]
     return groups if data.labelled is None else groups.masked_fill(~data.labelled, -1)
 
 

@@ -13,12 +13,12 @@ PREFIXES = (16, 32, 64, 96, 128, 192, 256)
 
 
 def lengths(bits: int, *, nested: bool) -> tuple[int, ...]:
-    """Code lengths that the losses are taken over: `bits`, and the usual ones below it where codes are nested."""
+    """Return the code lengths that the losses are taken over: `bits`, and the usual ones below it where codes are nested."""
     return (*[length for length in PREFIXES if length < bits and nested], bits)
 
 
 def prototype_loss(codes: Tensor, prototypes: Tensor, labels: Tensor, scale: float) -> Tensor:
-    """L_proto (eq. 5): cross-entropy of the classes' softmax with the item's labels, an equal share each.
+    """Return L_proto (eq. 5): the cross-entropy of the classes' softmax with the item's labels, an equal share each.
 
     Args:
         codes: relaxed (B, K).
@@ -33,14 +33,14 @@ def prototype_loss(codes: Tensor, prototypes: Tensor, labels: Tensor, scale: flo
 
 
 def pair_loss(codes: Tensor, labels: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """L_pair (eq. 6): cross-entropy of sigmoid(scale cos + bias) with sharing a label, the mean over all pairs of codes (B, K)."""
+    """Return L_pair (eq. 6): the cross-entropy of sigmoid(scale cos + bias) with sharing a label, over all pairs of codes (B, K)."""
     if not len(codes):
         return codes.new_zeros(())
     return F.binary_cross_entropy_with_logits(scale * cosine(codes, codes) + bias, shared_label(labels, labels))
 
 
 def rank_loss(codes: Tensor, labels: Tensor, kinds: Tensor, temperature: float) -> Tensor:
-    """L_rank (eq. 7): how far up codes that share a label come among the other codes of their kind, an equal share each.
+    """Return L_rank (eq. 7): how far up codes that share a label come among the other codes of their kind, an equal share each.
 
     Args:
         codes: relaxed (B, K).
@@ -60,14 +60,14 @@ def rank_loss(codes: Tensor, labels: Tensor, kinds: Tensor, temperature: float) 
 
 
 def consistency(codes: Tensor, targets: Tensor) -> Tensor:
-    """L_cons (eq. 8): 1 - cos of the codes (B, K) of subsets with those of the whole items, which do not move."""
+    """Return L_cons (eq. 8): 1 - cos of the codes (B, K) of subsets with those of the whole items, which do not move."""
     if not len(codes):
         return codes.new_zeros(())
     return (1 - F.cosine_similarity(codes, targets.detach(), dim=1)).mean()
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """L_con (eq. 9): of the same items in two subsets, codes (B, K) each: which is whose, both ways round."""
+    """Return L_con (eq. 9): of the same items in two subsets, codes (B, K) each: which is whose, both ways round."""
     if len(a) < 2:
         return a.new_zeros(())
     logits, target = cosine(a, b) / temperature, torch.arange(len(a), device=a.device)

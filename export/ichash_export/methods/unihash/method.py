@@ -26,26 +26,40 @@ The slope beta grows from 1 to 1 + `sharpening` in training, so that little is l
 Completion. Eq. 4 is all there is: the gates need nothing in the place of what is missing, but with few complete items training would
 hardly see what goes together. Ablations put something there, for m not in s: "memory" z*_m = sum_j a_j v_mj with
 a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 / W over what subsets hide, weight `memory`;
-"mean completion" one learnt z*_m for all items, likewise.
+"mean completion" one learnt z*_m for all items, with the same L_mem.
 
-Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`unihash.losses.lengths`), so
+Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`losses.lengths`), so
 that one model trained at 128 bits also gives codes of 16, 32, 64 and 96: the first bits of each.
+
+>>> from ichash_export.train.training import train
+>>> trained = train(table, "unihash", 32, settings={"epochs": 1, "hidden": 32, "width": 32})
+>>> trained.model.method.nested
+(16, 32)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ichash_export.layers import observed_only
-from ichash_export.losses import quantisation
-from ichash_export.methods.base import Family, Method, MethodConfig, ModelSpec, TrainData, batches
+from ichash_export.losses import masked_mean, quantisation
+from ichash_export.methods.base import (
+    Family,
+    Method,
+    MethodConfig,
+    ModelSpec,
+    Terms,
+    TrainData,
+    batches,
+    cosine_rate,
+    set_rate,
+    setting,
+)
 from ichash_export.methods.unihash.donors import with_donors
 from ichash_export.methods.unihash.losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
 from ichash_export.methods.unihash.networks import Gates, MeanLatents, Memory, encoder
@@ -54,54 +68,53 @@ from ichash_export.methods.unihash.networks import Gates, MeanLatents, Memory, e
 class UniHashConfig(MethodConfig):
     """Settings of UniHash."""
 
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(256, ge=2)
-    proto: float = Field(0.5, ge=0)
+    batch_size: int = setting(256, ge=2)
+    proto: float = setting(0.5, ge=0)
     """Weight of L_proto."""
-    pair: float = Field(1.0, ge=0)
+    pair: float = setting(1.0, ge=0)
     """Weight of L_pair."""
-    rank: float = Field(0.5, ge=0)
+    rank: float = setting(0.5, ge=0)
     """Weight of L_rank."""
-    rank_temperature: float = Field(0.3, ge=0.05)
+    rank_temperature: float = setting(0.3, ge=0.05)
     """tau of eq. 7."""
-    consistency: float = Field(0.5, ge=0)
+    consistency: float = setting(0.5, ge=0)
     """Weight of L_cons."""
-    contrast: float = Field(0.3, ge=0)
+    contrast: float = setting(0.3, ge=0)
     """Weight of L_con; 0 where only the labels count."""
-    quantisation: float = Field(0.1, ge=0)
+    quantisation: float = setting(0.1, ge=0)
     """Weight of L_quant."""
-    memory: float = Field(0.1, ge=0)
+    memory: float = setting(0.1, ge=0)
     """Weight of L_mem."""
-    scale: float = Field(3.0, gt=0)
+    scale: float = setting(3.0, gt=0)
     """alpha of eq. 5, of the cosines to the prototypes."""
-    temperature: float = Field(0.3, gt=0)
+    temperature: float = setting(0.3, gt=0)
     """theta of eq. 9."""
-    sharpening: float = Field(4.0, ge=0)
+    sharpening: float = setting(4.0, ge=0)
     """How much the slope of the tanh grows in training."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = setting(2e-3, gt=0)
     """At the start; it falls to zero along a cosine."""
-    weight_decay: float = Field(1e-3, ge=0)
+    weight_decay: float = setting(1e-3, ge=0)
     """L2 penalty on the weights of linear layers."""
-    input_dropout: float = Field(0.2, ge=0, lt=1)
+    input_dropout: float = setting(0.2, ge=0, lt=1)
     """Share of the features that a step leaves out."""
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = setting(0.3, ge=0, lt=1)
     """Share of the hidden units that a step leaves out."""
-    hidden: int = Field(512, ge=1)
+    hidden: int = setting(512, ge=1)
     """Hidden width of the encoders."""
-    width: int = Field(512, ge=1)
+    width: int = setting(512, ge=1)
     """Size of the latent space."""
-    fusion: Literal["gates", "mean"] = "gates"
+    fusion: Literal["gates", "mean"] = setting("gates")
     """How latents become one: weighed by gates, or their mean."""
-    completion: Literal["donors", "memory", "mean", "none"] = "donors"
+    completion: Literal["donors", "memory", "mean", "none"] = setting("donors")
     """What stands in for a missing modality: in training, that of an item with the same labels; what a memory recalls; one learnt
     latent for all items; or nothing."""
-    donors: float = Field(0.5, gt=0, le=1)
+    donors: float = setting(0.5, gt=0, le=1)
     """Share of the gaps that an epoch fills, where completion = 'donors'."""
-    slots: int = Field(128, ge=1)
-    """Of the memory."""
-    subsets: bool = True
+    slots: int = setting(128, ge=1)
+    """Slots of the memory, where completion = 'memory'."""
+    subsets: bool = setting(True)
     """Train the codes of subsets of an item's modalities too."""
-    nested: bool = True
+    nested: bool = setting(True)
     """Make the first 16, 32, 64, ... bits good codes themselves."""
 
 
@@ -137,7 +150,7 @@ class UniHash(Method):
             {name: encoder(dim, c.hidden, c.width, c.input_dropout, c.dropout) for name, dim in spec.dims.items()}
         )
         self.gates = Gates(m, c.width) if c.fusion == "gates" else None
-        self.recall = None
+        self.recall: Memory | MeanLatents | None = None
         if m > 1 and c.completion in ("memory", "mean"):
             self.recall = Memory(m, c.width, c.slots) if c.completion == "memory" else MeanLatents(m, c.width)
         self.lengths = lengths(spec.bits, nested=c.nested)
@@ -148,11 +161,11 @@ class UniHash(Method):
 
     @property
     def nested(self) -> tuple[int, ...]:
-        """See `Method.nested`."""
+        """Return the lengths that codes may be cut to, `bits` the last of them; empty where they may not be cut."""
         return self.lengths if len(self.lengths) > 1 else ()
 
     def completion(self) -> str:
-        """One sentence for the manifest."""
+        """Return one sentence for the manifest."""
         return {
             "donors": "None in the graph: what is there is all that counts; in training, gaps were filled from items with the same labels.",
             "memory": "A missing modality's latent is recalled from a learnt memory by the latents of the modalities that are there.",
@@ -161,35 +174,31 @@ class UniHash(Method):
         }[self.config.completion if len(self.spec.modalities) > 1 else "none"]
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """Adam, with weight decay on the linear layers."""
+        """Return Adam, with weight decay on the linear layers."""
         linear = {id(layer.weight) for layer in self.modules() if isinstance(layer, nn.Linear)}
         decayed = [p for p in self.parameters() if id(p) in linear]
         others = [p for p in self.parameters() if id(p) not in linear]
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others}]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": self.config.weight_decay},
+            {"params": others},
+        ]
         return {"adam": Adam(groups, lr=self.config.learning_rate, fused=True)}
 
-    def train_epoch(
+    def steps(
         self, data: TrainData, epoch: int, optimizers: dict[str, Optimizer], generator: torch.Generator
-    ) -> dict[str, float]:
-        """One pass over all items."""
-        self.train()
-        if self.config.completion == "donors":
-            data = with_donors(data, self.config.donors)
-        optimizer, steps = optimizers["adam"], []
-        parts = _batches(data, self.config.batch_size, generator)
+    ) -> Iterator[Terms]:
+        """Do one pass over all items, whose learning rate and slope beta change from step to step."""
+        c, optimizer = self.config, optimizers["adam"]
+        if c.completion == "donors":
+            data = with_donors(data, c.donors)
+        parts = _batches(data, c.batch_size, generator)
         for step, index in enumerate(parts):
-            done = (epoch + step / len(parts)) / self.config.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * (1 + math.cos(math.pi * done)) / 2
-            terms = self.losses(data.rows(index), slope=1 + self.config.sharpening * done)
-            optimizer.zero_grad()
-            self.objective(terms).backward()
-            optimizer.step()
-            steps.append({name: term.detach() for name, term in terms.items()})
-        return {name: torch.stack([step[name] for step in steps]).mean().item() for name in steps[0]}
+            now = epoch + step / len(parts)
+            set_rate(optimizer, cosine_rate(c.learning_rate, now, c.epochs))
+            yield self.step(self.losses(data.rows(index), slope=1 + c.sharpening * (now / c.epochs)), optimizer)
 
-    def losses(self, items: TrainData, slope: float = 1.0) -> dict[str, Tensor]:
-        """The terms for a batch, each a mean; 0 where no item has what it is about."""
+    def losses(self, items: TrainData, slope: float = 1.0) -> Terms:
+        """Return the terms for a batch, with this slope beta; a term is 0 where no item has what it is about."""
         latents = self._latents(items.features, items.present)
         several, shown = self._subsets(items.present)
         whole, _ = self._fused(latents, items.present)
@@ -209,9 +218,16 @@ class UniHash(Method):
     def _of_length(
         self, k: int, h: Tensor, wholes: Tensor, parts: Tensor, labels: Tensor, taught: Tensor, kinds: Tensor
     ) -> dict[str, Tensor]:
-        """The terms that look at the first k bits: of all codes h with labels where `taught`, and of parts and their wholes.
+        """Eq. 5 to 9 for the first k bits.
 
-        `kinds` says of the taught codes which are made from the same modalities.
+        Args:
+            k: the length.
+            h: all codes, of whole items and of subsets (B, bits).
+            wholes: h(P) of the items that have a subset (S, bits).
+            parts: h(s) of the same items (S, bits).
+            labels: of all codes (B, C).
+            taught: bool (B,), True where the labels are known.
+            kinds: of the taught codes, int64: those that are made from the same modalities have the same number.
         """
         c, u, own = self.config, h[taught, :k], labels[taught]
         whole, part = wholes[:, :k], parts[:, :k]
@@ -223,10 +239,10 @@ class UniHash(Method):
             "L_con": contrast(part, whole, c.temperature),
         }
 
-    def objective(self, terms: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of all terms."""
+    def weights(self) -> Mapping[str, float]:
+        """Return those of L."""
         c = self.config
-        weights = {
+        return {
             "L_proto": c.proto,
             "L_pair": c.pair,
             "L_rank": c.rank,
@@ -235,7 +251,6 @@ class UniHash(Method):
             "L_quant": c.quantisation,
             "L_mem": c.memory,
         }
-        return torch.stack([weights[name] * term for name, term in terms.items() if weights[name]]).sum()
 
     def _subsets(self, present: Tensor) -> tuple[Tensor, Tensor]:
         """Indices of the items with several modalities, and for each a random part of them, bool: not empty, not all."""
@@ -269,7 +284,8 @@ class UniHash(Method):
 
     def _gated(self, latents: Tensor, there: Tensor) -> Tensor:
         if self.gates is not None:
-            return self.gates(latents, there)
+            weighed: Tensor = self.gates(latents, there)
+            return weighed
         weights = there.to(latents.dtype)
         return torch.einsum("bm,bmw->bw", weights / weights.sum(dim=1, keepdim=True), latents)
 
@@ -278,10 +294,10 @@ class UniHash(Method):
         if recalled is None:
             return latents.new_zeros(())
         errors = (recalled - latents.detach()).square().mean(dim=2)
-        return (errors * hidden).sum() / hidden.sum().clamp_min(1)
+        return masked_mean(errors, hidden)
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """`code`, float32 (B, bits) in (-1, 1)."""
+        """Return `code`, float32 (B, bits) in (-1, 1)."""
         fused, _ = self._fused(self._latents(features, present), present)
         return {"code": torch.tanh(self.head(fused))}
 

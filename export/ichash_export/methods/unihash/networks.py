@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def encoder(dim: int, hidden: int, width: int, input_dropout: float, dropout: float) -> nn.Sequential:
-    """One modality into the latent space: two linear layers, GELU between them."""
+    """Return E_m (eq. 1), from one modality into the latent space: two linear layers, GELU between them."""
     return nn.Sequential(
         nn.Dropout(input_dropout), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
     )
@@ -21,7 +21,7 @@ class Gates(nn.Module):
         self.scores = nn.ModuleList(nn.Linear(width, 1) for _ in range(modalities))
 
     def forward(self, latents: Tensor, there: Tensor) -> Tensor:
-        """Latents (B, M, W) into (B, W); where `there`, bool (B, M), is False a latent has no weight."""
+        """Return f (B, W) of latents (B, M, W); where `there`, bool (B, M), is False a latent has no weight."""
         scores = torch.cat([score(torch.tanh(latents[:, m])) for m, score in enumerate(self.scores)], dim=1)
         weights = scores.masked_fill(~there, torch.finfo(scores.dtype).min).softmax(dim=1)
         return (weights.unsqueeze(2) * latents).sum(dim=1)
@@ -37,7 +37,7 @@ class Memory(nn.Module):
         self.latents = nn.Parameter(torch.randn(modalities, slots, width) * width**-0.5)
 
     def forward(self, known: Tensor) -> Tensor:
-        """The latents (B, M, W) that go with what is known, (B, W)."""
+        """Return the latents (B, M, W) that go with what is known, (B, W)."""
         attention = (self.query(known) @ self.keys.T / known.shape[1] ** 0.5).softmax(dim=1)
         return torch.einsum("bs,msw->bmw", attention, self.latents)
 
@@ -50,5 +50,5 @@ class MeanLatents(nn.Module):
         self.latents = nn.Parameter(torch.zeros(modalities, width))
 
     def forward(self, known: Tensor) -> Tensor:
-        """The latents (B, M, W), the same for every item."""
+        """Return the latents (B, M, W), the same for every item."""
         return self.latents.expand(known.shape[0], -1, -1)  # len() would fix the batch size of the exported graph
