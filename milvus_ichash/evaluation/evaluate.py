@@ -12,7 +12,7 @@ from milvus_ichash.evaluation.metrics import RECALL_LEVELS
 from milvus_ichash.evaluation.result import EvaluationResult, TaskResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
-from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task, retriever_by_code
+from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.version import __version__
 
@@ -63,11 +63,7 @@ def evaluate(
     settings = settings or EvaluationSettings()
     retrievers = (retriever,) if isinstance(retriever, Retriever) else tuple(retriever)
     by_task, notes = queries_by_task(encoder, queries, retrievers, tasks, settings)
-    by_code = retriever_by_code(retrievers)
-    results = {
-        asked.task.name: _measure(asked, by_code[asked.task.stored_code], settings, progress or silent)
-        for asked in by_task
-    }
+    results = {asked.task.name: _measure(asked, settings, progress or silent) for asked in by_task}
     notes += [
         f"{name}: {result.rows_missing:g} of {result.rows} rows were not returned for a query, "
         f"{result.relevant_missing:g} of them relevant (means); they count as misses."
@@ -77,10 +73,10 @@ def evaluate(
     return EvaluationResult(results, measured_on(encoder, queries, retrievers, by_task, settings), tuple(notes))
 
 
-def _measure(asked: TaskQueries, retriever: Retriever, settings: EvaluationSettings, progress: Progress) -> TaskResult:
+def _measure(asked: TaskQueries, settings: EvaluationSettings, progress: Progress) -> TaskResult:
     blocks: list[Scores] = []
     with progress(asked.task.name, len(asked)) as advance:
-        for ranked in asked.ranked_by(retriever, settings):
+        for ranked in asked.ranked_by(asked.retriever, settings):
             blocks.append(score(ranked, settings.at_k, settings.normalisation))
             advance(len(ranked.shared))
     return TaskResult(
@@ -92,7 +88,7 @@ def _measure(asked: TaskQueries, retriever: Retriever, settings: EvaluationSetti
         without_modality=asked.without_modality,
         unlabelled=asked.unlabelled,
         without_relevant=asked.without_relevant,
-        searched=retriever.name or None,
+        searched=asked.retriever.name or None,
         **(_means(Scores.concat(blocks)) if blocks else {}),
     )
 

@@ -15,7 +15,6 @@ from milvus_ichash.evaluation.retriever import NEAR, Ranked
 MAP = "mAP@all"
 RANDOM = "random"
 """The mAP@all of a random order, as tables call it."""
-NEAR_PRECISION = f"P@r<={NEAR}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def score(ranked: Ranked, at_k: Sequence[int], normalisation: Normalisation) -> 
         values[f"NDCG@{k}"] = metrics.ndcg_at(groups, shared, k)
     near = ranked.returned[:, : NEAR + 1].sum(axis=1)
     # A lookup that finds nothing has precision 0, as it is usually counted.
-    values[NEAR_PRECISION] = ranked.near_relevant / np.maximum(near, 1)
+    values[f"P@r<={NEAR}"] = ranked.near_relevant / np.maximum(near, 1)
     returned = np.stack([groups.rows.sum(axis=1), groups.relevant.sum(axis=1)], axis=1)
     return Scores(
         values=values,

@@ -13,9 +13,10 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.evaluate import Progress, measured_on, silent
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
+from milvus_ichash.evaluation.metrics import recall_at
 from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.evaluation.output_files import save_json
-from milvus_ichash.evaluation.recall import recall_at
+from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
 from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_process, speeds
 from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task, retriever_by_code
@@ -43,7 +44,7 @@ class Point:
         queries: number of queries that the means are over.
         rows: number of rows that count.
         returned: number of rows returned for a query, mean; at most the `top_k` asked for.
-        recall: recall@k against the exact ranking by k, each from 0 to 1 (`recall.recall_at`).
+        recall: recall@k against the exact ranking by k, each from 0 to 1 (`metrics.recall_at`).
         map: mAP@k by k, each from 0 to 1.
         speed: milliseconds a query and queries per second; for "exact, here" in this process with one thread.
     """
@@ -132,7 +133,7 @@ def sweep(
     ]
     by_task, notes = queries_by_task(encoder, queries, exact, tasks, settings)
     notes = [note for retriever in probing for note in retriever.notes] + notes
-    exact_of, probing_of = retriever_by_code(exact), retriever_by_code(probing)
+    probing_of = retriever_by_code(probing)
     flat_of = retriever_by_code([MilvusRetriever(index, top_k=top_k) for index in flat])
     points: list[Point] = []
     for asked in filter(len, by_task):
@@ -140,10 +141,10 @@ def sweep(
         cells = sorted({*nprobes, probing_of[code].index.spec.nlist or 1})
         searches = [probing_of[code].probing(nprobe) for nprobe in cells]
         if code in flat_of:
-            _check_same_rows(flat_of[code], exact_of[code])
+            _check_same_rows(flat_of[code], asked.retriever)
             searches.insert(0, flat_of[code])
         with (progress or silent)(asked.task.name, len(searches) + 2) as advance:
-            points += _measure(asked, exact_of[code], searches, settings, top_k, advance)
+            points += _measure(asked, searches, settings, top_k, advance)
     on = {
         **measured_on(encoder, queries, exact, by_task, settings),
         "via": "sweep",
@@ -158,23 +159,22 @@ def sweep(
 
 def _measure(
     asked: TaskQueries,
-    exact: ExactRetriever,
     searches: Sequence[MilvusRetriever],
     settings: EvaluationSettings,
     top_k: int,
     advance: Callable[[int], object],
 ) -> list[Point]:
     """Measure one task by the exact ranking and by each search."""
-    code = asked.task.stored_code
+    code, database = asked.task.stored_code, asked.retriever.database
     timed = [
-        in_this_process(exact.database.codes[code][exact.database.rows_with(asked.required)], top_k),
+        in_this_process(database.codes[code][database.rows_with(asked.required)], top_k),
         *(by_client(search, code, asked.required, top_k) for search in searches),
     ]
     measured = speeds(timed, asked.codes)
     advance(1)
     points: list[Point] = []
     existing = None
-    for retriever, speed in zip((exact, *searches), measured, strict=True):
+    for retriever, speed in zip((asked.retriever, *searches), measured, strict=True):
         blocks = list(asked.ranked_by(retriever, settings))
         returned = np.concatenate([block.returned for block in blocks])
         existing = returned if existing is None else existing
@@ -226,7 +226,7 @@ def _check(
     indexes[0].check_top_k(top_k)
 
 
-def _check_same_rows(flat: MilvusRetriever, exact: ExactRetriever) -> None:
+def _check_same_rows(flat: MilvusRetriever, exact: Retriever) -> None:
     if flat.bits != exact.bits:
         raise InputError(
             f"'{flat.name}' holds codes of {flat.bits} bits and '{exact.name}' of {exact.bits}, so they cannot be "

@@ -31,6 +31,7 @@ class TaskQueries:
 
     Attributes:
         task: the task.
+        retriever: searches the task's stored code.
         codes: uint8 (Q, bits / 8).
         labels: uint8 (Q, C), over the database's classes.
         required: modalities that a row must have to count.
@@ -41,6 +42,7 @@ class TaskQueries:
     """
 
     task: Task
+    retriever: Retriever
     codes: Codes
     labels: MultiHot
     required: tuple[str, ...]
@@ -110,19 +112,17 @@ def queries_by_task(
     """
     by_code = retriever_by_code(retrievers)
     chosen = choose_tasks(encoder.manifest, by_code, tasks, masked=settings.query_pdr > 0)
+    if settings.query_pdr:
+        queries = queries.hide(pdr_mask(queries.present, settings.query_pdr, settings.seed))
     notes: list[str] = []
     tables = {}
     for retriever in retrievers:
         tables[id(retriever)], found = _with_database_labels(encoder, queries, retriever)
         notes += [f"{retriever.name}: {note}" if len(retrievers) > 1 else note for note in (*retriever.notes, *found)]
-    hidden = pdr_mask(queries.present, settings.query_pdr, settings.seed) if settings.query_pdr else None
     by_task = []
     for task in chosen:
         retriever = by_code[task.stored_code]
-        table = tables[id(retriever)]
-        by_task.append(
-            _queries_of_task(encoder, task, table if hidden is None else table.hide(hidden), retriever, settings.part)
-        )
+        by_task.append(_queries_of_task(encoder, task, tables[id(retriever)], retriever, settings.part))
     if not any(map(len, by_task)):
         raise InputError(f"no query is left in any task: {'; '.join(each.left_out() for each in by_task)}.")
     notes += [
@@ -175,6 +175,7 @@ def _queries_of_task(
     left = known.take(findable)
     return TaskQueries(
         task=task,
+        retriever=retriever,
         codes=encoder.cut(retriever.bits).encode_table(left)[task.query_code],
         labels=_labels(left),
         required=required,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +20,19 @@ from milvus_ichash.runtime.encoder import HashEncoder
 VIEWS = {"image": 12, "text": 8, "sound": 5}
 
 
-def views(n: int = 25) -> FeatureTable:
-    rng = np.random.default_rng(0)
-    features = {name: exact(rng.standard_normal((n, dim))) for name, dim in VIEWS.items()}
-    features["sound"][::4] = np.nan
-    return FeatureTable.build(np.arange(n), features)
-
-
 def test_pair_by_pair(make_bundle: Callable[..., Path]) -> None:
-    encoder, table = HashEncoder.load(make_bundle(modalities=VIEWS, bits=16), threads=1), views()
+    rng = np.random.default_rng(0)
+    features = {name: exact(rng.standard_normal((25, dim))) for name, dim in VIEWS.items()}
+    features["sound"][::4] = np.nan
     complete = [i for i in range(25) if i % 4]
-    codes = {m: encoder.encode(**{m: table.features[m][complete]})["code"] for m in VIEWS}
-    nearer = []
-    for a, b in combinations(VIEWS, 2):
-        for i in range(len(complete)):
-            own = hamming(codes[a][i], codes[b][i])
-            nearer += [own < hamming(codes[a][i], codes[b][j]) for j in range(len(complete)) if j != i]
+    encoder = HashEncoder.load(make_bundle(modalities=VIEWS, bits=16), threads=1)
+    codes = [encoder.encode(**{name: x[complete]})["code"] for name, x in features.items()]
+    nearer = [
+        hamming(a[i], b[i]) < hamming(a[i], b[j])
+        for a, b in combinations(codes, 2)
+        for i, j in permutations(range(len(complete)), 2)
+    ]
+    table = FeatureTable.build(np.arange(25), features)
     assert agreement(encoder, table) == pytest.approx(np.mean(nearer))
     assert 0.2 < np.mean(nearer) < 0.8, "modalities that have nothing to do with each other"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,22 +164,34 @@ def test_queries_that_are_rows_themselves_are_counted(fused_encoder: HashEncoder
     assert any(note.startswith("4 of 4 queries have the id of a row") for note in notes)
 
 
-def test_what_cannot_be_measured(fused_encoder: HashEncoder, make_bundle: MakeBundle) -> None:
-    queries = items(5, seed=1)
-    retriever = in_memory(fused_encoder, items(30))
+@pytest.mark.parametrize(
+    ("queries", "options", "message"),
+    [
+        ({"labels": None}, {}, "the queries have no labels"),
+        ({}, {"tasks": ["image->sound"]}, "no task 'image->sound'"),
+        ({}, {"settings": EvaluationSettings(query_pdr=1.0)}, "PDR of 1"),
+        (
+            {"labels": np.zeros((5, 4), np.uint8)},
+            {},
+            "no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(
+    fused_encoder: HashEncoder, queries: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(fused_encoder, replace(items(5, seed=1), **queries), in_memory(fused_encoder, items(30)), **options)
+
+
+def test_codes_of_another_bundle_cannot_be_measured(fused_encoder: HashEncoder, make_bundle: MakeBundle) -> None:
     with pytest.raises(MismatchError, match=f"from bundle {fused_encoder.manifest.fingerprint}"):
-        evaluate(HashEncoder.load(make_bundle(seed=1)), queries, retriever)
-    with pytest.raises(InputError, match="the queries have no labels"):
-        evaluate(fused_encoder, replace(queries, labels=None), retriever)
-    with pytest.raises(InputError, match="no task 'image->sound'"):
-        evaluate(fused_encoder, queries, retriever, tasks=["image->sound"])
+        evaluate(HashEncoder.load(make_bundle(seed=1)), items(5), in_memory(fused_encoder, items(30)))
+
+
+def test_ranks_count_from_1() -> None:
     with pytest.raises(InputError, match="ranks count from 1"):
         EvaluationSettings(at_k=(10, 0))
-    with pytest.raises(InputError, match="PDR of 1"):
-        evaluate(fused_encoder, queries, retriever, settings=EvaluationSettings(query_pdr=1.0))
-    nothing = "no query is left in any task: both: 0 queries, left out: .* that have nothing relevant to find"
-    with pytest.raises(InputError, match=nothing):
-        evaluate(fused_encoder, replace(queries, labels=np.zeros_like(queries.labels)), retriever)
 
 
 def test_a_task_without_queries_stays_empty_beside_others(fused_encoder: HashEncoder) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support import ranking_oracle as oracle
 
 from milvus_ichash.evaluation.database import Database
-from milvus_ichash.evaluation.recall import recall_at
+from milvus_ichash.evaluation.metrics import recall_at
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import score
 
