@@ -1,4 +1,4 @@
-"""Queries: words, pictures, features or stored items become codes, and the codes find the nearest items of a collection.
+"""Queries: words, pictures, features or stored items become codes, which find the nearest items of a collection.
 
     words_to_codes             words -> the bundle's vocabulary -> features -> codes
     pictures_to_codes          picture files -> the bundle's picture tower -> features -> codes

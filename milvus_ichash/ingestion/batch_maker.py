@@ -1,4 +1,4 @@
-"""From feature tables to batches of a collection: codes, what was observed, labels by the names of their classes, payload."""
+"""From the rows of a source to batches of a collection: codes, present modalities, labels by class number, payload."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, check_modalities
 from milvus_ichash.index.batch import Batch, build_batch, checked_ids
 from milvus_ichash.index.description import Description, IdKind
-from milvus_ichash.index.field_names import has
+from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes batches for a collection, or for files that one is made of.
+    """Makes batches for a collection, or for files that a server imports into one.
 
     Attributes:
-        encoder: the bundle.
+        encoder: the bundle; its codes are as long as those of the collection.
         description: of the collection.
-        id_kind: of its ids.
-        lite: whether it is on Milvus Lite, which takes fewer ids.
+        id_kind: kind of its ids.
+        lite: whether it is on Milvus Lite, which does not take every id.
         fields: payload columns that go along; None for all.
         labels: whether labels go along.
     """
@@ -38,7 +37,7 @@ class BatchMaker:
     labels: bool
 
     def __call__(self, table: FeatureTable) -> Batch:
-        """The items of a table (at least one), encoded and checked.
+        """Return the items of a table (at least one), encoded and checked.
 
         Raises:
             InputError: names the row, column or class that cannot be stored.
@@ -55,10 +54,6 @@ class BatchMaker:
             payload,
         )
 
-    def missing(self, batch: Batch) -> dict[str, int]:
-        """By modality, how many items of a batch lack it."""
-        return {name: batch.present[has(name)].count(False) for name in self.description.modalities}
-
     def _in_classes(self, table: FeatureTable) -> FeatureTable:
         if self.description.label_names is None:
             return table
@@ -68,26 +63,27 @@ class BatchMaker:
             raise InputError(f"{error} Rename the classes, or leave the labels out with --no-labels.") from error
 
 
-def with_names(manifest: Manifest, source: FeatureSource) -> Manifest:
-    """The manifest with names of the classes: its own, else those of the source."""
-    return (
-        manifest
-        if manifest.label_names is not None
-        else manifest.model_copy(update={"label_names": source.info.label_names})
-    )
+def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: IngestOptions) -> Description:
+    """Return the description of a collection for the rows of a source; class names come from the bundle, or the source.
 
-
-def check_source(source: FeatureSource, encoder: HashEncoder, fields: Sequence[str] | None) -> None:
-    """Raise InputError for payload columns that the source does not have, and modalities that the bundle does not take."""
-    unknown = [name for name in fields or () if name not in source.info.payload]
+    Raises:
+        InputError: options that cannot be used; a payload column that the source does not have; a modality, code or
+            length that the bundle does not know.
+    """
+    options.check()
+    unknown = [name for name in options.fields or () if name not in source.info.payload]
     if unknown:
         there = ", ".join(source.info.payload) or "none"
         raise InputError(f"{source.info.path} has no payload column '{unknown[0]}'; there is {there}.")
-    check_modalities(source.info.dims, encoder.manifest.dims, source.info.path)
+    manifest = encoder.manifest
+    check_modalities(source.info.dims, manifest.dims, source.info.path)
+    names = source.info.label_names if manifest.label_names is None else manifest.label_names
+    bits = encoder.bits if options.bits is None else options.bits
+    return Description.of(manifest.model_copy(update={"label_names": names}), options.codes, bits)
 
 
 def _label_lists(table: FeatureTable) -> Iterator[list[int] | None]:
-    """Class indices of each item; None where its labels are unknown."""
+    """Yield the class indices of each item; None where its labels are unknown."""
     if table.labels is None:
         return
     places, classes = np.nonzero(table.labels)

@@ -1,7 +1,7 @@
 """Files for Milvus's bulk import: parquet in the layout that it reads, and beside them what `import` must know.
 
-    part-00000.parquet ...   id, a list of uint8 per code, has_<modality>, and `$meta`: labels and payload as a JSON string
-    import.json              `ImportManifest`: the collection's description, the kind of ids, and each file with its sha256
+    part-00000.parquet ...   id, a list of uint8 for each code, has_<modality>, and `$meta`: labels and payload as JSON
+    import.json              `ImportManifest`: the collection's description, the kind of ids, each file with its sha256
 
 Every file is written under another name and renamed when it is whole, import.json after all others.
 """
@@ -27,7 +27,7 @@ from milvus_ichash.index.field_names import ID, META, has
 MANIFEST = "import.json"
 FILE_ROWS = 1_000_000
 FILE_BYTES = 256 << 20
-"""Of one file, before compression: a server reads a file of any size in pieces, but imports it as a whole or not at all."""
+"""Most bytes of a file before compression: a server reads it in pieces, but imports it as a whole or not at all."""
 
 _GROUP_ROWS = 65_536
 _KEY = b"ichash"
@@ -66,7 +66,7 @@ class ImportManifest(_Strict):
 
 
 class Content(_Strict):
-    """What the rows of the files are: it must be the same where a run goes on with the files of another."""
+    """What the rows of the files are: a run goes on only with files that hold the same."""
 
     description: Description
     id_kind: IdKind
@@ -75,7 +75,7 @@ class Content(_Strict):
 
 
 def _arrow_schema(content: Content) -> pa.Schema:
-    """Columns of the files, as Milvus's fields are called."""
+    """Return the columns of the files, which are called as Milvus's fields."""
     return pa.schema(
         [
             pa.field(ID, pa.string() if content.id_kind == "str" else pa.int64(), nullable=False),
@@ -88,7 +88,7 @@ def _arrow_schema(content: Content) -> pa.Schema:
 
 
 def _arrow_table(batch: Batch, schema: pa.Schema) -> pa.Table:
-    """The items of a batch as rows of the files."""
+    """Return the items of a batch as rows of the files."""
     columns: list[Any] = [pa.array(batch.ids, schema.field(ID).type)]
     for codes in batch.codes.values():
         ends = range(0, codes.size + 1, codes.shape[1])
@@ -115,7 +115,7 @@ class PartWriter:
         self._rows = self._bytes = 0
 
     def write(self, batch: Batch) -> int:
-        """Write items; returns the rows of the files that are whole now and were not before.
+        """Write items; return the number of rows in the files that are whole now and were not before.
 
         Raises:
             InputError: the disk does not take them.
@@ -132,7 +132,7 @@ class PartWriter:
         return kept
 
     def close(self) -> int:
-        """Finish the last file; returns its rows, as `write`."""
+        """Finish the last file; return the number of its rows."""
         with writing(self._folder):
             return self._finish()
 
@@ -173,7 +173,7 @@ class PartWriter:
 
 
 def parts_in(folder: Path) -> list[Path]:
-    """The whole files in the folder, in their order; what broke off is removed."""
+    """Return the whole files in the folder, in their order; remove a file that is not whole."""
     with writing(folder):
         for left in folder.glob(f"*{_PARTIAL}"):
             left.unlink()
@@ -181,7 +181,7 @@ def parts_in(folder: Path) -> list[Path]:
 
 
 def content_of(part: Path) -> Content | None:
-    """What a file says that it holds; None where it is none of ours."""
+    """Return what a file says that it holds, or None where it is not one of ours."""
     try:
         return Content.model_validate_json((pq.read_schema(part).metadata or {}).get(_KEY, b""))
     except (ValidationError, pa.ArrowInvalid):
@@ -189,7 +189,7 @@ def content_of(part: Path) -> Content | None:
 
 
 def ids_of(part: Path) -> list[Any]:
-    """The ids in a file, in its order."""
+    """Return the ids in a file, in its order."""
     ids: list[Any] = pq.read_table(part, columns=[ID]).column(ID).to_pylist()
     return ids
 
@@ -214,7 +214,7 @@ def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> Imp
 
 
 def read_manifest(folder: Path) -> ImportManifest:
-    """Read `import.json`, and hold each file against it.
+    """Read `import.json`, and compare each file with it.
 
     Raises:
         InputError: names what is not there, cannot be read, or is not as it was written.
@@ -238,11 +238,13 @@ def read_manifest(folder: Path) -> ImportManifest:
         part = folder / file.name
         if not part.is_file():
             raise InputError(
-                f"'{folder}' lacks its file '{file.name}': copy it here, or make the files again with `ingest --to-parquet`."
+                f"'{folder}' lacks its file '{file.name}': copy it here, or make the files again with "
+                "`ingest --to-parquet`."
             )
         if part.stat().st_size != file.bytes or sha256_of(part) != file.sha256:
             raise InputError(
-                f"'{part}' is damaged or was changed: copy it again, or make the files again with `ingest --to-parquet`."
+                f"'{part}' is damaged or was changed: copy it again, or make the files again with "
+                "`ingest --to-parquet`."
             )
     return manifest
 

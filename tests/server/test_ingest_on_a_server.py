@@ -25,9 +25,11 @@ from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
-from milvus_ichash.ingestion.bulk_import import ImportOptions, import_files
+from milvus_ichash.ingestion.bulk_import import import_files
+from milvus_ichash.ingestion.ingest_options import ImportOptions, IngestOptions
+from milvus_ichash.ingestion.ingest_report import Listeners
 from milvus_ichash.ingestion.into_files import to_parquet
-from milvus_ichash.ingestion.into_milvus import IngestOptions, Listeners, ingest
+from milvus_ichash.ingestion.into_milvus import ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder

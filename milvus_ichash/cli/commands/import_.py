@@ -46,7 +46,9 @@ def import_(
         milvus-ichash import items_for_import -c items --path imports/items --index BIN_IVF_FLAT --nlist 1024
     """
     from milvus_ichash.index.connection import connect
-    from milvus_ichash.ingestion.bulk_import import NOT_LITE, ImportOptions, ImportReport, import_files
+    from milvus_ichash.ingestion.bulk_import import NOT_LITE, import_files
+    from milvus_ichash.ingestion.ingest_options import ImportOptions
+    from milvus_ichash.ingestion.ingest_report import ImportReport
 
     settings = milvus.settings()
     if settings.is_lite:
@@ -60,7 +62,9 @@ def import_(
         with connect(settings) as connection, listening(f"into {collection}", None, output) as listeners:
             import_files(folder, connection, collection, options, report=report, listeners=listeners)
     except KeyboardInterrupt:
-        complain(f"interrupted: {report.told()}; files that were handed over go on being imported. Go on with: {again}")
+        complain(
+            f"interrupted: {report.in_words()}; files that were handed over go on being imported. Go on with: {again}"
+        )
         raise typer.Exit(130) from None
     row = {
         "collection": collection,

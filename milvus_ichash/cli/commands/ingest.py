@@ -26,7 +26,7 @@ from milvus_ichash.index.retries import PATIENCE
 
 if TYPE_CHECKING:
     from milvus_ichash.index.connection import Connection
-    from milvus_ichash.ingestion.into_milvus import Listeners
+    from milvus_ichash.ingestion.ingest_report import Listeners
     from milvus_ichash.settings import MilvusSettings
 
 _WRITE = "Writing"
@@ -126,8 +126,9 @@ def ingest(
 
         milvus-ichash ingest items.parquet -b runs/mine/bundle --to-parquet items_for_import
     """
+    from milvus_ichash.ingestion.ingest_options import IngestOptions
+    from milvus_ichash.ingestion.ingest_report import IngestReport
     from milvus_ichash.ingestion.into_files import to_parquet as write_files
-    from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
     from milvus_ichash.ingestion.into_milvus import ingest as write_rows
     from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -164,7 +165,7 @@ def ingest(
                 with listening(f"into {collection}", source.info.rows, output) as listeners:
                     write_rows(source, encoder, connection, collection, options, report=report, listeners=listeners)
     except KeyboardInterrupt:
-        complain(f"interrupted: {report.told()}; go on with: {again}")
+        complain(f"interrupted: {report.in_words()}; go on with: {again}")
         raise typer.Exit(130) from None
     if dry_run:
         output.note("Dry run: nothing was written.")
@@ -183,7 +184,7 @@ def ingest(
 @contextmanager
 def listening(what: str, rows: int | None, output: OutputOptions) -> Iterator[Listeners]:
     """Show progress bars on stderr, for the rows and then for the index, and write remarks there too."""
-    from milvus_ichash.ingestion.into_milvus import Listeners
+    from milvus_ichash.ingestion.ingest_report import Listeners
 
     with ExitStack() as bars:
         advance = bars.enter_context(output.progress(what, rows))

@@ -20,8 +20,10 @@ from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.ingestion import bulk_files
+from milvus_ichash.ingestion.ingest_options import IngestOptions
+from milvus_ichash.ingestion.ingest_report import IngestReport
 from milvus_ichash.ingestion.into_files import to_parquet
-from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, ingest
+from milvus_ichash.ingestion.into_milvus import ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.queries import features_to_codes, find_nearest

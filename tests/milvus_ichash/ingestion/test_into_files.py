@@ -19,8 +19,9 @@ from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError, PartialIngestError
 from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion.bulk_files import ImportManifest, read_manifest
+from milvus_ichash.ingestion.ingest_options import IngestOptions
+from milvus_ichash.ingestion.ingest_report import IngestReport
 from milvus_ichash.ingestion.into_files import to_parquet
-from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder

@@ -17,7 +17,9 @@ from milvus_ichash.errors import InputError, MilvusError, MismatchError, Partial
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.ingestion.into_milvus import IngestOptions, IngestReport, Listeners, ingest
+from milvus_ichash.ingestion.ingest_options import IngestOptions
+from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners
+from milvus_ichash.ingestion.into_milvus import ingest
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder

@@ -1,4 +1,4 @@
-"""Two things at once: making the next items while the last ones are being written."""
+"""Two things at once: the next items are made while the last ones are written in a thread beside."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from milvus_ichash.errors import IchashError
 T = TypeVar("T")
 
 WAITING = 2
-"""Items that may wait to be written: more would only take memory."""
+"""Number of items that may wait to be written: more would only take memory."""
 
 
 class _End:
-    """Behind the last item."""
+    """A mark behind the last item."""
 
 
-def overlapped(items: Iterable[T], write: Callable[[T], object], stopping: threading.Event) -> None:
-    """Draw items here, and write them in their order in a thread beside, at most `WAITING` of them behind.
+def write_in_background(items: Iterable[T], write: Callable[[T], object], stopping: threading.Event) -> None:
+    """Draw items in this thread, and write them in their order in another one, at most `WAITING` of them behind.
 
     Where the items end with an IchashError, those before it are still written, then it is raised. Any other error,
     Ctrl-C included, drops those that wait; the one that is being written is finished first, or given up by a `write`
     that watches `stopping`.
 
     Args:
-        items: drawn in the caller's thread.
-        write: called in the other thread.
-        stopping: set as soon as nothing more is to be written; `write` may watch it.
+        items: what is to be written.
+        write: writes one item; it is called in the other thread.
+        stopping: an event that is set as soon as nothing more is to be written; `write` may watch it.
 
     Raises:
         Whatever `write` or `items` raised; no more items are drawn or written after it.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from milvus_ichash.errors import InputError, MilvusError
-from milvus_ichash.ingestion.overlap import WAITING, overlapped
+from milvus_ichash.ingestion.background_writing import WAITING, write_in_background
 
 
 def drawn_until(last: int, drawn: list[int], error: BaseException | None = None) -> Iterator[int]:
@@ -27,7 +27,7 @@ def test_items_are_written_in_their_order_beside_the_drawing() -> None:
         threads.add(threading.get_ident())
         written.append(item)
 
-    overlapped(iter(range(100)), write, threading.Event())
+    write_in_background(iter(range(100)), write, threading.Event())
     assert written == list(range(100))
     assert threads.isdisjoint({threading.get_ident()})
 
@@ -50,14 +50,14 @@ def test_the_next_items_are_made_while_one_is_written_but_not_many() -> None:
         time.sleep(0.02)  # time to draw more, which must not happen
         at_most = max(at_most, len(drawn) - item)
 
-    overlapped(items(), write, threading.Event())
+    write_in_background(items(), write, threading.Event())
     assert at_most == WAITING + 2  # the one that is written, those that wait, and the one drawn behind them
 
 
 def test_what_came_before_an_error_of_the_source_is_written() -> None:
     written: list[int] = []
     with pytest.raises(InputError, match="torn"):
-        overlapped(drawn_until(5, [], InputError("torn")), written.append, threading.Event())
+        write_in_background(drawn_until(5, [], InputError("torn")), written.append, threading.Event())
     assert written == [0, 1, 2, 3, 4]
 
 
@@ -72,7 +72,7 @@ def test_an_error_of_the_writing_ends_the_drawing(error: Exception) -> None:
             raise error
 
     with pytest.raises(type(error), match=str(error)):
-        overlapped(drawn_until(1000, drawn), write, threading.Event())
+        write_in_background(drawn_until(1000, drawn), write, threading.Event())
     assert tried == [0, 1, 2, 3]
     assert len(drawn) < 1000
 
@@ -82,7 +82,7 @@ def test_the_error_of_the_writing_is_told_where_both_sides_fail() -> None:
         raise MilvusError("gone")
 
     with pytest.raises(MilvusError, match="gone"):
-        overlapped(drawn_until(1, [], InputError("torn")), write, threading.Event())
+        write_in_background(drawn_until(1, [], InputError("torn")), write, threading.Event())
 
 
 def test_ctrl_c_while_the_last_items_are_written() -> None:
@@ -96,6 +96,6 @@ def test_ctrl_c_while_the_last_items_are_written() -> None:
         written.append(item)
 
     with pytest.raises(KeyboardInterrupt):
-        overlapped(iter(range(3)), write, stopping)
+        write_in_background(iter(range(3)), write, stopping)
     assert written == [0, 1]
     assert "writer" not in [thread.name for thread in threading.enumerate()]
