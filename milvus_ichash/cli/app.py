@@ -18,6 +18,7 @@ from milvus_ichash.cli.commands.inspect import inspect
 from milvus_ichash.cli.commands.knowledge_build import build
 from milvus_ichash.cli.commands.methods import methods
 from milvus_ichash.cli.commands.query import query
+from milvus_ichash.cli.commands.reproduce import reproduce
 from milvus_ichash.cli.commands.sweep import sweep
 from milvus_ichash.cli.commands.train import train
 from milvus_ichash.cli.option_groups import expanded
@@ -58,6 +59,7 @@ for command in (
     methods,
     train,
     compare,
+    reproduce,
     export,
     ingest,
     import_,

@@ -40,6 +40,12 @@ BundleOption = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where codes are made; auto: CUDA where onnxruntime has it, else the CPU.")
 ]
+TrainingDeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where training runs; auto: CUDA where torch has it, else the CPU.")
+]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Number of processes, which share the processor's cores.")
+]
 HoldoutOption = Annotated[
     int | None,
     typer.Option(

@@ -27,10 +27,11 @@ import csv
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ichash_export.methods import registry
 from ichash_export.papers.recipes import recipes_folder
 from ichash_export.train.options import validated
 from milvus_ichash.choices import Level
@@ -72,6 +73,20 @@ def published_tables() -> dict[str, tuple[PublishedFigure, ...]]:
         for figure in read_figures(path):
             tables.setdefault(figure.table, []).append(figure)
     return {name: tuple(figures) for name, figures in tables.items()}
+
+
+def list_tables() -> list[dict[str, Any]]:
+    """Return a row for each published table: its name, its number of cells, its data sets, and its methods that we have."""
+    here = registry.method_names()
+    return [
+        {
+            "table": name,
+            "cells": len(figures),
+            "data": list(dict.fromkeys(figure.dataset for figure in figures)),
+            "ours": list(dict.fromkeys(figure.method for figure in figures if figure.method.lower() in here)),
+        }
+        for name, figures in published_tables().items()
+    ]
 
 
 def published_table(name: str) -> tuple[PublishedFigure, ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.choices import Device
 from milvus_ichash.cli.grid_options import DataFileOptions, GridOptions, HidingOptions
+from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
 from milvus_ichash.cli.output import OUTPUT, Advance, OutputOptions, Row, complain
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.errors import InputError
@@ -32,12 +32,8 @@ def compare(
     ],
     hiding: HidingOptions,
     source: DataFileOptions,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Number of processes, which share the processor's cores.")
-    ] = 1,
-    device: Annotated[
-        Device, typer.Option("--device", help="Where training runs; auto: CUDA where torch has it, else the CPU.")
-    ] = "auto",
+    jobs: JobsOption = 1,
+    device: TrainingDeviceOption = "auto",
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Run again what is in --results with other settings, and replace its lines."),

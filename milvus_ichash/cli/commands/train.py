@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.choices import Device, Level
+from milvus_ichash.choices import Level
 from milvus_ichash.cli.command_again import command_again
-from milvus_ichash.cli.options import FEATURE_FILES, DataOptions
+from milvus_ichash.cli.options import FEATURE_FILES, DataOptions, TrainingDeviceOption
 from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.raw_input_options import RawInputOptions
@@ -101,14 +101,7 @@ def train(
             show_default="0.1",
         ),
     ] = None,
-    device: Annotated[
-        Device,
-        typer.Option(
-            "--device",
-            help="Where training runs; auto: CUDA where torch has it, else the CPU.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = "auto",
+    device: TrainingDeviceOption = "auto",
     *,
     rows: DataOptions,
     raw: RawInputOptions,

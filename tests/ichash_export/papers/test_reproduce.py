@@ -1,18 +1,14 @@
-"""`export/reproduce.py`: published tables, run on tiny data."""
+"""`milvus-ichash reproduce`: published tables, run on tiny data."""
 
 from __future__ import annotations
 
 import json
-import os
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
+from support.command import run_here
 from support.tiny import make_table
 
 from ichash_export.compare.case import Protocol, key
@@ -21,10 +17,8 @@ from ichash_export.compare.planned_cases import plan_cases, run_planned
 from ichash_export.compare.results_file import ResultsFile
 from ichash_export.papers import reproduction
 from ichash_export.papers.published import published_table
-from milvus_ichash.cli import guarded
 from milvus_ichash.io import ColumnNames
 
-SCRIPT = Path(__file__).parents[3] / "export" / "reproduce.py"
 SMALL = ["--set", "epochs=1", "--set", "pmch.hidden=[8, 8]", "--set", "pmch.width=8", "--set", "pmch.weight_net=[8]"]
 
 
@@ -46,32 +40,11 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Program:
-    """The script in this process, as a subprocess would run it without its seconds of imports."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        code = 0
-        with patch.object(sys, "argv", [str(SCRIPT), *map(str, words)]):
-            main = runpy.run_path(str(SCRIPT))["main"]
-            try:
-                guarded(main)
-            except SystemExit as end:
-                code = int(end.code or 0)
-        done = self.capsys.readouterr()
-        return code, done.out, done.err
-
-    def rows(self, *words: object) -> list[dict[str, Any]]:
-        code, out, err = self(*words, "-f", "json")
-        assert code == 0, err
-        return json.loads(out)
-
-
-@pytest.fixture
-def program(capsys: pytest.CaptureFixture[str]) -> Program:
-    return Program(capsys)
+def _rows(*words: object) -> list[dict[str, Any]]:
+    done = run_here("reproduce", *words, "-f", "json")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
 
 
 # ---- which runs a cell needs
@@ -166,14 +139,11 @@ def test_ours_is_the_mean_over_seeds_of_the_weighted_parts() -> None:
 # ---- the program
 
 
-def test_a_table_is_run_and_goes_on_where_it_stopped(program: Program, items: Path, tmp_path: Path) -> None:
+def test_a_table_is_run_and_goes_on_where_it_stopped(items: Path, tmp_path: Path) -> None:
     """First as a user runs it; then again, with nothing left to run; then with other settings, before anything is run."""
     results = tmp_path / "runs.jsonl"
     words = ["PMCH 2", "--data", f"mirflickr25k={items}", *SMALL, "--results", str(results), "-f", "json"]
-    command = [sys.executable, str(SCRIPT), *words, "--bits", "16"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
+    done = run_here("reproduce", *words, "--bits", "16")
     assert done.returncode == 0, done.stderr
     assert "60 training, 30 query and 60 retrieval items; 1 of 1 runs to make." in done.stderr
     first = results.read_text()
@@ -190,12 +160,16 @@ def test_a_table_is_run_and_goes_on_where_it_stopped(program: Program, items: Pa
     assert [row["ours"] for row in rows] == [None] * 4 + [line["map"]["both"]]
     assert rows[-1]["published"] == 0.8404 and rows[-1]["remark"] == "training PDR not stated, taken for 0"
 
-    code, out, err = program(*words, "--bits", "16")
-    assert code == 0 and "0 of 1 runs to make" in err
-    assert json.loads(out) == rows and results.read_text() == first
+    done = run_here("reproduce", *words, "--bits", "16")
+    assert done.returncode == 0 and "0 of 1 runs to make" in done.stderr
+    assert json.loads(done.stdout) == rows and results.read_text() == first
 
-    code, out, err = program(*words, "--bits", "16,32", "--set", "epochs=2")
-    assert (code, out) == (2, "") and "epochs (was 1, is 2)" in err and results.read_text() == first
+    done = run_here("reproduce", *words, "--bits", "16,32", "--set", "epochs=2")
+    assert (
+        (done.returncode, done.stdout) == (2, "")
+        and "epochs (was 1, is 2)" in done.stderr
+        and results.read_text() == first
+    )
 
 
 def test_a_cross_modal_mean_on_a_database_with_gaps(items: Path, tmp_path: Path) -> None:
@@ -217,28 +191,28 @@ def test_a_cross_modal_mean_on_a_database_with_gaps(items: Path, tmp_path: Path)
     )
 
 
-def test_ablations_are_run_and_a_failure_leaves_its_cell(program: Program, items: Path) -> None:
+def test_ablations_are_run_and_a_failure_leaves_its_cell(items: Path) -> None:
     """60 items the 300 anchors of Table 4: its cell says so, the others are there."""
-    code, out, err = program("PMCH 4", "--bits", "16", "--data", f"MIRFlickr-25K={items}", *SMALL, "-f", "json")
-    assert code == 2
-    rows = {(row["variant"], row["task"]): row for row in json.loads(out)}
+    done = run_here("reproduce", "PMCH 4", "--bits", "16", "--data", f"MIRFlickr-25K={items}", *SMALL, "-f", "json")
+    assert done.returncode == 2
+    rows = {(row["variant"], row["task"]): row for row in json.loads(done.stdout)}
     assert (
         rows["random anchors", "text"]["ours"] is None
         and "needs 300 training items" in rows["random anchors", "text"]["remark"]
     )
     assert 0 < rows["", "text"]["ours"] < 1 and rows["", "text"]["ours"] != rows["", "image"]["ours"]
-    assert "Traceback" not in err
+    assert "Traceback" not in done.stderr
 
 
-def test_without_data_the_published_figures_are_shown(program: Program) -> None:
-    code, out, err = program("pmch 5", "--bits", "128")
-    assert (code, err) == (0, "")
-    assert "0.7815" in out and out.count('no data: give --data "MIRFlickr-25K=FILE"') == 8
-    assert "ours" not in out.splitlines()[2], "a column that nothing fills is left out"
+def test_without_data_the_published_figures_are_shown() -> None:
+    done = run_here("reproduce", "pmch 5", "--bits", "128")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0.7815" in done.stdout and done.stdout.count('no data: give --data "MIRFlickr-25K=FILE"') == 8
+    assert "ours" not in done.stdout.splitlines()[2], "a column that nothing fills is left out"
 
 
-def test_the_list(program: Program) -> None:
-    rows = {row["table"]: row for row in program.rows("--list")}
+def test_the_list() -> None:
+    rows = {row["table"]: row for row in _rows("--list")}
     assert len(rows) == 13 and rows["PMCH 1"]["cells"] == 264
     assert rows["CICH III"]["data"] == ["IAPR TC-12", "NUS-WIDE"] and {"NCH", "PMCH"} <= set(rows["PMCH 1"]["ours"])
 
@@ -254,30 +228,21 @@ def test_the_list(program: Program) -> None:
         (("PMCH 3", "--data", "MIRFlickr-25K"), "--data takes NAME=VALUE"),
         (("PMCH 3", "--set", "epoch=3"), "has no 'epoch': did you mean 'epochs'?"),
         (("PMCH 3", "--results", "nowhere/runs.jsonl"), "there is no folder 'nowhere'"),
-        (("PMCH 3", "--jobs", "0"), "--jobs 0: at least one process is needed."),
+        (("PMCH 3", "--jobs", "0"), "Invalid value for '--jobs'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(program: Program, words: tuple[str, ...], message: str) -> None:
-    code, out, err = program(*words)
-    assert (code, out) == (2, "")
-    assert message in err.replace("\n", " ") and "Traceback" not in err
+def test_what_cannot_be_is_one_sentence(words: tuple[str, ...], message: str) -> None:
+    done = run_here("reproduce", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
 
 
-def test_other_modalities_than_the_papers_are_named(program: Program, tmp_path: Path) -> None:
+def test_other_modalities_than_the_papers_are_named(tmp_path: Path) -> None:
     table = make_table(30, missing=0.0)
     arrays = {"A_db": table.features["image"], "T_db": table.features["text"], "L_db": table.labels}
     np.savez(tmp_path / "other.npz", **arrays, **{name.replace("db", "te"): x for name, x in arrays.items()})
-    code, _, err = program("PMCH 3", "--data", f"MIRFlickr-25K={tmp_path / 'other.npz'}")
-    assert code == 2 and "the papers' modalities are image and text, the file has text, a" in err
-    code, _, err = program(
-        "PMCH 3",
-        "--data",
-        f"MIRFlickr-25K={tmp_path / 'other.npz'}",
-        "--modality",
-        "image=A",
-        "--modality",
-        "text=T",
-        "--set",
-        "x=1",
-    )
-    assert code == 2 and "has no 'x'" in err
+    words = ("reproduce", "PMCH 3", "--data", f"MIRFlickr-25K={tmp_path / 'other.npz'}")
+    done = run_here(*words)
+    assert done.returncode == 2 and "the papers' modalities are image and text, the file has text, a" in done.stderr
+    done = run_here(*words, "--modality", "image=A", "--modality", "text=T", "--set", "x=1")
+    assert done.returncode == 2 and "has no 'x'" in done.stderr
