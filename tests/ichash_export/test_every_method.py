@@ -28,7 +28,7 @@ from ichash_export.papers.recipes import load_recipe, recipe_names
 from ichash_export.train import training
 from ichash_export.train.model import Model
 from ichash_export.train.options import TrainingOptions, validated
-from ichash_export.train.run_record import EpochReport
+from ichash_export.train.run_record import RunLog
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 
@@ -181,7 +181,7 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-def _stop(report: EpochReport) -> None:
+def _stop(report: RunLog) -> None:
     if report.epoch == 2:
         raise StopError
 

@@ -1,4 +1,4 @@
-"""faiss and scipy, or an error that says how to get them."""
+"""Loading of faiss and scipy, with an error that says how to get them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from milvus_ichash.errors import BackendMissingError
 
 MOST_SEED = 2**31
-"""faiss takes seeds as C's int."""
+"""Seeds are below this, because faiss takes them as a C int."""
 
 
 def load(module: str) -> Any:
-    """Import a module that the baselines need.
+    """Import a module that the baselines need, and return it.
 
     Raises:
-        BackendMissingError: it is not installed.
+        BackendMissingError: the module is not installed.
     """
     try:
         return import_module(module)

@@ -1,13 +1,14 @@
 """CCA-ITQ: codes of each modality from canonical correlations (Gong, Lazebnik, Gordo, Perronnin, IEEE TPAMI 2013).
 
-Unlike the paper, whose second view are the labels, the views are the modalities: canonical directions W of the training
-items that have all of them, then one ITQ rotation for all modalities. With C the covariance of the modalities side by side
-and D its diagonal blocks, W are the leading solutions of
+In the paper the second view are the labels; here the views are the modalities. Canonical directions W are learnt from the
+training items that have all modalities, then one ITQ rotation for all modalities. With C the covariance of the modalities
+side by side and D its diagonal blocks, W are the leading solutions of
 
     C w = lambda (D + rho I) w
 
-which for two modalities is regularised CCA, and covers more of them. As in Gong, Ke, Isard, Lazebnik (A Multi-View Embedding
-Space for Modeling Internet Images, Tags, and their Semantics, IJCV 2014), each direction is weighted by the fourth power of its lambda.
+which is regularised CCA for two modalities, and works for more of them. As in Gong, Ke, Isard, Lazebnik (A Multi-View Embedding
+Space for Modeling Internet Images, Tags, and their Semantics, IJCV 2014), each direction is weighted by the fourth power of
+its lambda.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import Features, FeatureTable
 
 RHO = 10.0
-"""Of features with variance 1; chosen on held-out training items of product photographs and their names."""
+"""rho, for features with variance 1; chosen on held-out training items of product photographs and their names."""
 POWER = 4
-"""Of lambda."""
+"""The power of lambda by which a direction is weighted."""
 
 
 def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], dict[str, Codes]]:
-    """Learn the scaling, the canonical directions and the rotation.
+    """Learn the scaling, the canonical directions and the rotation, and return the function that embeds a table.
 
     Raises:
-        InputError: fewer than two modalities, more bits than the smallest has features, or too few items with all of
-            them.
-        BackendMissingError: no faiss or no scipy.
+        InputError: there are fewer than two modalities, more bits than the smallest modality has features, or too few
+            items that have all modalities.
+        BackendMissingError: faiss or scipy is not installed.
     """
     faiss = backend.load("faiss")
     paired = train.take(np.all(train.present, axis=1))
@@ -61,7 +62,13 @@ def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], d
 
 
 def canonical_directions(views: dict[str, Features], bits: int, rho: float) -> dict[str, Features]:
-    """W by modality, float32 (D_m, bits), most correlated first and weighted, of centred features, float32 (n, D_m)."""
+    """Return W by modality, float32 (D_m, bits), weighted, with the most correlated direction first.
+
+    Args:
+        views: centred features by modality, float32 (n, D_m).
+        bits: number of directions.
+        rho: strength of the regularisation.
+    """
     linalg = backend.load("scipy.linalg")
     x = np.concatenate(list(views.values()), axis=1).astype(np.float64)
     c = x.T @ x / len(x)

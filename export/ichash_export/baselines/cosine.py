@@ -13,35 +13,35 @@ import numpy.typing as npt
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import Groups, average_precision
-from milvus_ichash.features import Features, FeatureTable
+from milvus_ichash.features import Features, FeatureTable, MultiHot
 
 _QUERIES = 64
-"""Ranked at a time, so that a block's scores stay small."""
+"""Number of queries that are ranked at a time, so that the scores take little memory."""
 _STEP = 2.0**-20
-"""Scores are rounded to this: what differs less is tied, since float32 products do not tell it apart."""
+"""Scores are rounded to multiples of this, because float32 products do not tell smaller differences apart."""
 
 
 def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], dict[str, Features]]:
-    """There is nothing to learn."""
+    """Return the function that embeds a table; there is nothing to learn."""
     return lambda table: {"code": unit_features(table)}
 
 
 def unit_features(table: FeatureTable) -> Features:
-    """float32 (N, sum of D_m): every modality of length 1, missing ones zero, the whole of length 1 again."""
+    """Return float32 (N, sum of D_m): every modality scaled to length 1, missing ones zero, the whole scaled to length 1."""
     parts = [_unit(np.where(table.present[:, [i]], x, 0)) for i, x in enumerate(table.features.values())]
     return _unit(np.concatenate(parts, axis=1))
 
 
-def mean_ap(
-    queries: Features, database: Features, query_labels: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
-) -> float:
-    """mAP@all by scalar product, exact but for `_STEP`; rows with equal scores count in expectation over their order.
+def mean_ap(queries: Features, database: Features, query_labels: MultiHot, labels: MultiHot) -> float:
+    """Return the mAP@all of a ranking by scalar product, exact but for the rounding of scores (`_STEP`).
+
+    Rows with equal scores count with the expected value over all their orders.
 
     Args:
         queries: float32 (Q, D), rows of length 1 at most.
-        database: float32 (N, D), likewise.
-        query_labels: multi-hot (Q, C). A row is relevant where it shares a label with the query.
-        labels: multi-hot (N, C).
+        database: float32 (N, D), rows of length 1 at most.
+        query_labels: multi-hot, uint8 (Q, C). A row is relevant where it shares a label with the query.
+        labels: multi-hot, uint8 (N, C).
 
     Raises:
         InputError: no query has a relevant row.
@@ -60,9 +60,8 @@ def mean_ap(
 
 
 def _ranked(scores: Features, relevant: npt.NDArray[np.bool_]) -> Groups:
-    """The rows of the database from the highest score to the lowest, (Q, N), one group per distinct score."""
-    # The score and the relevance in one whole number: sorting numbers is many times faster than sorting an order
-    # of them.
+    """Rank the rows of the database from the highest score to the lowest, (Q, N), with one group per distinct score."""
+    # Score and relevance in one whole number: sorting numbers is many times faster than sorting an order of them.
     keys = np.sort(-np.rint(scores / _STEP).astype(np.int32) * 2 + relevant, axis=1)
     hits, keys = keys & 1, keys >> 1
     starts = np.concatenate([np.ones((len(keys), 1), np.bool_), keys[:, 1:] != keys[:, :-1]], axis=1)
@@ -73,6 +72,6 @@ def _ranked(scores: Features, relevant: npt.NDArray[np.bool_]) -> Groups:
 
 
 def _unit(x: Features) -> Features:
-    """Rows of length 1; rows of zeros stay."""
+    """Scale rows to length 1; rows of zeros stay as they are."""
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return (x / np.where(length > 0, length, 1)).astype(np.float32)

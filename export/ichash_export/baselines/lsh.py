@@ -1,6 +1,6 @@
 """LSH: signs of a random rotation (Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002).
 
-faiss's IndexLSH on the standardised modalities side by side; a missing one is at its mean.
+This is faiss's IndexLSH on the standardised modalities side by side; a missing modality is at its mean.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from milvus_ichash.features import FeatureTable
 
 
 def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], dict[str, Codes]]:
-    """Learn the scaling and draw the rotation.
+    """Learn the scaling, draw the rotation, and return the function that embeds a table.
 
     Raises:
-        InputError: a modality that no training item has.
-        BackendMissingError: no faiss.
+        InputError: no training item has one of the modalities.
+        BackendMissingError: faiss is not installed.
     """
     faiss = backend.load("faiss")
     scaling = Standardiser(train)

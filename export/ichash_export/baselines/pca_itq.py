@@ -1,7 +1,7 @@
 """PCA-ITQ (Gong, Lazebnik, Gordo, Perronnin, Iterative Quantization, IEEE TPAMI 2013).
 
-faiss's ITQTransform (which scales every item to length 1 before the PCA) on the standardised modalities side by side; a
-missing one is at its mean, in training too.
+This is faiss's ITQTransform, which scales every item to length 1 before the PCA, on the standardised modalities side by
+side. A missing modality is at its mean, in training too.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from milvus_ichash.features import FeatureTable
 
 
 def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], dict[str, Codes]]:
-    """Learn the scaling, the principal components and the rotation.
+    """Learn the scaling, the principal components and the rotation, and return the function that embeds a table.
 
     Raises:
-        InputError: more bits than features, or too few training items for the components.
-        BackendMissingError: no faiss.
+        InputError: there are more bits than features, or too few training items for the components.
+        BackendMissingError: faiss is not installed.
     """
     faiss = backend.load("faiss")
     size = sum(train.dims.values())

@@ -1,4 +1,4 @@
-"""Features as the hashing baselines take them: standardised on the observed training items, zeros where a modality is missing."""
+"""The scaling of the hashing baselines: standardised on the observed training items, zeros where a modality is missing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import Features, FeatureTable, Mask
 
 _CONSTANT = 1e-6
-"""Features that deviate less are only centred."""
+"""Features with a smaller standard deviation are centred and not scaled."""
 
 
 class Standardiser:
-    """Mean 0 and deviation 1 for every feature of the training items that have the modality.
+    """A scaling that gives every feature mean 0 and deviation 1 over the training items that have the modality.
 
     Raises:
-        InputError: a modality that no training item has.
+        InputError: no training item has one of the modalities.
     """
 
     def __init__(self, train: FeatureTable) -> None:
@@ -33,11 +33,17 @@ class Standardiser:
             self._scale[name] = 1 / np.where(deviation > _CONSTANT, deviation, 1.0)
 
     def modality(self, name: str, x: Features, there: Mask) -> Features:
-        """Standardised features, float32 (N, D_m), zeros where `there`, bool (N,), is False, whatever x holds in such rows."""
+        """Return standardised features, float32 (N, D_m).
+
+        Args:
+            name: name of the modality.
+            x: its features, float32 (N, D_m).
+            there: bool (N,); where it is False the result is zero, whatever x holds.
+        """
         scaled = (np.where(there[:, None], x, 0) - self._shift[name]) * self._scale[name]
         return np.where(there[:, None], scaled, 0).astype(np.float32)
 
     def concatenated(self, table: FeatureTable) -> Features:
-        """All modalities side by side, float32 (N, sum of D_m)."""
+        """Return all modalities side by side, float32 (N, sum of D_m)."""
         parts = [self.modality(name, x, table.present[:, i]) for i, (name, x) in enumerate(table.features.items())]
         return np.concatenate(parts, axis=1)

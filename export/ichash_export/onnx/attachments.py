@@ -1,11 +1,11 @@
-"""What lets a bundle take raw input: vocabularies for words, ONNX towers for pictures."""
+"""The files that let a bundle take raw input: vocabularies for words, ONNX graphs (towers) for pictures."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,25 @@ class Attachment:
 
     step: BagOfWords | PictureTower
     path: Path
-    """Where the file is now."""
+    """The place of the file before the bundle is written."""
 
     @property
     def name(self) -> str:
         """Name of the file in the bundle."""
-        return file_of(self.step)
+        return self.step.vocabulary if isinstance(self.step, BagOfWords) else self.step.tower
 
 
 def vocabulary(modality: str, path: Path, dims: Mapping[str, int]) -> Attachment:
-    """A vocabulary: a JSON list of words in the order of the modality's features.
+    """Return the attachment for a vocabulary: a JSON list of words in the order of the modality's features.
+
+    Args:
+        modality: the modality whose features count these words.
+        path: the JSON file.
+        dims: number of features of each modality.
 
     Raises:
-        InputError: no such file or modality, no list of different words, or not one word per feature.
+        InputError: there is no such file or modality, the file is no list of different words, or it has not one word
+            for each feature.
     """
     _check(modality, path, dims)
     try:
@@ -68,19 +74,20 @@ def picture_tower(
     std: tuple[float, float, float] = IMAGENET_STD,
     fit: PictureFit = "stretch",
 ) -> Attachment:
-    """A picture tower: an ONNX graph from (N, 3, size, size) to the modality's features.
+    """Return the attachment for a picture tower: an ONNX graph from pictures (N, 3, size, size) to features (N, D_m).
 
     Args:
-        modality: the modality whose features it makes.
+        modality: the modality whose features the graph makes.
         path: the ONNX file.
-        dims: feature size of each modality.
-        size: of its pictures in pixels; None: as the graph says, or 224.
-        mean: of each channel, taken off pixels in [0, 1].
-        std: of each channel, divided by.
+        dims: number of features of each modality.
+        size: width and height of the pictures in pixels; None: as the graph says, or 224 where it does not say.
+        mean: of each channel; it is subtracted from pixels in [0, 1].
+        std: of each channel; what is left is divided by it.
         fit: how a picture becomes a square.
 
     Raises:
-        InputError: no such file or modality, not an ONNX graph with one input of pictures, or features of another size.
+        InputError: there is no such file or modality, the file is no ONNX graph with pictures as its one input, or it
+            makes another number of features.
     """
     _check(modality, path, dims)
     stated, width = _try_tower(path, size)
@@ -92,7 +99,7 @@ def picture_tower(
 
 
 def remember(run: Path, attachments: Mapping[str, Attachment]) -> None:
-    """Copy the files into the run folder, so that `export` finds them again; what was remembered before is forgotten."""
+    """Copy the files into a run folder, so that `export` finds them again; those of before are forgotten."""
     if not attachments:
         (run / REMEMBERED).unlink(missing_ok=True)
         return
@@ -105,16 +112,11 @@ def remember(run: Path, attachments: Mapping[str, Attachment]) -> None:
 
 
 def remembered(run: Path) -> dict[str, Attachment]:
-    """What `remember` kept; nothing where there is none."""
+    """Return the attachments that `remember` kept in a run folder, by modality."""
     path = run / REMEMBERED
     steps: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    found = {modality: _STEP.validate_python(content) for modality, content in steps.items()}
-    return {modality: Attachment(step, run / file_of(step)) for modality, step in found.items()}
-
-
-def file_of(step: BagOfWords | PictureTower) -> str:
-    """Name of a step's file in the bundle."""
-    return step.vocabulary if isinstance(step, BagOfWords) else step.tower
+    found = {modality: Attachment(_STEP.validate_python(step), run) for modality, step in steps.items()}
+    return {modality: replace(each, path=run / each.name) for modality, each in found.items()}
 
 
 def _check(modality: str, path: Path, dims: Mapping[str, int]) -> None:
@@ -127,7 +129,7 @@ def _check(modality: str, path: Path, dims: Mapping[str, int]) -> None:
 
 
 def _try_tower(path: Path, size: int | None) -> tuple[int, tuple[int, ...]]:
-    """Picture size, and the shape of the features of one picture."""
+    """Return the picture size, and the shape of the features of one picture."""
     import onnxruntime
 
     try:

@@ -1,4 +1,4 @@
-"""The gate before a bundle is written: torch and onnxruntime must make the same bits."""
+"""The check before a bundle is written: torch and onnxruntime must make the same bits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from milvus_ichash.bundle import PRESENT
 from milvus_ichash.errors import IchashError
 
 TOLERANCE = 1e-4
-"""Bits of relaxed values nearer to zero than this may differ: there, the order of a sum decides."""
+"""Bits whose relaxed value is nearer to zero than this may differ, because there the order of a sum decides."""
 BATCHES = (1, 2, 7, 64)
 ROWS = 64
 _ALL_PATTERNS_UP_TO = 4
@@ -25,7 +25,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 
 class ParityError(IchashError):
-    """The exported graph does not make torch's codes."""
+    """The exported graph does not make the codes that torch makes."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ class Probe:
     """Rows to compare on.
 
     Attributes:
-        clean: float32 (n, D_m) by modality; zeros where it is missing.
-        dirty: the same, with NaN, infinities and large numbers where it is missing.
-        present: bool (n, M), every pattern of presence (for many modalities: each alone, all, and random ones).
+        clean: features, float32 (n, D_m) by modality, with zeros where it is missing.
+        dirty: the same features, with NaN, infinities and large numbers where the modality is missing.
+        present: bool (n, M) with every combination of modalities; for more than four modalities: all, each alone, and
+            random combinations.
     """
 
     clean: dict[str, npt.NDArray[np.float32]]
@@ -59,19 +60,19 @@ class Probe:
 
 
 def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int]) -> ParityReport:
-    """Compare the exported graph with the model, for several batch sizes and all patterns of presence.
+    """Compare the codes of an exported graph with those of the model, for several batch sizes and all combinations of modalities.
 
     Args:
         model: the model, on the CPU and in evaluation mode.
-        content: the ONNX file.
-        dims: feature size of each modality.
+        content: the bytes of the ONNX file.
+        dims: number of features of each modality.
 
     Returns:
         What was compared, for the manifest.
 
     Raises:
-        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code is not its relaxed one; says how many and
-            where.
+        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code does not follow its relaxed code; the message
+            says how many bits differ, and where the first one is.
     """
     import onnxruntime
 
@@ -90,12 +91,12 @@ def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int])
 
 
 def make_probe(model: Model, dims: Mapping[str, int], seed: int = 0) -> Probe:
-    """Random rows in the range of the training features."""
+    """Return random rows in the range of the training features."""
     rng = np.random.default_rng(seed)
     present = _patterns(len(dims), rng)
     clean, dirty = {}, {}
     for i, (name, dim) in enumerate(dims.items()):
-        shift, scale = (getattr(model.scaling[i], part).cpu().numpy() for part in ("shift", "scale"))
+        shift, scale = (x.cpu().numpy() for x in (model.scaling[i].shift, model.scaling[i].scale))
         x = (rng.standard_normal((len(present), dim)) / scale + shift).astype(np.float32)
         there = present[:, i : i + 1]
         junk = rng.choice(np.array([np.nan, np.inf, -np.inf, 1e30, 7.0], np.float32), x.shape)
@@ -105,7 +106,7 @@ def make_probe(model: Model, dims: Mapping[str, int], seed: int = 0) -> Probe:
 
 
 def _patterns(modalities: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """bool (n, M) with n >= ROWS: the patterns in turn, so that every batch mixes them."""
+    """Return bool (n, M) with n >= ROWS: the combinations of modalities in turn, so that every batch mixes them."""
     if modalities <= _ALL_PATTERNS_UP_TO:
         patterns = np.array([p for p in product([True, False], repeat=modalities) if any(p)])
         return np.resize(patterns, (ROWS, modalities))

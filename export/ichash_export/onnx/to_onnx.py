@@ -1,4 +1,4 @@
-"""From a trained model to a bundle: one ONNX graph, held against torch before anything is written."""
+"""From a trained model to a bundle: one ONNX graph, compared with torch before anything is written."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ OPSET = 18
 
 
 class ExportGraph(nn.Module):
-    """Scaling, encoding, completion and bit packing: what becomes `encoder.onnx`.
+    """What becomes `encoder.onnx`: scaling, encoding, completion and the packing of bits.
 
-    Inputs: a float32 (batch, D_m) for each modality, then `present`, bool (batch, M). Outputs, for each code: packed
-        bits, uint8
-    (batch, bits / 8), and the relaxed code, float32 (batch, bits).
+    The inputs are float32 (batch, D_m) for each modality, then `present`, bool (batch, M). The outputs for each code are
+    its packed bits, uint8 (batch, bits / 8), and its relaxed values, float32 (batch, bits).
     """
 
     places: Tensor
@@ -46,7 +45,7 @@ class ExportGraph(nn.Module):
 
     @property
     def input_names(self) -> list[str]:
-        """Modalities, then `present`."""
+        """The modalities, then `present`."""
         return [*self.model.spec.modalities, PRESENT]
 
     @property
@@ -55,7 +54,7 @@ class ExportGraph(nn.Module):
         return [name for code in self.model.method.codes for name in (code, f"{code}_relaxed")]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The graph; inputs and outputs in the order of their names."""
+        """Compute the outputs from the inputs, both in the order of their names."""
         *features, present = inputs
         relaxed = self.model(dict(zip(self.model.spec.modalities, features, strict=True)), present)
         outputs: list[Tensor] = []
@@ -64,7 +63,7 @@ class ExportGraph(nn.Module):
         return tuple(outputs)
 
     def pack(self, relaxed: Tensor) -> Tensor:
-        """The bit rule of `milvus_ichash.codes` as a graph: sums of powers of two are exact in float32."""
+        """Pack relaxed values as `milvus_ichash.codes` does; sums of powers of two are exact in float32."""
         bits = (relaxed > 0).to(torch.float32).reshape(-1, relaxed.shape[1] // 8, 8)
         return (bits @ self.places).to(torch.uint8)
 
@@ -80,16 +79,19 @@ def export_bundle(
 
     Args:
         trained: the model.
-        out: the bundle's folder.
+        out: the folder of the bundle.
         attachments: vocabularies and picture towers by modality.
-        overwrite: replace a bundle that is there already.
+        overwrite: replace a bundle that is in the folder already.
 
     Returns:
         The manifest as written.
 
     Raises:
-        InputError: the place is taken, or the method cannot be exported.
-        ParityError: torch and onnxruntime do not agree; nothing is written.
+        InputError: the folder is taken, or the method cannot be exported.
+        ParityError: torch and onnxruntime make different codes; nothing is written.
+
+    Example:
+        export_bundle(train(table, "unihash", 64), "bundle")
     """
     graph = ExportGraph(trained.model).eval()
     content = to_onnx(graph)
@@ -117,10 +119,10 @@ def export_bundle(
 
 
 def to_onnx(graph: ExportGraph) -> bytes:
-    """The graph as an ONNX file.
+    """Return the graph as the bytes of an ONNX file.
 
     Raises:
-        InputError: where the exporter cannot translate it.
+        InputError: torch's exporter cannot translate the graph.
     """
     # An example batch of one would fix the batch size; three rows also show different patterns of presence.
     rows = 3
@@ -153,10 +155,10 @@ def to_onnx(graph: ExportGraph) -> bytes:
 
 
 def weights_digest(graph: ExportGraph, made_with: RunIdentity) -> str:
-    """sha256 over names, types, shapes and values of the graph's state, and over the method and its settings as trained with.
+    """Return a sha256 over names, types, shapes and values of the graph's state, and over the method and its settings.
 
-    The state is torch's, not the ONNX file's, whose constants change with the exporter's version. The settings are in
-    it because one of them may change the codes without changing a weight.
+    The state is that of torch, since the constants of the ONNX file change with the version of the exporter. The
+    settings count because one of them may change the codes without changing a weight.
     """
     digest = hashlib.sha256(json.dumps([made_with.method, made_with.settings], sort_keys=True).encode())
     for name, x in sorted(graph.state_dict().items()):
@@ -166,7 +168,7 @@ def weights_digest(graph: ExportGraph, made_with: RunIdentity) -> str:
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without the exporter's notes, which quote source files and their paths on this machine."""
+    """Return the model without the notes of the exporter, which quote source files and their paths on this machine."""
     parts = [model, model.graph, *model.functions]
     for body in (model.graph, *model.functions):
         parts += [*body.node, *body.value_info]
@@ -179,7 +181,7 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter prints and warns about things that nobody here can act on."""
+    """Silence the exporter, which prints and warns about things that nobody here can act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -20,7 +20,7 @@ class Model(nn.Module):
     """What is trained, kept in checkpoints and exported.
 
     Attributes:
-        spec: the sizes.
+        spec: the sizes that data and user decide.
         method: the method.
         scaling: one FeatureScaling per modality, in the order of `spec.modalities`.
     """
@@ -45,11 +45,16 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def scaled(self, raw: TrainData) -> TrainData:
-        """Items as the method sees them."""
+        """Return the items as the method sees them, with scaled features."""
         return replace(raw, features=self._scale(raw.features, raw.present))
 
     def forward(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Relaxed codes, float32 (B, bits) by name, of raw features, float32 (B, D_m), with present, bool (B, M)."""
+        """Return relaxed codes, float32 (B, bits) by name.
+
+        Args:
+            features: raw features, float32 (B, D_m) by modality.
+            present: bool (B, M); False where the item lacks the modality.
+        """
         return self.method.encode(self._scale(features, present), present)
 
     def _scale(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
@@ -58,10 +63,16 @@ class Model(nn.Module):
 
 
 def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) -> Model:
-    """A fresh model; its weights come from torch's global generator.
+    """Return a fresh model, whose weights are drawn from torch's global generator.
+
+    Args:
+        method: name of the method.
+        spec: the sizes.
+        settings: settings of the method by name.
 
     Raises:
-        InputError: no such method, settings that it does not take, or a modality whose name torch needs for itself.
+        InputError: there is no such method, it does not take these settings, or a modality has a name that torch
+            needs for itself.
     """
     chosen = load(method)
     for name in spec.modalities:

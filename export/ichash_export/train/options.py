@@ -1,4 +1,4 @@
-"""What a training run is told besides the method's own settings. No torch here: recipes are read without it."""
+"""The options of a training run, beside the settings of the method. Nothing here needs torch, so that recipes are read without it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class TrainingOptions(BaseModel):
-    """How a run treats its data and when it stops; section `[training]` of a recipe."""
+    """How a run treats its data and when it stops: the section `[training]` of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of everything random: the mask, the validation part, the weights, the order of the items."""
+    """Random seed: sets the hidden modalities, the validation items, the initial weights and the order of the items."""
     pdr: float = Field(0.0, ge=0, lt=1)
-    """Partial data ratio: share of the training items from which one modality is hidden (PMCH, NCH, JCPMH)."""
+    """Partial data ratio: share of the training items of which one modality is hidden (PMCH, NCH, JCPMH)."""
     level: Level | None = None
     """Easy, medium or hard: shares of paired and single-modality training items (CICH, EGICH)."""
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the training items held out (at most 2,000 of them) to choose the epoch that is kept; 0: all are trained on."""
+    """Share of the items that are kept for validation, at most 2,000, to choose the epoch that is kept; 0: all are trained on."""
     validate_every: int = Field(5, ge=1)
     """Epochs between validations; one takes about as long as half an epoch."""
     patience: int = Field(5, ge=0)
-    """Validations without a better one after which training stops; 0: never before the last epoch."""
+    """Training stops after this many validations without a better one; 0: it never stops before the last epoch."""
 
     @model_validator(mode="after")
     def _one_mask(self) -> TrainingOptions:
@@ -40,10 +40,15 @@ class TrainingOptions(BaseModel):
 
 
 def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model:
-    """`model(**values)`, with errors that a person can act on.
+    """Return `model(**values)`, with errors that a person can act on.
+
+    Args:
+        model: a pydantic model.
+        values: its fields by name.
+        what: what the values belong to, for the message.
 
     Raises:
-        InputError: names an unknown setting and the nearest known one, or the value that cannot be used.
+        InputError: a field is unknown, and the message names the nearest one; or a value cannot be used.
     """
     known = list(model.model_fields)
     for name in values:

@@ -1,4 +1,4 @@
-"""What a run is to do: from a recipe, flags, and the run that goes on."""
+"""What a run is to do, put together from flags, a recipe, and the run that goes on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DEFAULT_BITS = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of `training.train` that say what is made."""
+    """The arguments of `training.train` that say what is trained."""
 
     method: str
     bits: int
     settings: dict[str, Any]
     options: TrainingOptions
     epochs: int
-    """As the settings say."""
+    """Number of epochs, as the settings say."""
 
 
 def make_plan(
@@ -39,18 +39,18 @@ def make_plan(
     options: Mapping[str, Any] | None = None,
     going_on: RunIdentity | None = None,
 ) -> Plan:
-    """Put a plan together: defaults < the run that goes on < recipe < flags.
+    """Put a plan together. Flags come before the recipe, the recipe before the run that goes on, and that before defaults.
 
     Args:
         recipe: the recipe to start from.
-        method: flag; must be the recipe's where both are given; DEFAULT_METHOD where nothing names one.
-        bits: flag.
-        settings: flags; settings of the method.
-        options: flags; None values do not count.
+        method: flag; must be the recipe's method where both are given. DEFAULT_METHOD where nothing names one.
+        bits: flag; the code length.
+        settings: flags; settings of the method by name.
+        options: flags; members of TrainingOptions by name. None counts as not given.
         going_on: the identity of the run that goes on, if one does. What differs from it is refused later, by name.
 
     Raises:
-        InputError: an unknown method, or settings that it does not take.
+        InputError: the method is unknown or not the recipe's, or a setting or option cannot be used.
     """
     if recipe and method and method != recipe.method:
         raise InputError(
@@ -80,10 +80,12 @@ def make_plan(
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """["alpha=0.5", "hidden=[2048, 1024]"] as a dict; lists, objects and null are JSON, anything else is left to the setting's type.
+    """Return pairs such as ["alpha=0.5", "hidden=[2048, 1024]"] as a dict.
+
+    Lists, objects and null are read as JSON. Everything else stays a string, which the setting's type reads.
 
     Raises:
-        InputError: names the pair that is not NAME=VALUE.
+        InputError: a pair is not NAME=VALUE, or its JSON cannot be read.
     """
     found: dict[str, Any] = {}
     for pair in pairs or ():

@@ -72,15 +72,6 @@ class BestValidation(_Record):
     """Tie-aware mAP@all by task."""
 
 
-class EpochReport(EpochRecord):
-    """What is reported after each epoch."""
-
-    epochs: int
-    """Number of epochs that the run shall have."""
-    best: BestValidation | None
-    """The best validation so far."""
-
-
 class RunLog(BaseModel):
     """How far a run is; the one part of the record that changes."""
 
@@ -117,10 +108,6 @@ class RunLog(BaseModel):
     def kept_epoch(self) -> int:
         """The epoch whose weights are kept: that of the best validation, or the last one where there was none."""
         return self.best.epoch if self.best else self.epoch
-
-    def report(self) -> EpochReport:
-        """Return the last epoch with what is known of the whole run."""
-        return EpochReport(**dict(self.history[-1]), epochs=self.epochs, best=self.best)
 
 
 class TrainingSummary(_Record):

@@ -24,7 +24,7 @@ from ichash_export.train.device import reproducible, resolve_device, seed_everyt
 from ichash_export.train.model import build_model
 from ichash_export.train.options import TrainingOptions, validated
 from ichash_export.train.run_folder import digest, record_to_resume, refuse_changes
-from ichash_export.train.run_record import EpochReport, ModelSizes, RunIdentity, RunLog, RunRecord
+from ichash_export.train.run_record import ModelSizes, RunIdentity, RunLog, RunRecord
 from ichash_export.train.trained_model import TrainedModel, trained_from
 from ichash_export.train.training_items import Note, TrainingItems, counts, labels_of, prepare, tensors
 from ichash_export.train.validation import validate
@@ -48,31 +48,34 @@ def train(
     run: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[EpochReport], None] = lambda report: None,
+    progress: Callable[[RunLog], None] = lambda log: None,
     note: Note = lambda message: None,
 ) -> TrainedModel:
     """Train a method on a feature table.
 
     Args:
         table: the training items, with labels.
-        method: its name (`registry.method_names`).
-        bits: code length.
-        settings: the method's settings that differ from their defaults.
-        options: seed, hidden modalities, validation.
-        device: "auto", "cpu" or "cuda".
+        method: name of the method (`registry.method_names`).
+        bits: code length, a multiple of 8.
+        settings: the settings of the method that differ from their defaults.
+        options: seed, hidden modalities and validation; None: the defaults.
+        device: "auto" (CUDA where there is one), "cpu" or "cuda".
         run: folder for the checkpoint; None: nothing is written.
-        resume: go on from the folder's checkpoint.
-        overwrite: replace a run that is there already.
-        progress: called after each epoch.
-        note: called with remarks for people.
+        resume: go on from the checkpoint in the folder.
+        overwrite: replace a run that is in the folder already.
+        progress: called with the log of the run after each epoch.
+        note: called with remarks for the user, one sentence each.
 
     Returns:
         The model with the weights of the best validation, or of the last epoch where there was none.
 
     Raises:
-        InputError: data or settings that cannot be used; a run that is there already, or that was made with other
-            settings or data than the one that shall go on; a loss that is no longer a number.
-        BackendMissingError: CUDA was asked for and is not there.
+        InputError: the data or the settings cannot be used; a run is in the folder already; the run to go on with was
+            made with other data or settings; or a loss or weight is no longer a finite number.
+        BackendMissingError: CUDA is asked for and is not there.
+
+    Example:
+        trained = train(open_source("items.parquet").read(), "unihash", 64, settings={"epochs": 30})
     """
     options = options or TrainingOptions()
     place = resolve_device(device)
@@ -122,8 +125,8 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.seconds_saving = 0.0
 
-    def go(self, checkpoint: Checkpoint | None, progress: Callable[[EpochReport], None]) -> TrainedModel:
-        """Train from the beginning, or from a checkpoint, to the end."""
+    def go(self, checkpoint: Checkpoint | None, progress: Callable[[RunLog], None]) -> TrainedModel:
+        """Train to the end, from the beginning or from a checkpoint, and return the model that is kept."""
         if checkpoint is None:
             self._begin()
         else:
@@ -135,7 +138,7 @@ class _Run:
             self.log.seconds = before + time.monotonic() - began
             if self.seconds_saving <= CHECKPOINT_SHARE * (time.monotonic() - began):
                 self._save()
-            progress(self.log.report())
+            progress(self.log)
         return self._finish()
 
     def _begin(self) -> None:

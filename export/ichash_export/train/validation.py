@@ -1,55 +1,57 @@
-"""How good the codes are while training: held-out items query the items that are trained on."""
+"""How good the codes are while training: the validation items query the items that are trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ichash_export.methods.base import Method, TrainData
 from milvus_ichash.codes import Codes, pack
 from milvus_ichash.errors import InputError
+from milvus_ichash.evaluation.metrics import mean_average_precision
+from milvus_ichash.evaluation.tasks import Task, cross_modal_tasks, fused_tasks
+from milvus_ichash.features import MultiHot
 
 _BATCH = 4096
-OBSERVED = "observed"
 
 
 def validate(method: Method, queries: TrainData, database: TrainData) -> dict[str, float]:
-    """Tie-aware mAP@all by task, of queries against database items, both as the method sees them.
+    """Return the tie-aware mAP@all by task, of queries against database items, both with scaled features.
 
-    Fused codes: "observed" (queries with all they have), then each modality alone ("image": the queries that have an
-        image,
-    everything else hidden). Cross-modal codes: "image->text" and the like, queries with one modality against the items
-    that have the other. A task without a query, or without a relevant item for any query, is left out.
+    The tasks of a fused code: "observed" asks each query with all that it has; "image" asks the queries that have an
+    image with the image alone, and so on for each modality. The tasks of cross-modal codes: "image->text" asks with
+    images against the items that have texts, and so on. A task is left out where no query can be asked or none has a
+    relevant item.
 
     Raises:
-        InputError: where no task is left.
+        InputError: no task is left.
     """
-    from milvus_ichash.evaluation.metrics import mean_average_precision
-
-    stored = encode(method, database)
-    searched, database_labels = _known(database), _labels(database)
+    modalities = method.spec.modalities
+    stored, database_labels = encode(method, database), _labels(database)
+    known = torch.ones_like(database.present[:, 0]) if database.labelled is None else database.labelled
     result = {}
-    for task, asked, code, target, there in _tasks(method, queries, database):
-        kept = (there & searched).cpu().numpy()
-        shared = _labels(asked).any(axis=0) & database_labels[kept].any(axis=0)
-        if shared.any():
-            found = encode(method, asked)[code]
-            result[task] = mean_average_precision(found, stored[target][kept], _labels(asked), database_labels[kept])
+    for task in _tasks(method):
+        asked = queries if task.asked is None else alone(queries, modalities.index(task.asked[0]))
+        there = known if task.target is None else known & database.present[:, modalities.index(task.target)]
+        rows, labels = there.cpu().numpy(), _labels(asked)
+        if (labels.any(axis=0) & database_labels[rows].any(axis=0)).any():
+            codes = encode(method, asked)[task.query_code]
+            result[task.name] = mean_average_precision(
+                codes, stored[task.stored_code][rows], labels, database_labels[rows]
+            )
     if not result:
         raise InputError(
-            f"none of the {len(queries)} held-out items shares a label with a training item, so that epochs cannot be compared: "
-            "hold out more (--validation 0.2), or none (--validation 0)."
+            f"none of the {len(queries)} held-out items shares a label with a training item, so that epochs "
+            "cannot be compared: hold out more (--validation 0.2), or none (--validation 0)."
         )
     return result
 
 
 @torch.no_grad()
 def encode(method: Method, data: TrainData) -> dict[str, Codes]:
-    """Packed codes, uint8 (n, bits / 8) by name, in evaluation mode."""
+    """Return packed codes, uint8 (n, bits / 8) by name, made in evaluation mode."""
     training = method.training
     method.eval()
     parts: dict[str, list[Codes]] = {name: [] for name in method.codes}
@@ -63,7 +65,7 @@ def encode(method: Method, data: TrainData) -> dict[str, Codes]:
 
 
 def alone(data: TrainData, modality: int) -> TrainData:
-    """The items that have this modality, with the others hidden."""
+    """Return the items that have this modality, with the others hidden."""
     rows = data.rows(data.present[:, modality].nonzero().flatten())
     present = torch.zeros_like(rows.present)
     present[:, modality] = True
@@ -71,29 +73,14 @@ def alone(data: TrainData, modality: int) -> TrainData:
     return replace(rows, features=features, present=present)
 
 
-def _tasks(
-    method: Method, queries: TrainData, database: TrainData
-) -> Iterator[tuple[str, TrainData, str, str, Tensor]]:
-    """(task, queries, code of the queries, code of the database, database items that take part)."""
-    modalities = method.spec.modalities
-    everything = torch.ones(len(database), dtype=torch.bool, device=database.device)
-    fused = [code for code, modality in method.codes.items() if modality is None]
-    for code in fused:
-        yield OBSERVED, queries, code, code, everything
-        if len(modalities) > 1:
-            for i, modality in enumerate(modalities):
-                yield modality, alone(queries, i), code, code, everything
-    by_modality = {modality: code for code, modality in method.codes.items() if modality is not None}
-    for source, code in by_modality.items():
-        for target, stored in by_modality.items():
-            if source != target or len(by_modality) == 1:
-                here, there = modalities.index(source), modalities.index(target)
-                yield f"{source}->{target}", alone(queries, here), code, stored, database.present[:, there]
+def _tasks(method: Method) -> list[Task]:
+    names = {modality: code for code, modality in method.codes.items()}
+    if None in names:
+        _, *each_alone, observed = fused_tasks(names[None], method.spec.modalities)
+        return [observed, *each_alone]
+    tasks = cross_modal_tasks({modality: names[modality] for modality in method.spec.modalities})
+    return [task for task in tasks if task.asked != (task.target,) or len(tasks) == 1]
 
 
-def _known(data: TrainData) -> Tensor:
-    return torch.ones_like(data.present[:, 0]) if data.labelled is None else data.labelled
-
-
-def _labels(data: TrainData) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _labels(data: TrainData) -> MultiHot:
     return data.labels.cpu().numpy().astype(np.uint8)

@@ -18,7 +18,7 @@ from milvus_ichash.cli.raw_input_options import RawInputOptions
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from ichash_export.train.run_record import EpochReport
+    from ichash_export.train.run_record import RunLog
     from milvus_ichash.cli.output import Advance
 
 _TRAINING = "Training"
@@ -197,12 +197,12 @@ class _Shown:
         self._advance = advance
         self._epoch = 0
 
-    def __call__(self, report: EpochReport) -> None:
-        said = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
-        if report.best:
-            said += f"; validation mAP {report.best.mean:.4f} at epoch {report.best.epoch}"
-        self._advance(report.epoch - self._epoch, said)
-        self._epoch = report.epoch
+    def __call__(self, log: RunLog) -> None:
+        said = ", ".join(f"{name} {value:.4g}" for name, value in log.history[-1].losses.items())
+        if log.best:
+            said += f"; validation mAP {log.best.mean:.4f} at epoch {log.best.epoch}"
+        self._advance(log.epoch - self._epoch, said)
+        self._epoch = log.epoch
 
 
 def _interrupted(run: Path, began: float) -> str:

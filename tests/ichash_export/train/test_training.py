@@ -16,7 +16,7 @@ from support.tiny import make_table
 from ichash_export.train import training
 from ichash_export.train.checkpoint import CHECKPOINT, load, load_record
 from ichash_export.train.options import TrainingOptions
-from ichash_export.train.run_record import EpochReport, RunLog, TrainingSummary
+from ichash_export.train.run_record import RunLog, TrainingSummary
 from ichash_export.train.trained_model import TrainedModel, load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import BackendMissingError, InputError
@@ -83,7 +83,7 @@ class StopError(Exception):
 
 
 def _stop_after(epoch: int) -> Any:
-    def progress(report: EpochReport) -> None:
+    def progress(report: RunLog) -> None:
         if report.epoch == epoch:
             raise StopError
 
@@ -116,7 +116,7 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypa
     more, path = {"pause": 0.02}, tmp_path / CHECKPOINT
     seen = 0
 
-    def wait_at_the_end(report: EpochReport) -> None:
+    def wait_at_the_end(report: RunLog) -> None:
         if report.epoch == 39:
             time.sleep(10**6)
 
@@ -139,7 +139,7 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypa
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first = _train(run=tmp_path)
-    reports: list[EpochReport] = []
+    reports: list[RunLog] = []
     assert _equal(first, _train(run=tmp_path, resume=True, progress=reports.append))
     assert not reports
     assert _equal(first, load_trained(tmp_path))
@@ -274,14 +274,14 @@ def test_labels_that_are_unknown_reach_a_method_that_can_use_them() -> None:
 
 
 def test_the_summary_says_what_was_done() -> None:
-    reports: list[EpochReport] = []
-    trained = _train(pdr=0.5, progress=reports.append)
+    reports: list[RunLog] = []
+    trained = _train(pdr=0.5, progress=lambda log: reports.append(log.model_copy(deep=True)))
     summary = trained.record.summary
     assert (summary.epochs, summary.options.pdr, summary.settings["width"]) == (4, 0.5, 16)
     assert summary.items.training_items == 180
     assert set(summary.validation) == {"mean", "observed", "image", "text"}
     assert [(r.epoch, r.epochs) for r in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert reports[0].validation is None
+    assert reports[0].history[-1].validation is None
     assert reports[-1].best.epoch == summary.kept_epoch
     assert trained.record.label_names == ("class 0", "class 1", "class 2", "class 3")
 
