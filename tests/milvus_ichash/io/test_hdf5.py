@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.array_files import save_h5
 
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.io import ColumnNames, open_source
 
 h5py = pytest.importorskip("h5py")
-
-
-def save(path: Path, **columns) -> Path:
-    with h5py.File(path, "w") as file:
-        for name, values in columns.items():
-            file[name] = values
-    return path
 
 
 RNG = np.random.default_rng(0)
@@ -27,7 +20,7 @@ IMAGE, TEXT, LABELS = RNG.random((9, 4)), RNG.random((9, 6)).astype(np.float32),
 
 @pytest.mark.parametrize("ending", ["h5", "hdf5", "H5"])
 def test_a_table_in_batches(tmp_path, ending):
-    file = save(
+    file = save_h5(
         tmp_path / f"a.{ending}",
         image=IMAGE,
         text=TEXT,
@@ -46,7 +39,7 @@ def test_a_table_in_batches(tmp_path, ending):
 
 
 def test_matrices_on_their_side_are_turned_where_the_number_of_items_says_so(tmp_path):
-    file = save(tmp_path / "a.h5", image=IMAGE.T, text=TEXT, labels=LABELS.T)
+    file = save_h5(tmp_path / "a.h5", image=IMAGE.T, text=TEXT, labels=LABELS.T)
     table = open_source(file).read()
     assert np.array_equal(table.features["image"], IMAGE.astype(np.float32))
     assert np.array_equal(table.features["text"], TEXT)
@@ -54,13 +47,13 @@ def test_matrices_on_their_side_are_turned_where_the_number_of_items_says_so(tmp
 
 
 def test_matrices_without_a_common_number_of_items(tmp_path):
-    file = save(tmp_path / "a.h5", image=np.ones((9, 4)), text=np.ones((8, 6)))
+    file = save_h5(tmp_path / "a.h5", image=np.ones((9, 4)), text=np.ones((8, 6)))
     with pytest.raises(InputError, match=r"image \(9, 4\), text \(8, 6\)"):
         open_source(file)
 
 
 def test_what_is_no_array_of_numbers_or_strings_is_left_out(tmp_path):
-    file = save(tmp_path / "a.h5", x=IMAGE, scalar=3.0)
+    file = save_h5(tmp_path / "a.h5", x=IMAGE, scalar=3.0)
     with h5py.File(file, "a") as h5:
         h5.create_group("group")["inner"] = np.ones((9, 2))
         ragged = h5.create_dataset("ragged", (9,), h5py.vlen_dtype(np.int32))
@@ -76,14 +69,14 @@ def test_a_file_that_is_none(tmp_path):
     file.write_bytes(b"no HDF5 in here")
     with pytest.raises(InputError, match=r"a\.h5 cannot be read as HDF5"):
         open_source(file)
-    whole = save(tmp_path / "b.h5", x=np.random.default_rng(0).random((500, 20))).read_bytes()
+    whole = save_h5(tmp_path / "b.h5", x=np.random.default_rng(0).random((500, 20))).read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be read as HDF5"):
         open_source(file).read()
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
-    file = save(tmp_path / "a.h5", x=IMAGE)
+    file = save_h5(tmp_path / "a.h5", x=IMAGE)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(BackendMissingError, match=r"pip install 'milvus-ichash\[files\]'"):
         open_source(file)

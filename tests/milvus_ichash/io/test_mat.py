@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.array_files import save_v5, save_v73
 
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.io import ColumnNames, open_source
 
-h5py = pytest.importorskip("h5py")
-scipy_io = pytest.importorskip("scipy.io")
+pytest.importorskip("h5py")
 scipy_sparse = pytest.importorskip("scipy.sparse")
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((8, 4)).astype(np.float32)
 WORDS = (RNG.random((8, 6)) < 0.4).astype(np.float64)
 LABELS = (RNG.random((8, 3)) < 0.5).astype(np.uint8)
-
-
-def save_v5(path: Path, **arrays) -> Path:
-    scipy_io.savemat(path, arrays, do_compression=True)
-    return path
-
-
-def save_v73(path: Path, **arrays) -> Path:
-    """As MATLAB does: a header of 512 bytes before HDF5, axes reversed, the class as an attribute."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, values in arrays.items():
-            if scipy_sparse.issparse(values):
-                columns = values.tocsc()
-                group = file.create_group(name)
-                group.attrs["MATLAB_sparse"] = np.uint64(columns.shape[0])
-                group["data"], group["ir"], group["jc"] = (
-                    columns.data,
-                    columns.indices.astype(np.uint64),
-                    columns.indptr.astype(np.uint64),
-                )
-            elif isinstance(values, str):
-                file[name] = np.array([[ord(c)] for c in values], np.uint16)
-                file[name].attrs["MATLAB_class"] = np.bytes_("char")
-            else:
-                file[name] = np.asarray(values).T
-                file[name].attrs["MATLAB_class"] = np.bytes_("double")
-    with path.open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
-    return path
 
 
 SAVE = pytest.mark.parametrize("save", [save_v5, save_v73])
@@ -60,8 +30,8 @@ def test_a_table(tmp_path, save):
         image=IMAGE,
         words=WORDS,
         labels=LABELS,
-        id=np.arange(10.0, 18.0)[:, None],
-        year=np.arange(8.0)[:, None],
+        id=np.arange(10.0, 18.0),
+        year=np.arange(8.0),
     )
     source = open_source(file)
     assert (source.info.rows, source.info.dims, source.info.classes) == (8, {"image": 4, "words": 6}, 3)
