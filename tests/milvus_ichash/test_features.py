@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -48,58 +47,54 @@ def test_build_gives_the_dtypes_of_the_contract():
     assert (t.modalities, t.dims, len(t)) == (("image", "text"), {"image": 4, "text": 3}, 5)
 
 
-def test_a_row_is_missing_where_it_is_all_nan_or_present_says_so():
-    image = np.ones((4, 2))
-    image[1] = NAN
-    present = np.array([[1, 1], [1, 1], [0, 1], [1, 0]], bool)
-    t = FeatureTable.build(np.arange(4), {"image": image, "text": np.ones((4, 3))}, present=present)
-    assert t.present.tolist() == [[True, True], [False, True], [False, True], [True, False]]
+IMAGE, TEXT = np.ones((4, 2)), np.ones((4, 3))
 
 
-def test_a_row_of_zeros_is_there():
-    assert FeatureTable.build(np.arange(1), {"words": np.zeros((1, 3))}).present.all()
+def with_values(x: np.ndarray, row: int, values: object) -> np.ndarray:
+    """A copy in which a row holds these values."""
+    x = x.copy()
+    x[row] = values
+    return x
 
 
-def test_a_modality_that_is_none_is_left_out():
-    assert FeatureTable.build(np.arange(1), {"image": None, "text": np.ones((1, 2))}).modalities == ("text",)
+@pytest.mark.parametrize(
+    ("features", "hidden", "missing"),
+    [
+        ({"image": IMAGE, "text": TEXT}, [], []),
+        ({"image": with_values(IMAGE, 1, NAN), "text": TEXT}, [(2, 0), (3, 1)], [(1, 0), (2, 0), (3, 1)]),
+        ({"image": with_values(IMAGE, 0, [INF, NAN]), "text": TEXT}, [(0, 0)], [(0, 0)]),
+        ({"image": None, "text": TEXT}, [], []),
+        ({"words": 0 * TEXT}, [], []),
+        ({"image": np.full((4, 8), 3e38)}, [], []),
+    ],
+    ids=["whole", "NaN and present", "hidden rows hold anything", "no modality", "zeros are there", "sums overflow"],
+)
+def test_a_row_is_missing_where_it_is_all_nan_or_present_says_so(features, hidden, missing):
+    names = [name for name, x in features.items() if x is not None]
+    present, expected = (np.ones((4, len(names)), bool) for _ in range(2))
+    for mask, places in ((present, hidden), (expected, missing)):
+        for place in places:
+            mask[place] = False
+    t = FeatureTable.build(np.arange(4), features, present=present)
+    assert t.modalities == tuple(names)
+    assert t.present.tolist() == expected.tolist()
+    assert missing or FeatureTable.build(np.arange(4), features).present.all()
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_nan_or_infinity_in_a_present_row_is_an_error_that_names_the_row(value):
-    text = np.ones((4, 3))
-    text[2, 1] = value
-    with pytest.raises(InputError, match=r"row 12 \(id 'c'\).*'text'"):
-        FeatureTable.build(np.array(list("abcd"), object), {"image": np.ones((4, 2)), "text": text}, first_row=10)
-
-
-def test_plus_and_minus_infinity_in_one_row_do_not_cancel_out():
-    with pytest.raises(InputError, match="row 0"):
-        FeatureTable.build(np.arange(1), {"image": np.array([[INF, -INF, 1.0]])})
-
-
-def test_values_whose_sum_overflows_are_fine():
-    assert FeatureTable.build(np.arange(1), {"image": np.full((1, 8), 3e38)}).present.all()
-
-
-def test_a_double_beyond_float32_is_reported_without_a_numpy_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(InputError, match="row 0"):
-            FeatureTable.build(np.arange(1), {"image": np.array([[1e300, 1.0]])})
-
-
-def test_a_hidden_row_may_hold_anything():
-    image = np.array([[INF, NAN], [1.0, 1.0]])
-    present = np.array([[False, True], [True, True]])
-    t = FeatureTable.build(np.arange(2), {"image": image, "text": np.ones((2, 1))}, present=present)
-    assert np.array_equal(t.present, present)
-
-
-def test_a_row_without_a_modality_is_an_error_that_names_it_and_counts_the_others():
-    x = np.ones((5, 2))
-    x[[1, 3]] = NAN
-    with pytest.raises(InputError, match=r"row 8 \(id 1\) has no modality at all \(and 1 more\)"):
-        FeatureTable.build(np.arange(5), {"image": x}, first_row=7)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((with_values(TEXT, 2, [1, value, 1]), r"row 12 \(id 'c'\) has NaN .*'text'") for value in (NAN, INF, -INF)),
+        (with_values(TEXT, 0, [INF, -INF, 1]), "row 10"),
+        (with_values(TEXT, 0, [1e300, 1, 1]), "row 10"),
+        (with_values(TEXT, slice(1, 4, 2), NAN), r"row 11 \(id 'b'\) has no modality at all \(and 1 more\)"),
+    ],
+    ids=["NaN", "infinity", "-infinity", "both cancel out", "a double beyond float32", "no modality"],
+)
+def test_a_row_that_cannot_be_used_is_named(text, message):
+    with pytest.raises(InputError, match=message):
+        FeatureTable.build(np.array(list("abcd"), object), {"text": text}, first_row=10)
 
 
 @pytest.mark.parametrize(
@@ -204,16 +199,14 @@ def test_with_classes_puts_labels_into_another_files_columns_by_name():
 
 
 def test_with_classes_takes_labels_without_names_by_their_number():
-    t = FeatureTable.build(np.arange(1), {"x": np.ones((1, 1))}, labels=np.array([[0, 1]]))
+    t = table(1, labels=np.array([[0, 1]]), label_names=None)
     assert t.with_classes(["a", "b", "c"]).labels.tolist() == [[0, 1, 0]]
-    with pytest.raises(InputError, match="2 classes without names"):
-        t.with_classes(["a"])
 
 
-def test_with_classes_names_a_class_that_is_not_known():
-    t = FeatureTable.build(np.arange(1), {"x": np.ones((1, 1))}, labels=np.array([[1]]), label_names=["cow"])
-    with pytest.raises(InputError, match="'cow'"):
-        t.with_classes(["ant", "bee"])
+@pytest.mark.parametrize(("names", "message"), [(None, "2 classes without names"), (["a", "cow"], "'cow'")])
+def test_with_classes_refuses_what_is_not_known(names, message):
+    with pytest.raises(InputError, match=message):
+        table(1, labels=np.array([[0, 1]]), label_names=names).with_classes(["a"])
 
 
 def test_with_classes_leaves_a_table_without_labels_alone():

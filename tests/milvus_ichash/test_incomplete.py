@@ -102,18 +102,12 @@ def test_seeds_choose_rows_and_repeat():
     assert not np.array_equal(~a.all(axis=1), np.arange(200) < 100), "not simply the first rows"
 
 
-def test_gaps_by_nature_count_for_the_modality_that_they_lack():
+@pytest.mark.parametrize(("gaps", "expected"), [(20, (50, 25, 25)), (40, (50, 40, 10))])
+def test_gaps_by_nature_count_and_where_one_modality_has_more_than_its_half_the_other_fills_up_the_rest(gaps, expected):
     present = full(100)
-    present[:20, 1] = False  # 20 rows without text
-    assert counts(pdr_mask(present, 0.5, seed=0)) == (50, 25, 25)
-    assert counts(partition_mask(present, "easy", seed=0)) == (50, 25, 25)
-
-
-def test_where_one_modality_has_more_gaps_than_its_half_the_other_fills_up_the_rest():
-    present = full(100)
-    present[:40, 1] = False
-    assert counts(pdr_mask(present, 0.5, seed=0)) == (50, 40, 10)
-    assert counts(partition_mask(present, "easy", seed=0)) == (50, 40, 10)
+    present[:gaps, 1] = False
+    assert counts(pdr_mask(present, 0.5, seed=0)) == expected
+    assert counts(partition_mask(present, "easy", seed=0)) == expected
 
 
 def test_where_there_are_more_gaps_than_asked_for_nothing_is_taken():
@@ -131,33 +125,27 @@ def test_with_three_modalities_the_largest_shortfall_gives_way():
     assert sorted(lacking[1:]) == [1, 2]
 
 
-@pytest.mark.parametrize("pdr", [1, 1.0, "1", -0.1, "2", 5])
-def test_a_pdr_outside_its_range_is_refused(pdr):
-    with pytest.raises(InputError, match=f"PDR of {pdr}"):
-        pdr_mask(full(4), pdr, seed=0)
+@pytest.mark.parametrize(
+    ("mask", "modalities", "share", "message"),
+    [
+        *((pdr_mask, 2, pdr, f"PDR of {pdr}") for pdr in (1, 1.0, "1", -0.1, "2", 5)),
+        *((pdr_mask, 2, pdr, "no number") for pdr in ("half", "", "50%", float("nan"), float("inf"), "1/0", None)),
+        (pdr_mask, 1, 0.5, "two modalities"),
+        (partition_mask, 3, "easy", "two modalities; there are 3"),
+        (partition_mask, 2, "severe", "no level 'severe'"),
+        *(
+            (partition_mask, 2, shares, "make 1 or 100")
+            for shares in ((50, 25), (50, 25, 24), (50, 75, -25), (0, 0, 0))
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_refused(mask, modalities, share, message):
+    with pytest.raises(InputError, match=message):
+        mask(full(10, modalities), share, seed=0)
 
 
-@pytest.mark.parametrize("pdr", ["half", "", "50%", float("nan"), float("inf"), "1/0", None])
-def test_what_is_no_number_is_refused(pdr):
-    with pytest.raises(InputError, match="no number"):
-        pdr_mask(full(4), pdr, seed=0)
-
-
-def test_one_modality_cannot_be_made_incomplete():
-    with pytest.raises(InputError, match="two modalities"):
-        pdr_mask(full(10, 1), 0.5, seed=0)
+def test_one_modality_may_stay_complete():
     assert pdr_mask(full(10, 1), 0, seed=0).all()
-
-
-@pytest.mark.parametrize("partition", ["severe", (50, 25), (50, 25, 24), (50, 75, -25), (0, 0, 0)])
-def test_partitions_that_do_not_add_up_are_refused(partition):
-    with pytest.raises(InputError):
-        partition_mask(full(10), partition, seed=0)
-
-
-def test_a_partition_needs_two_modalities():
-    with pytest.raises(InputError, match="two modalities; there are 3"):
-        partition_mask(full(10, 3), "easy", seed=0)
 
 
 @given(st.floats(0, 1, exclude_max=True))
