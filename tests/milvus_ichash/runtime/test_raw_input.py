@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +50,19 @@ def test_words_become_a_bag(encoder: HashEncoder) -> None:
     assert encoder.encode(text=x)["code"].shape == (2, 2)
 
 
-def test_words_may_be_counted(folder: Path, tmp_path: Path) -> None:
-    counting = changed(
-        folder, tmp_path / "b", raw={"text": BagOfWords(vocabulary="text_vocabulary.json", binary=False)}
-    )
-    np.testing.assert_array_equal(counting.words("red apple red")[1], [[1, 2, 0, 0, 0, 0, 0, 0]])
-
-
-def test_the_bundle_s_pattern_decides_what_a_word_is(folder: Path, tmp_path: Path) -> None:
-    long_words = BagOfWords(vocabulary="text_vocabulary.json", token_pattern=r"\w\w+")
-    encoder = changed(folder, tmp_path / "b", raw={"text": long_words})
-    np.testing.assert_array_equal(encoder.words("1 red-apple")[1], [[1, 1, 0, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize(
+    ("changes", "words", "bag"),
+    [
+        ({"binary": False}, "red apple red", [[1, 2, 0, 0, 0, 0, 0, 0]]),
+        ({"token_pattern": r"\w\w+"}, "1 red-apple", [[1, 1, 0, 0, 0, 0, 0, 0]]),
+    ],
+    ids=["words may be counted", "the pattern decides what a word is"],
+)
+def test_the_bundle_decides_how_words_become_a_bag(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], words: str, bag: list[list[int]]
+) -> None:
+    step = BagOfWords(vocabulary="text_vocabulary.json", **changes)
+    np.testing.assert_array_equal(changed(folder, tmp_path / "b", raw={"text": step}).words(words)[1], bag)
 
 
 @given(
@@ -84,25 +85,25 @@ def test_unknown_words_are_told(encoder: HashEncoder) -> None:
     assert encoder.raw.unknown_words(["red Pear sky pear", "tree"]) == [["pear", "sky"], []]
 
 
-def test_a_text_without_a_known_word_is_refused_with_close_ones(encoder: HashEncoder) -> None:
-    with pytest.raises(
-        InputError,
-        match=r"none of the words of 'aple chery' is in the bundle's vocabulary of 8\. Close ones: apple, cherry\.",
-    ):
-        encoder.words(["red", "aple chery"])
-    with pytest.raises(InputError, match=r"It has words such as apple, red, tree, green, house\."):
-        encoder.words("xyzzy")
-    for nothing in ("", " ... "):
-        with pytest.raises(InputError, match="holds no word"):
-            encoder.words(nothing)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("aple chery", r"'aple chery' is in the bundle's vocabulary of 8\. Close ones: apple, cherry\."),
+        ("xyzzy", r"It has words such as apple, red, tree, green, house\."),
+        ("", "holds no word"),
+        (" ... ", "holds no word"),
+    ],
+)
+def test_a_text_without_a_known_word_is_refused(encoder: HashEncoder, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        encoder.words(["red", text])
 
 
-def test_a_bundle_without_preprocessing_says_so(make_bundle: MakeBundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["words", "pictures"])
+def test_a_bundle_without_preprocessing_says_so(make_bundle: MakeBundle, what: str) -> None:
     plain = HashEncoder.load(make_bundle())
-    with pytest.raises(InputError, match=r"takes no words: .*give features of image \(12\), text \(8\)"):
-        plain.words("red")
-    with pytest.raises(InputError, match="takes no pictures"):
-        plain.pictures([])
+    with pytest.raises(InputError, match=rf"takes no {what}: .*give features of image \(12\), text \(8\)"):
+        getattr(plain, what)([])
 
 
 def test_the_modality_must_take_it(encoder: HashEncoder, make_bundle: MakeBundle) -> None:
@@ -162,16 +163,23 @@ def test_any_size_becomes_the_square(tmp_path: Path) -> None:
     assert (x[:, :, 3] > 235).all()
 
 
-def test_transparency_lies_over_the_background(tmp_path: Path) -> None:
-    half = solid((255, 0, 0, 128))
-    np.testing.assert_allclose(
-        as_rgb(load_pixels(picture(tmp_path / "a.png", half, "RGBA"), STEP))[:, 0, 0], [255, 127, 127], atol=1.5
-    )
-    on_blue = STEP.model_copy(update={"background": (0, 0, 255)})
-    clear = picture(tmp_path / "b.png", solid((9, 9, 9, 0)), "RGBA")
-    np.testing.assert_allclose(as_rgb(load_pixels(clear, on_blue))[:, 0, 0], [0, 0, 255], atol=0.01)
-    grey = picture(tmp_path / "c.png", solid((9, 9, 9, 0)), "LA")
-    np.testing.assert_allclose(as_rgb(load_pixels(grey, STEP))[:, 0, 0], 255, atol=0.01)
+@pytest.mark.parametrize(
+    ("pixel", "mode", "background", "colour", "atol"),
+    [
+        ((255, 0, 0, 128), "RGBA", (255, 255, 255), [255, 127, 127], 1.5),
+        ((9, 9, 9, 0), "RGBA", (0, 0, 255), [0, 0, 255], 0.01),
+        ((9, 9, 9, 0), "LA", (255, 255, 255), 255, 0.01),
+    ],
+)
+def test_transparency_lies_over_the_background(
+    tmp_path: Path, pixel: tuple[int, ...], mode: str, background: tuple[int, ...], colour: Any, atol: float
+) -> None:
+    step = STEP.model_copy(update={"background": background})
+    x = load_pixels(picture(tmp_path / "a.png", solid(pixel), mode), step)
+    np.testing.assert_allclose(as_rgb(x)[:, 0, 0], colour, atol=atol)
+
+
+def test_a_transparent_colour_of_a_palette(tmp_path: Path) -> None:
     indexed = Image.new("P", (8, 8), 0)
     indexed.putpalette([0, 128, 0] * 256)
     indexed.save(tmp_path / "d.gif", transparency=0)
@@ -215,19 +223,22 @@ def test_pictures_go_through_the_tower(folder: Path, encoder: HashEncoder, tmp_p
     assert encoder.pictures([])[1].shape == (0, 12)
 
 
-def test_files_that_are_no_pictures(encoder: HashEncoder, tmp_path: Path) -> None:
-    (tmp_path / "notes.png").write_text("no picture")
-    (tmp_path / "empty.png").write_bytes(b"")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        *((f"{name}.png", r"is no picture that can be read: [^\n]*\Z") for name in ("notes", "empty", "cut", "header")),
+        ("none.png", r"\Athere is no picture '"),
+        (".", r"\Athere is no picture '"),
+    ],
+)
+def test_files_that_are_no_pictures(encoder: HashEncoder, tmp_path: Path, name: str, message: str) -> None:
     whole = picture(tmp_path / "p.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3))).read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "header.png").write_bytes(whole[:20])
-    for name in ("notes", "empty", "cut", "header"):
-        with pytest.raises(InputError, match=rf"{name}\.png' is no picture that can be read") as caught:
-            encoder.pictures([tmp_path / f"{name}.png"])
-        assert "\n" not in str(caught.value)
-    for missing in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(InputError, match=f"there is no picture '{re.escape(str(missing))}'"):
-            encoder.pictures([missing])
+    damaged = {"notes": b"no picture", "empty": b"", "cut": whole[: len(whole) // 2], "header": whole[:20]}
+    for stem, content in damaged.items():
+        (tmp_path / f"{stem}.png").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        encoder.pictures([tmp_path / name])
+    assert f"'{tmp_path / name}'" in str(caught.value)
 
 
 def test_pillow_is_named_where_it_is_missing(
@@ -239,24 +250,26 @@ def test_pillow_is_named_where_it_is_missing(
         encoder.pictures([path])
 
 
-def test_a_tower_that_does_not_fit(folder: Path, tmp_path: Path) -> None:
-    path = picture(tmp_path / "p.png", solid((1, 2, 3)))
-    step = read_manifest(folder).raw["image"]
-    assert isinstance(step, PictureTower)
-    wrong_size = changed(folder, tmp_path / "a", raw={"image": step.model_copy(update={"size": 9}).model_dump()})
-    with pytest.raises(InputError, match=r"expected \(batch, 3, 9, 9\) in, \(batch, 12\) out"):
-        wrong_size.pictures([path])
-    no_tower = changed(folder, tmp_path / "b", {"image_tower.onnx": (folder / ENCODER).read_bytes()})
-    with pytest.raises(InputError, match="does not fit its manifest"):
-        no_tower.pictures([path])
-    no_graph = changed(folder, tmp_path / "c", {"image_tower.onnx": json.dumps({}).encode()})
-    with pytest.raises(InputError, match="no ONNX graph"):
-        no_graph.pictures([path])
+@pytest.mark.parametrize(
+    ("files", "size", "message"),
+    [
+        ({}, 9, r"expected \(batch, 3, 9, 9\) in, \(batch, 12\) out"),
+        ({"image_tower.onnx": None}, 8, "does not fit its manifest"),
+        ({"image_tower.onnx": b"{}"}, 8, "no ONNX graph"),
+    ],
+    ids=["another size", "another graph", "no graph"],
+)
+def test_a_tower_that_does_not_fit(
+    folder: Path, tmp_path: Path, files: dict[str, bytes | None], size: int, message: str
+) -> None:
+    step = read_manifest(folder).raw["image"].model_copy(update={"size": size})
+    content = {name: given or (folder / ENCODER).read_bytes() for name, given in files.items()}
+    encoder = changed(folder, tmp_path / "b", content, raw={"image": step.model_dump()})
+    with pytest.raises(InputError, match=message):
+        encoder.pictures([picture(tmp_path / "p.png", solid((1, 2, 3)))])
 
 
 def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "wide.png")
     step = PictureTower(tower="t.onnx", size=8, mean=(0, 0, 0), std=(1, 1, 1), background=(0, 0, 255), fit="pad")
     pixels = load_pixels(tmp_path / "wide.png", step)
@@ -267,10 +280,6 @@ def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) 
 
 
 def test_a_stream_is_read_as_the_file_is(tmp_path: Path) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
     Image.new("RGB", (9, 9), (1, 200, 30)).save(tmp_path / "a.png")
     step = PictureTower(tower="t.onnx", size=4, mean=(0, 0, 0), std=(1, 1, 1))
     streamed = load_pixels(BytesIO((tmp_path / "a.png").read_bytes()), step)
