@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
 
@@ -39,17 +40,22 @@ class Batch:
         codes: uint8 (n, bits / 8) by name.
         present: n booleans by field (`has_image`, ...).
         dynamic: labels and payload, n values by name; labels are None where they are unknown.
-        meta: labels and payload of each item as JSON, in UTF-8.
+        encoded: labels and payload of each item as JSON, in UTF-8; None where there is no payload.
     """
 
     ids: list[Any]
     codes: Mapping[str, Codes]
     present: Mapping[str, list[bool]]
     dynamic: Mapping[str, Sequence[Any]]
-    meta: list[bytes]
+    encoded: list[bytes] | None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def meta(self) -> list[bytes]:
+        """Labels and payload of each item as JSON, in UTF-8."""
+        return _labels_as_json(self.dynamic.get(LABELS) or [None] * len(self)) if self.encoded is None else self.encoded
 
     def rows(self) -> list[Row]:
         """Return one dict for each item, as `MilvusClient` takes them; unknown labels are left out."""
@@ -64,12 +70,11 @@ class Batch:
     def parts(self, rows: int, size: int) -> Iterator[Batch]:
         """Yield the batch in parts of at most so many rows, and of about so many bytes at the most."""
         fixed = ID_BYTES // 8 + sum(codes.shape[1] for codes in self.codes.values())
-        has_payload = bool(set(self.dynamic) - {LABELS})
         start = 0
         while start < len(self):
             end = min(start + rows, len(self))
-            if has_payload:
-                sizes = accumulate(fixed + len(text) for text in self.meta[start:end])
+            if self.encoded is not None:
+                sizes = accumulate(fixed + len(text) for text in self.encoded[start:end])
                 end = start + max(1, sum(1 for total in sizes if total <= size))
             yield self if (start, end) == (0, len(self)) else self._part(slice(start, end))
             start = end
@@ -80,7 +85,7 @@ class Batch:
             {name: codes[rows] for name, codes in self.codes.items()},
             {name: values[rows] for name, values in self.present.items()},
             {name: values[rows] for name, values in self.dynamic.items()},
-            self.meta[rows],
+            None if self.encoded is None else self.encoded[rows],
         )
 
 
@@ -125,7 +130,7 @@ def build_batch(
         _check_labels(labels, n)
         dynamic[LABELS] = labels
     present_columns = dict(zip(has_fields, present.T.tolist(), strict=True))
-    return Batch(list(ids), stored, present_columns, dynamic, _as_json(dynamic, n))
+    return Batch(list(ids), stored, present_columns, dynamic, _as_json(dynamic) if payload else None)
 
 
 def check_codes(codes: Codes, bits: int) -> None:
@@ -163,10 +168,8 @@ def _in_rows(columns: Mapping[str, Sequence[Any]]) -> list[Row]:
     return rows
 
 
-def _as_json(dynamic: Mapping[str, Sequence[Any]], n: int) -> list[bytes]:
-    """Return the JSON of n items, which is also how it is found out what JSON does not know."""
-    if not set(dynamic) - {LABELS}:
-        return _labels_as_json(dynamic.get(LABELS) or [None] * n)
+def _as_json(dynamic: Mapping[str, Sequence[Any]]) -> list[bytes]:
+    """Return the JSON of each item, which is also how it is found out what JSON does not know."""
     try:
         return [_to_json(row).encode() for row in _in_rows(dynamic)]
     except _NOT_JSON:

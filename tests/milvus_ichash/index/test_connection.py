@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -14,7 +13,7 @@ import grpc
 import pytest
 
 from milvus_ichash.errors import InputError, MilvusError
-from milvus_ichash.index.connection import connect, import_pymilvus
+from milvus_ichash.index.connection import Connection, connect, import_pymilvus
 from milvus_ichash.settings import MilvusSettings
 
 CLOSED = "http://127.0.0.1:1"
@@ -47,24 +46,23 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_closed_port_is_told_at_once() -> None:
-    start = time.monotonic()
-    with pytest.raises(MilvusError, match=r"not reached at http://127.0.0.1:1 \(Connection refused\)"):
+def test_closed_port_is_told_before_pymilvus_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Connection, "open")
+    with pytest.raises(MilvusError, match=r"not reached at http://127.0.0.1:1 \(Connection refused\)") as caught:
         connect(MilvusSettings(uri=CLOSED, timeout=30))
-    assert time.monotonic() - start < 5
+    assert caught.value.may_pass
 
 
 def test_silent_port_is_given_up_at_the_timeout(silent: str) -> None:
-    start = time.monotonic()
     with pytest.raises(MilvusError, match="could not answer"):
         connect(MilvusSettings(uri=silent, timeout=1))
-    assert time.monotonic() - start < 8
 
 
 def test_refused_token_is_never_printed(refusing: str) -> None:
     with pytest.raises(MilvusError, match="refused the token") as caught:
         connect(MilvusSettings(uri=refusing, token="root:sesame", timeout=5))
     assert "sesame" not in str(caught.value)
+    assert not caught.value.may_pass
 
 
 def test_password_in_the_address_is_never_printed() -> None:
