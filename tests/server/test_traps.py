@@ -8,44 +8,40 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.foreign_collection import make_foreign
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import MilvusError, MismatchError
-from milvus_ichash.index.connection import Connection, import_pymilvus
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
 
 
-def made_by_hand(connection: Connection, collection: str, manifest: Manifest, *, dim: int = 64, **index: Any) -> None:
-    """A collection with our description, and an index or a dimension of somebody else's making."""
-    client, kinds = connection.client, import_pymilvus().DataType
-    schema = client.create_schema(enable_dynamic_field=True, description=Description.of(manifest, None).to_json())
-    schema.add_field("id", kinds.INT64, is_primary=True)
-    schema.add_field("code", kinds.BINARY_VECTOR, dim=dim)
-    schema.add_field("has_image", kinds.BOOL)
-    schema.add_field("has_text", kinds.BOOL)
-    client.create_collection(collection, schema=schema, consistency_level="Strong")
-    params = client.prepare_index_params()
-    params.add_index("code", **index)
-    client.create_index(collection, params)
-
-
 def test_another_metric_is_refused_and_mended(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    made_by_hand(
-        connection, collection := name(), fused, index_type="BIN_IVF_FLAT", metric_type="JACCARD", params={"nlist": 8}
-    )
+    description, spec = Description.of(fused).to_json(), IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
+    index: Any = {"index_type": spec.kind, "metric_type": "JACCARD", "params": {"nlist": spec.nlist}}
+    make_foreign(connection, collection := name(), description, dim=64, **index)
     with pytest.raises(MismatchError, match="metric JACCARD, not HAMMING"):
         HashIndex.open(connection, collection)
-    spec = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
     HashIndex.find(connection, collection).reindex(spec)
     assert HashIndex.open(connection, collection).spec == spec
 
 
 def test_another_dimension_is_refused(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    made_by_hand(connection, collection := name(), fused, dim=128, index_type="BIN_FLAT", metric_type="HAMMING")
+    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=128)
     with pytest.raises(MismatchError, match="no binary vector of 64 bits"):
         HashIndex.open(connection, collection)
+
+
+def test_a_collection_that_lost_its_index_gets_another_one(
+    connection: Connection, fused: Manifest, name: Callable[[], str]
+) -> None:
+    """As it is where `reindex` was cut off between dropping the one and building the other."""
+    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=64)
+    spec = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
+    HashIndex.find(connection, collection).reindex(spec)
+    assert HashIndex.open(connection, collection).spec == spec
 
 
 def test_an_id_that_is_there_twice_is_told(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:

@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.foreign_collection import make_foreign
 
 from milvus_ichash.bundle import Manifest, read_manifest
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.index import index_building
-from milvus_ichash.index.connection import Connection, import_pymilvus
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
 
 
 def test_description_goes_there_and_back(cross: Manifest, fused: Manifest) -> None:
-    description = Description.of(cross, None)
+    description = Description.of(cross)
     assert description.codes == {"image_code": "image", "text_code": "text"}
     assert Description.parse(description.to_json()) == description
     assert Description.of(cross, ["text_code"]).codes == {"text_code": "text"}
-    assert Description.of(fused, None).label_names == ("fruit", "car")
+    assert Description.of(fused).label_names == ("fruit", "car")
     for text in (
         "",
         "made by hand",
@@ -40,8 +41,8 @@ def test_codes_that_the_bundle_does_not_make(cross: Manifest) -> None:
 
 def test_label_names_that_do_not_fit_are_left_out(fused: Manifest) -> None:
     many = fused.model_copy(update={"label_names": tuple(f"class number {i}" for i in range(2000))})
-    assert Description.of(many, None).label_names is None
-    assert len(Description.of(many, None).to_json()) < 1000
+    assert Description.of(many).label_names is None
+    assert len(Description.of(many).to_json()) < 1000
 
 
 def test_field_names_that_clash(make_bundle: Callable[..., Path]) -> None:
@@ -50,7 +51,7 @@ def test_field_names_that_clash(make_bundle: Callable[..., Path]) -> None:
         update={"codes": tuple(c.model_copy(update={"name": f"has_{c.modality}"}) for c in manifest.codes)}
     )
     with pytest.raises(InputError, match="different names"):
-        Description.of(clashing, None)
+        Description.of(clashing)
 
 
 def test_what_milvus_made_is_what_was_asked_for(
@@ -59,8 +60,7 @@ def test_what_milvus_made_is_what_was_asked_for(
     collection = name()
     HashIndex.create(connection, collection, cross, id_kind="int64")
     found = connection.client.describe_collection(collection)
-    fields = {f["name"]: (str(f["type"].name), f["params"]) for f in found["fields"]}
-    assert fields == {
+    assert {f["name"]: (f["type"].name, f["params"]) for f in found["fields"]} == {
         "id": ("INT64", {}),
         "image_code": ("BINARY_VECTOR", {"dim": 16}),
         "text_code": ("BINARY_VECTOR", {"dim": 16}),
@@ -79,10 +79,9 @@ def test_what_milvus_made_is_what_was_asked_for(
 
 @pytest.mark.parametrize("bad", ["", "1st", "a-b", "a b", "é", "x" * 256, "a;drop"])
 def test_names_of_collections(bad: str, connection: Connection, fused: Manifest) -> None:
-    with pytest.raises(InputError, match="cannot name a collection"):
-        HashIndex.create(connection, bad, fused)
-    with pytest.raises(InputError, match="cannot name a collection"):
-        HashIndex.open(connection, bad)
+    for use in (HashIndex.open, HashIndex.exists, lambda *there: HashIndex.create(*there, fused)):
+        with pytest.raises(InputError, match="cannot name a collection"):
+            use(connection, bad)
 
 
 def test_milvus_lite_has_one_index(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
@@ -90,38 +89,12 @@ def test_milvus_lite_has_one_index(connection: Connection, fused: Manifest, name
         HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
 
 
-def make(
-    connection: Connection,
-    collection: str,
-    description: str,
-    *,
-    key: str = "id",
-    dim: int = 16,
-    metric: str | None = "HAMMING",
-    marks: tuple[str, ...] = ("has_image", "has_text"),
-) -> None:
-    """A collection as somebody else could have made it."""
-    kinds = import_pymilvus().DataType
-    fields = connection.client.create_schema(auto_id=False, enable_dynamic_field=True, description=description)
-    fields.add_field(key, kinds.VARCHAR, is_primary=True, max_length=100)
-    fields.add_field("code", kinds.BINARY_VECTOR, dim=dim)
-    for mark in marks:
-        fields.add_field(mark, kinds.BOOL)
-    params = connection.client.prepare_index_params()
-    if metric is not None:
-        params.add_index("code", index_type="BIN_FLAT", metric_type=metric)
-    connection.client.create_collection(
-        collection, schema=fields, index_params=params or None, consistency_level="Strong"
-    )
-
-
 def test_collections_of_others(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
     collection = name()
-    make(connection, collection, "somebody's")
-    with pytest.raises(MismatchError, match="was not made by milvus-ichash"):
-        HashIndex.open(connection, collection)
-    with pytest.raises(MismatchError, match="was not made by milvus-ichash"):
-        HashIndex.create(connection, collection, fused, recreate=True)
+    make_foreign(connection, collection, "somebody's")
+    for use in (HashIndex.open, lambda *there: HashIndex.create(*there, fused, recreate=True)):
+        with pytest.raises(MismatchError, match="was not made by milvus-ichash"):
+            use(connection, collection)
     assert connection.client.has_collection(collection)
     with pytest.raises(InputError, match=f"there is no collection 'nowhere'.*{collection}"):
         HashIndex.open(connection, "nowhere")
@@ -131,7 +104,7 @@ def test_collections_of_others(connection: Connection, fused: Manifest, name: Ca
     ("changes", "says"),
     [
         ({"dim": 32}, "no binary vector of 16 bits"),
-        ({"metric": "JACCARD"}, "has the metric JACCARD"),
+        ({"index_type": "BIN_FLAT", "metric_type": "JACCARD"}, "has the metric JACCARD"),
         ({"marks": ("has_image",)}, "no field 'has_text'"),
         ({"key": "pk"}, "primary key is not 'id'"),
     ],
@@ -140,7 +113,7 @@ def test_collections_that_are_not_as_they_say(
     changes: dict[str, Any], says: str, connection: Connection, fused: Manifest, name: Callable[[], str]
 ) -> None:
     collection = name()
-    make(connection, collection, Description.of(fused, None).to_json(), **changes)
+    make_foreign(connection, collection, Description.of(fused).to_json(), **changes)
     with pytest.raises(MismatchError, match=says):
         HashIndex.open(connection, collection)
 
@@ -176,7 +149,6 @@ def test_a_creation_that_was_cut_off_is_completed(
     connection: Connection, fused: Manifest, name: Callable[[], str]
 ) -> None:
     collection = name()
-    make(connection, collection, Description.of(fused, None).to_json(), metric=None)
+    make_foreign(connection, collection, Description.of(fused).to_json())
     assert index_building.indexes(connection, collection) == {}
-    index = HashIndex.open(connection, collection)
-    assert index.summary()["index"]["code"]["metric_type"] == "HAMMING"
+    assert HashIndex.open(connection, collection).index_states()["code"]["metric_type"] == "HAMMING"

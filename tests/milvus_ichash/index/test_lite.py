@@ -60,6 +60,11 @@ def open_lite(path: Path) -> Connection:
     return connect(MilvusSettings(uri=str(path)))
 
 
+def assert_opens(path: Path) -> None:
+    with open_lite(path) as connection:
+        assert connection.client.list_collections() == []
+
+
 def test_process_ends_with_the_last_connection(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     first = open_lite(path)
@@ -90,8 +95,7 @@ def test_a_database_that_another_process_holds_is_left_alone(tmp_path: Path) -> 
     finally:
         holder.kill()
         holder.wait()
-    with open_lite(path) as connection:
-        assert connection.client.list_collections() == []
+    assert_opens(path)
 
 
 def test_interrupt_does_not_reach_the_process(tmp_path: Path) -> None:
@@ -120,8 +124,7 @@ def test_a_process_that_died_is_told_and_replaced(tmp_path: Path) -> None:
     assert gone(path)
     with pytest.raises(MilvusError, match="process of Milvus Lite ended"), first.calling("list"):
         first.client.list_collections(timeout=1)
-    with open_lite(path) as second:
-        assert second.client.list_collections() == []
+    assert_opens(path)
     first.close()
     assert processes(path) == []
 
@@ -145,14 +148,12 @@ def test_a_temporary_folder_far_down(tmp_path: Path, monkeypatch: pytest.MonkeyP
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    with open_lite(tmp_path / "x.db") as connection:
-        assert connection.client.list_collections() == []
+    assert_opens(tmp_path / "x.db")
 
 
 def test_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "x.db").touch()
-    with open_lite(tmp_path / "x.db") as connection:
-        assert connection.client.list_collections() == []
+    assert_opens(tmp_path / "x.db")
 
 
 def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
@@ -198,8 +199,7 @@ def test_package_without_its_executable_is_told(tmp_path: Path, monkeypatch: pyt
 def test_it_works_without_pkg_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """milvus_lite 2.5.1 imports it, and setuptools 82 dropped it."""
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
-    with open_lite(tmp_path / "x.db") as connection:
-        assert connection.client.list_collections() == []
+    assert_opens(tmp_path / "x.db")
 
 
 def test_a_database_open_through_a_client_of_its_own_is_told(tmp_path: Path) -> None:
