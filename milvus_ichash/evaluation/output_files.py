@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.errors import InputError
+from milvus_ichash.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,11 +47,9 @@ def empty_figure(width: float, height: float) -> Figure:
     Raises:
         BackendMissingError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendMissingError("a figure needs matplotlib: pip install 'milvus-ichash[plot]'.") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    matplotlib_figure = import_extra("matplotlib.figure", "a figure", "plot")
+    figure: Figure = matplotlib_figure.Figure(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
