@@ -31,6 +31,12 @@ def name(request: pytest.FixtureRequest) -> Callable[[], str]:
     return lambda: f"{request.node.originalname}_{next(_NUMBERS)}"
 
 
+@pytest.fixture
+def collection(name: Callable[[], str]) -> str:
+    """A new name for a collection."""
+    return name()
+
+
 @pytest.fixture(scope="session")
 def fused(make_bundle: Callable[..., Path]) -> Manifest:
     """Bundle with one code of 16 bits."""

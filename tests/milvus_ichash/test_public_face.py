@@ -9,10 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from support.labelled_items import items
+from support.gappy_parquet import gappy_columns, write_parquet
 
 import milvus_ichash
 
@@ -73,15 +71,10 @@ def test_the_example_of_the_readme_runs_as_it_stands(
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "bundle").symlink_to(make_bundle())
-    table = items(700)
-    columns = {
-        m: [x.tolist() if there else None for x, there in zip(values, table.present[:, i], strict=True)]
-        for i, (m, values) in enumerate(table.features.items())
-    }
-    pq.write_table(pa.table({"id": table.ids, "title": [f"title {i}" for i in table.ids], **columns}), "items.parquet")
+    source = write_parquet(tmp_path / "items.parquet", gappy_columns(700, image=12, text=8))
     with milvus_ichash.connect(uri="./milvus_ichash.db") as connection:
         encoder = milvus_ichash.HashEncoder.load("runs/mine/bundle")
-        milvus_ichash.ingest(milvus_ichash.open_source("items.parquet"), encoder, connection, "items")
+        milvus_ichash.ingest(source, encoder, connection, "items")
     names: dict[str, object] = {}
     exec(compile(example, str(README), "exec"), names)
     hits = names["hits"]

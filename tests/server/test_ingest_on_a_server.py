@@ -13,12 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support import milvus_server
 from support.command import run_here
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, label_lists, write_parquet
 
 from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
@@ -30,7 +28,6 @@ from milvus_ichash.ingestion.ingest_options import ImportOptions, IngestOptions
 from milvus_ichash.ingestion.ingest_report import Listeners
 from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.ingestion.into_milvus import ingest
-from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
@@ -49,18 +46,9 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
-    rng = np.random.default_rng(0)
-    image, text = exact(rng.standard_normal((N, 6))), exact(rng.standard_normal((N, 4)))
-    columns = {
-        "id": [f"käfer {i}" for i in rng.permutation(N)],
-        "image": [None if i % 4 == 0 else image[i].tolist() for i in range(N)],
-        "text": [None if i % 4 == 1 else text[i].tolist() for i in range(N)],
-        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(N)],
-        "title": [f"title {i}" for i in range(N)],
-    }
-    path = tmp_path_factory.mktemp("data") / "items.parquet"
-    pq.write_table(pa.table(columns), path, row_group_size=1000)
-    return open_source(path)
+    ids = [f"käfer {i}" for i in np.random.default_rng(0).permutation(N)]
+    columns = gappy_columns(N, id=ids, labels=label_lists(N))
+    return write_parquet(tmp_path_factory.mktemp("data") / "items.parquet", columns, row_group_size=1000)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, write_parquet
 
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
@@ -45,15 +44,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 
 def write(path: Path, n: int = N, **columns: Any) -> Path:
-    rng = np.random.default_rng(0)
-    image, text = exact(rng.standard_normal((n, 6))), exact(rng.standard_normal((n, 4)))
-    given = {
-        "id": [f"k{i}" for i in range(n)],
-        "image": [None if i % 4 == 0 else image[i].tolist() for i in range(n)],
-        "text": [None if i % 4 == 1 else text[i].tolist() for i in range(n)],
-        "title": [f"title {i}" for i in range(n)],
-    }
-    pq.write_table(pa.table(given | columns), path, row_group_size=500)
+    write_parquet(path, gappy_columns(n) | columns, row_group_size=500)
     return path
 
 

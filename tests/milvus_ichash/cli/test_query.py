@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, write_parquet
 
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.index.connection import connect
 from milvus_ichash.ingestion.into_milvus import ingest
-from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
@@ -35,13 +32,9 @@ class Place:
     def __init__(self, folder: Path, make_bundle: Callable[..., Path]) -> None:
         self.folder = folder
         rng = np.random.default_rng(0)
-        self.items = {
-            "id": [f"k{i:02d}" for i in range(N)],
-            "image": [None if i % 4 == 0 else exact(rng.standard_normal(6)).tolist() for i in range(N)],
-            "text": [None if i % 4 == 1 else (rng.random(4) < 0.5).astype(float).tolist() for i in range(N)],
-            "title": [f"title {i}" for i in range(N)],
-        }
-        pq.write_table(pa.table(self.items), folder / "items.parquet")
+        words = [None if i % 4 == 1 else row for i, row in enumerate((rng.random((N, 4)) < 0.5).astype(float).tolist())]
+        self.items = gappy_columns(N, id=[f"k{i:02d}" for i in range(N)], text=4) | {"text": words}
+        source = write_parquet(folder / "items.parquet", self.items)
         self.bundles = {
             name: make_bundle(
                 modalities=DIMS, bits=32, words={"text": WORDS}, pictures={"image": 8}, fused=name == "fused"
@@ -49,7 +42,6 @@ class Place:
             for name in ("fused", "cross")
         }
         self.encoders = {name: HashEncoder.load(path, device="cpu", threads=1) for name, path in self.bundles.items()}
-        source = open_source(folder / "items.parquet")
         with connect(MilvusSettings(uri=str(folder / "x.db"))) as connection:
             for name, encoder in self.encoders.items():
                 ingest(source, encoder, connection, name)

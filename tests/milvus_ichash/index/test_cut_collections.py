@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, write_parquet
 
 from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
 from milvus_ichash.index.connection import Connection
@@ -24,7 +23,6 @@ from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport
 from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.ingestion.into_milvus import ingest
-from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.queries import features_to_codes, find_nearest
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -49,14 +47,7 @@ def plain(make_bundle: Callable[..., Path]) -> HashEncoder:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
-    path, rng = tmp_path_factory.mktemp("data") / "items.parquet", np.random.default_rng(0)
-    columns = {
-        "id": [f"k{i}" for i in range(N)],
-        "image": [None if i % 4 == 0 else exact(rng.standard_normal(6)).tolist() for i in range(N)],
-        "text": [None if i % 4 == 1 else exact(rng.standard_normal(4)).tolist() for i in range(N)],
-    }
-    pq.write_table(pa.table(columns), path)
-    return open_source(path)
+    return write_parquet(tmp_path_factory.mktemp("data") / "items.parquet", gappy_columns(N))
 
 
 @pytest.fixture(scope="module")

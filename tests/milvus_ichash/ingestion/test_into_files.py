@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, label_lists, write_parquet
 
 from milvus_ichash.bundle import sha256_of
 from milvus_ichash.errors import InputError, PartialIngestError
@@ -22,7 +22,6 @@ from milvus_ichash.ingestion.bulk_files import ImportManifest, read_manifest
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport
 from milvus_ichash.ingestion.into_files import to_parquet
-from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -37,16 +36,9 @@ def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
 
 
 def write(path: Path, **columns: Any) -> FeatureSource:
-    rng = np.random.default_rng(0)
-    given = {
-        "id": [f"ké {i}" for i in range(N)],
-        "image": [None if i % 4 == 0 else exact(rng.standard_normal(3)).tolist() for i in range(N)],
-        "text": [None if i % 4 == 1 else exact(rng.standard_normal(2)).tolist() for i in range(N)],
-        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(N)],
-        "title": [f"Käse {i}" for i in range(N)],
-    }
-    pq.write_table(pa.table(given | columns), path)
-    return open_source(path)
+    ids, titles = [f"ké {i}" for i in range(N)], [f"Käse {i}" for i in range(N)]
+    given = gappy_columns(N, image=3, text=2, id=ids, labels=label_lists(N), title=titles)
+    return write_parquet(path, given | columns)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
-from support.exact import exact
+from support.gappy_parquet import gappy_columns, label_lists, write_parquet
 
 from milvus_ichash.errors import InputError, MilvusError, MismatchError, PartialIngestError
 from milvus_ichash.features import FeatureTable
@@ -20,7 +17,6 @@ from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners
 from milvus_ichash.ingestion.into_milvus import ingest
-from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -36,25 +32,12 @@ def encoder(make_bundle: Callable[..., Path]) -> HashEncoder:
 
 
 def table(n: int = N, **columns: Any) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    return {
-        "id": [f"k{i}" for i in range(n)],
-        "image": [None if i % 4 == 0 else exact(rng.standard_normal(3)).tolist() for i in range(n)],
-        "text": [None if i % 4 == 1 else exact(rng.standard_normal(2)).tolist() for i in range(n)],
-        "labels": [None if i % 10 == 9 else [["a", "b", "c"][i % 3]] for i in range(n)],
-        "title": [f"title {i}" for i in range(n)],
-        "year": list(range(n)),
-    } | columns
-
-
-def write(path: Path, columns: dict[str, Any]) -> FeatureSource:
-    pq.write_table(pa.table({name: values for name, values in columns.items() if values is not None}), path)
-    return open_source(path)
+    return gappy_columns(n, image=3, text=2, labels=label_lists(n), year=list(range(n))) | columns
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
-    return write(tmp_path_factory.mktemp("data") / "items.parquet", table())
+    return write_parquet(tmp_path_factory.mktemp("data") / "items.parquet", table())
 
 
 def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] | None]]:
@@ -67,9 +50,8 @@ def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] |
 
 
 def test_every_row_gets_its_code(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str
 ) -> None:
-    collection = name()
     advanced: list[int] = []
     report = ingest(source, encoder, connection, collection, BY_TEN, listeners=Listeners(advance=advanced.append))
     assert (report.rows, report.written, report.skipped) == (N, N, 0)
@@ -88,9 +70,8 @@ def test_every_row_gets_its_code(
 
 
 def test_ingesting_twice_changes_nothing(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str
 ) -> None:
-    collection = name()
     for _ in range(2):
         assert ingest(source, encoder, connection, collection).written == N
     assert HashIndex.open(connection, collection).count() == N
@@ -138,9 +119,8 @@ def test_what_was_interrupted_counts_what_was_acknowledged(
 
 
 def test_resume_does_not_read_what_is_there(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str
 ) -> None:
-    collection = name()
     with pytest.raises(PartialIngestError):
         ingest(BreaksOff(source, 70, InputError("row 70 is torn.")), encoder, connection, collection, BY_TEN)
     starts: list[int] = []
@@ -180,7 +160,7 @@ def test_a_dry_run_finds_what_is_wrong_and_writes_nothing(
     bad = table(50)
     bad["id"][33] = "kid's ball"
     with pytest.raises(InputError, match="apostrophe"):
-        ingest(write(tmp_path / "bad.parquet", bad), encoder, connection, collection, dry)
+        ingest(write_parquet(tmp_path / "bad.parquet", bad), encoder, connection, collection, dry)
     assert set(connection.client.list_collections()) == before
 
 
@@ -188,10 +168,9 @@ def test_recreate_keeps_the_old_rows_until_the_new_ones_prove_usable(
     connection: Connection,
     encoder: HashEncoder,
     source: FeatureSource,
-    name: Callable[[], str],
+    collection: str,
     make_bundle: Callable[..., Path],
 ) -> None:
-    collection = name()
     ingest(source, encoder, connection, collection)
     other = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}, seed=1), device="cpu", threads=1)
     with pytest.raises(MismatchError, match=other.manifest.fingerprint):
@@ -207,9 +186,8 @@ def test_recreate_keeps_the_old_rows_until_the_new_ones_prove_usable(
 
 
 def test_an_index_that_milvus_lite_does_not_have(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str
 ) -> None:
-    collection = name()
     for options, says in (
         (IngestOptions(index="BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
         (IngestOptions(nlist=64), "Milvus Lite has BIN_FLAT only"),
@@ -225,20 +203,18 @@ def test_an_index_that_milvus_lite_does_not_have(
 
 
 def test_duplicates_are_found_before_the_first_write(
-    connection: Connection, encoder: HashEncoder, name: Callable[[], str], tmp_path: Path
+    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path
 ) -> None:
     twice = table(50)
     twice["id"][48] = "k3"
-    collection = name()
     with pytest.raises(InputError, match=r"the id 'k3' is in row 3 and again in row 48"):
-        ingest(write(tmp_path / "twice.parquet", twice), encoder, connection, collection, BY_TEN)
+        ingest(write_parquet(tmp_path / "twice.parquet", twice), encoder, connection, collection, BY_TEN)
     assert not HashIndex.exists(connection, collection)
 
 
 def test_what_goes_along_can_be_chosen(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str, name: Callable[[], str]
 ) -> None:
-    collection = name()
     ingest(source, encoder, connection, collection, IngestOptions(fields=["year"], labels=False))
     assert HashIndex.open(connection, collection).field_names() == ["id", "has_image", "has_text", "year"]
     collection = name()
@@ -251,13 +227,13 @@ def test_what_goes_along_can_be_chosen(
 def test_columns_and_modalities_that_do_not_fit(
     connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str], tmp_path: Path
 ) -> None:
-    clash = write(tmp_path / "clash.parquet", table(has_text=[1] * N))
+    clash = write_parquet(tmp_path / "clash.parquet", table(has_text=[1] * N))
     with pytest.raises(InputError, match="payload column 'has_text'"):
         ingest(clash, encoder, connection, name())
-    sound = write(tmp_path / "sound.parquet", table(sound=[[1.0, 2.0]] * N))
+    sound = write_parquet(tmp_path / "sound.parquet", table(sound=[[1.0, 2.0]] * N))
     with pytest.raises(InputError, match="modality 'sound' that the bundle does not know; it takes image, text"):
         ingest(sound, encoder, connection, name())
-    wide = write(tmp_path / "wide.parquet", table(text=[[1.0, 2.0, 3.0]] * N))
+    wide = write_parquet(tmp_path / "wide.parquet", table(text=[[1.0, 2.0, 3.0]] * N))
     with pytest.raises(InputError, match="'text' has shape"):
         ingest(wide, encoder, connection, name())
     for options, says in (
@@ -273,12 +249,12 @@ def test_a_collection_of_another_kind(
     connection: Connection,
     encoder: HashEncoder,
     source: FeatureSource,
+    collection: str,
     name: Callable[[], str],
     tmp_path: Path,
     make_bundle: Callable[..., Path],
 ) -> None:
-    collection = name()
-    ingest(write(tmp_path / "numbers.parquet", table(id=list(range(N)))), encoder, connection, collection)
+    ingest(write_parquet(tmp_path / "numbers.parquet", table(id=list(range(N)))), encoder, connection, collection)
     with pytest.raises(InputError, match=r"has ids of type str, and the collection .* of type int64"):
         ingest(source, encoder, connection, collection)
     two = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}, fused=False), device="cpu", threads=1)
@@ -291,10 +267,9 @@ def test_a_collection_of_another_kind(
 
 
 def test_a_source_with_one_of_the_modalities(
-    connection: Connection, encoder: HashEncoder, name: Callable[[], str], tmp_path: Path
+    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path
 ) -> None:
-    collection = name()
-    source = write(tmp_path / "texts.parquet", table(20, image=None, text=[[1.0, i - 9.5] for i in range(20)]))
+    source = write_parquet(tmp_path / "texts.parquet", table(20, image=None, text=[[1.0, i - 9.5] for i in range(20)]))
     report = ingest(source, encoder, connection, collection)
     assert report.missing == {"image": 20, "text": 0}
     assert HashIndex.open(connection, collection).count("has_image == false and has_text == true") == 20
@@ -303,16 +278,16 @@ def test_a_source_with_one_of_the_modalities(
 def test_classes_go_by_their_names(
     connection: Connection,
     encoder: HashEncoder,
+    collection: str,
     name: Callable[[], str],
     tmp_path: Path,
     make_bundle: Callable[..., Path],
 ) -> None:
     """Two files number their classes in their own ways; in the collection they are numbered alike."""
-    some = write(tmp_path / "some.parquet", table(4, labels=[["c"], ["b", "c"], [], None]))
-    collection = name()
+    some = write_parquet(tmp_path / "some.parquet", table(4, labels=[["c"], ["b", "c"], [], None]))
     ingest(some, encoder, connection, collection)
     assert [of for _, _, of in contents(HashIndex.open(connection, collection)).values()] == [[2], [1, 2], [], None]
-    other = write(tmp_path / "other.parquet", table(4, labels=[["zebra"], ["b"], [], None]))
+    other = write_parquet(tmp_path / "other.parquet", table(4, labels=[["zebra"], ["b"], [], None]))
     with pytest.raises(InputError, match=r"class 'zebra'.*--no-labels"):
         ingest(other, encoder, connection, name())
     unnamed = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}), device="cpu", threads=1)
