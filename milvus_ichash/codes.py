@@ -58,5 +58,4 @@ def hamming_distance(a: Codes, b: Codes) -> npt.NDArray[np.uint16]:
 def _words(codes: Codes) -> npt.NDArray[np.unsignedinteger]:
     """Return the same bytes, seen as the widest unsigned integers that divide a row, for fewer passes."""
     width = next(size for size in (8, 4, 2, 1) if codes.shape[1] % size == 0)
-    words: npt.NDArray[np.unsignedinteger] = np.ascontiguousarray(codes).view(f"u{width}")
-    return words
+    return np.asarray(np.ascontiguousarray(codes).view(f"u{width}"))

@@ -315,5 +315,4 @@ def rows_not_finite(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
     # value by value. einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
     suspects = np.flatnonzero(~np.isfinite(np.einsum("ij->i", x)))
     rows = suspects[np.flatnonzero(~np.isfinite(x[suspects]).all(axis=1))]
-    empty: Mask = np.all(np.isnan(x[rows]), axis=1)
-    return rows, empty
+    return rows, np.asarray(np.isnan(x[rows]).all(axis=1))

@@ -128,8 +128,7 @@ def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fr
 
 def _lacks_nothing(present: Mask) -> Mask:
     """Return bool (N,): True where the row has every modality."""
-    full: Mask = np.all(present, axis=1)
-    return full
+    return np.asarray(present.all(axis=1))
 
 
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:

@@ -53,14 +53,12 @@ def is_payload(kind: pa.DataType) -> bool:
 
 def valid(column: pa.Array) -> Mask:
     """Return bool (n,): False where the row is null."""
-    mask: Mask = column.is_valid().to_numpy(zero_copy_only=False)
-    return mask
+    return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
 
 
 def lengths(column: pa.Array) -> npt.NDArray[np.int64]:
     """Return int64 (n,): the number of values in each row's list, 0 where it is null."""
-    counts: npt.NDArray[np.int64] = pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64()).to_numpy()
-    return counts
+    return np.asarray(pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64()).to_numpy())
 
 
 def numbers(values: pa.Array) -> Features:
@@ -69,8 +67,7 @@ def numbers(values: pa.Array) -> Features:
         values = pc.cast(values, pa.float32(), safe=False)
     if values.null_count:
         values = pc.fill_null(values, math.nan)
-    flat: Features = values.to_numpy()
-    return flat
+    return np.asarray(values.to_numpy())
 
 
 def to_vectors(column: pa.Array, size: int, name: str, first_row: int) -> Features:

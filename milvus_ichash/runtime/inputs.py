@@ -152,8 +152,7 @@ def _float32(x: npt.NDArray[Any]) -> Features:
     if x.dtype == np.float32 and x.flags.c_contiguous:
         return x
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity, and is then found as such
-        result: Features = np.ascontiguousarray(x, np.float32)
-    return result
+        return np.ascontiguousarray(x, np.float32)
 
 
 def _list(dims: Mapping[str, int]) -> str:

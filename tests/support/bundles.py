@@ -1,8 +1,9 @@
-"""Small real bundles without torch: linear encoders and completion in an ONNX graph, weights drawn from a seed or given.
+"""Small real bundles without torch: linear encoders and completion in an ONNX graph, with weights given or random.
 
 Random weights are `exact`: with features that are so too, codes are the same bit by bit on every processor.
 
-Layout of the graph, for modality m with the masked features x_m (zeros where missing) and z_m = x_m W_m (+ ReLU layers before, if any):
+Layout of the graph, for modality m with the masked features x_m (zeros where missing) and z_m = x_m W_m (after ReLU
+layers, if there are any):
 
     fused:        code = sum of z_m
     cross-modal:  m_code = z_m where m is present, else the mean of z over the modalities that are

@@ -18,6 +18,7 @@ from support.labelled_items import ingest, items, write_npz
 from milvus_ichash.cli import main, retriever_options
 from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.index.connection import connect
+from milvus_ichash.io.array_file import array_sources
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import load_settings
 
@@ -148,13 +149,20 @@ def test_fused_codes_from_one_modality_to_the_other(run: Run, tmp_path: Path, ma
     assert [row["task"] for row in json.loads(run(tmp_path, *asked).stdout)] == ["both", "image", "text"]
 
 
-def test_a_holdout_cuts_queries_from_one_table(run: Run, place: tuple[Path, Path]) -> None:
+def test_a_holdout_takes_queries_off_a_table_that_is_opened_once(
+    run: Run, place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, bundle = place
+    opened = []
+    monkeypatch.setattr(
+        "milvus_ichash.io.splits.array_sources", lambda *given: opened.append(given) or array_sources(*given)
+    )
     done = run(folder, "items.npz", "--holdout", "40", "--bundle", bundle, "--via", "exact", "--json", "held.json")
     assert done.returncode == 0, done.stderr
     said = json.loads((folder / "held.json").read_text("utf-8"))
     assert (said["measured_on"]["queries"], said["measured_on"]["rows"]) == (40, 200)
     assert "have the id of a row" not in done.stderr
+    assert len(opened) == 1
 
 
 def test_a_file_with_splits_of_its_own(run: Run, place: tuple[Path, Path], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def graph(make_bundle: MakeBundle) -> Path:
 
 
 class GpuWheel:
-    """onnxruntime-gpu as it behaves on a machine that cannot use CUDA: a session, silently on the CPU, or an exception."""
+    """onnxruntime-gpu as it is where CUDA cannot be used: a session, silently on the CPU, or an exception."""
 
     __version__ = onnxruntime.__version__
     SessionOptions = onnxruntime.SessionOptions
