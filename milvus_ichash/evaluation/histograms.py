@@ -35,7 +35,8 @@ def joint_histograms(
 
     Returns:
         int64 (Q, bits + 1, levels): for each query the number of rows at distance 0 to bits (inclusive) that share
-        0, 1, 2, ... labels with it. `levels` is the largest number of labels that a pair could share plus 1; 2 if not graded.
+        0, 1, 2, ... labels with it. `levels` is the largest number of labels that a pair could share plus 1; 2 if not
+        graded.
 
     Raises:
         InputError: the arrays do not fit each other.

@@ -188,7 +188,8 @@ def test_the_commands(place: Place) -> None:
     ivf, flat, image, text = (place.names[name] for name in ("ivf", "flat", "image", "text"))
     swept = run_here(
         "sweep", *place.options("fused"), "-c", ivf, "--flat", flat, "--nprobe", "1,8", "--task", "both",
-        "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json", "--format", "json",
+        "--at-k", "20", "--figure", place.folder / "sweep.png", "--json", place.folder / "sweep.json",
+        "--format", "json",
     )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     rows = json.loads(swept.stdout)

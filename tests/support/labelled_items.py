@@ -69,7 +69,7 @@ def ingest(
     return made
 
 
-def write_npz(path: Path, table: FeatureTable, prefix: str = "") -> Path:
+def write_npz(path: Path, table: FeatureTable) -> Path:
     """The table as a file that `open_source` reads, gaps as rows of NaN."""
     features = {m: np.where(table.present[:, [i]], x, np.nan) for i, (m, x) in enumerate(table.features.items())}
     np.savez(

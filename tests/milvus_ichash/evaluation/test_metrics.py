@@ -125,10 +125,8 @@ def test_random_order_of_many_rows_is_what_shuffling_gives() -> None:
     rng = np.random.default_rng(0)
     rows, relevant = 2000, 300
     base = np.arange(rows) < relevant
-    seen = []
-    for _ in range(400):
-        ranks = np.flatnonzero(rng.permutation(base)) + 1
-        seen.append(np.mean(np.arange(1, relevant + 1) / ranks))
+    ranks = (np.flatnonzero(rng.permutation(base)) + 1 for _ in range(400))
+    seen = [np.mean(np.arange(1, relevant + 1) / each) for each in ranks]
     found = metrics.random_average_precision(np.array([rows]), np.array([relevant]))[0]
     assert found == pytest.approx(np.mean(seen), abs=4 * np.std(seen) / 20)
     assert found > relevant / rows
