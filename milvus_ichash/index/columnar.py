@@ -81,11 +81,11 @@ class Columnar:
     ) -> list[tuple[Ids, Distances]]:
         """Return the nearest items of each query: ids and int32 distances, (n,), in Milvus's order.
 
-        `fields` of the request is passed over. The search is at Bounded consistency, or at the collection's.
+        `output_fields` of the request are passed over. The search is at Bounded consistency, or at the collection's.
         """
         request = self._messages.SearchRequest(
             collection_name=wanted.collection,
-            dsl=wanted.expression,
+            dsl=wanted.filter,
             dsl_type=1,  # an expression
             nq=len(codes),
             placeholder_group=_placeholder_group(codes),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +22,11 @@ from milvus_ichash.index.description import Description, IdKind
 from milvus_ichash.index.field_names import ID, META, has
 from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.index.rankings import Hits
-from milvus_ichash.index.search_request import LIMIT, SearchRequest, check_reach
+from milvus_ichash.index.search_request import LIMIT, SearchOptions, SearchRequest, check_reach
 from milvus_ichash.index.stored_rows import ReadBack
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class HashIndex:
@@ -253,17 +257,7 @@ class HashIndex:
             self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         )
 
-    def search(
-        self,
-        codes: Codes,
-        *,
-        code: str | None = None,
-        top_k: int = 10,
-        radius: int | None = None,
-        nprobe: int | None = None,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-    ) -> Hits:
+    def search(self, codes: Codes, **options: Unpack[SearchOptions]) -> Hits:
         """Return the nearest items of each query.
 
         It sees what was there when the collection was opened and what was written through this connection since; what
@@ -271,12 +265,14 @@ class HashIndex:
 
         Args:
             codes: uint8 (Q, bits / 8), or whole ones.
-            code: which stored code is searched; may be left out where there is one.
-            top_k: at most so many items, 1 to 16,384. Of several at the last distance, an arbitrary few are taken.
-            radius: the largest Hamming distance, itself included.
-            nprobe: cells of BIN_IVF_FLAT that are looked through, 1 to nlist; a 64th of them, at least 8, by default.
-            filter: Milvus expression over fields of the collection, such as `has_text == true`.
-            output_fields: fields to return; "*" stands for labels and all of the payload.
+            options: `code`: which stored code is searched; may be left out where there is one.
+                `top_k`: at most so many items, 1 to 16,384, 10 by default. Of several at the last distance, an
+                arbitrary few are taken.
+                `radius`: the largest Hamming distance, itself included; no limit by default.
+                `nprobe`: cells of BIN_IVF_FLAT that are looked through, 1 to nlist; a 64th of them, at least 8, by
+                default.
+                `filter`: Milvus expression over fields of the collection, such as `has_text == true`.
+                `output_fields`: fields to return; "*" stands for labels and all of the payload.
 
         Raises:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
@@ -287,30 +283,20 @@ class HashIndex:
             >>> hits.ids[0], hits.distances[0], hits.fields[0][0]["title"]
             (array(['a7', 'b2'], dtype=object), array([0, 3], dtype=int32), 'A red bicycle')
         """
-        request = self._request(code, top_k, radius, nprobe, filter, output_fields)
-        with self._using(filter):
+        request = self._request(**options)
+        with self._using(request.filter):
             hits = rankings.nearest(self.connection, request, self._bytes(codes))
-        return self._answer(hits, filter, output_fields)
+        return self._answer(hits, request, options.get("output_fields", ()))
 
-    async def search_async(
-        self,
-        codes: Codes,
-        *,
-        code: str | None = None,
-        top_k: int = 10,
-        radius: int | None = None,
-        nprobe: int | None = None,
-        filter: str = "",
-        output_fields: Sequence[str] = (),
-    ) -> Hits:
+    async def search_async(self, codes: Codes, **options: Unpack[SearchOptions]) -> Hits:
         """Search as `search` does, but for an event loop: many searches can be under way at once.
 
         It goes through pymilvus's `AsyncMilvusClient`; close that with `await index.connection.close_async()`.
         """
-        request = self._request(code, top_k, radius, nprobe, filter, output_fields)
-        with self._using(filter):
+        request = self._request(**options)
+        with self._using(request.filter):
             hits = await rankings.nearest_async(self.connection, request, self._bytes(codes))
-        return self._answer(hits, filter, output_fields)
+        return self._answer(hits, request, options.get("output_fields", ()))
 
     def plain_search(
         self, codes: Codes, *, top_k: int, code: str | None = None, nprobe: int | None = None, filter: str = ""
@@ -320,7 +306,7 @@ class HashIndex:
         At Strong consistency, a server lets every search wait for up to a fifth of a second, whatever it finds.
         Arguments and errors as `search`; returns what pymilvus returns.
         """
-        request = self._request(code, top_k, None, nprobe, filter)
+        request = self._request(code=code, top_k=top_k, nprobe=nprobe, filter=filter)
         return rankings.plain_search(self.connection, request, self._bytes(codes))
 
     def rank_first(
@@ -331,7 +317,7 @@ class HashIndex:
         Ids are int64 or object (n,), distances int32 (n,). Arguments and errors as `search`; made for many queries with
         many items each.
         """
-        request = self._request(code, top_k, None, nprobe, filter)
+        request = self._request(code=code, top_k=top_k, nprobe=nprobe, filter=filter)
         with self._using(filter):
             yield from rankings.first_rankings(self.connection, request, self._bytes(codes))
 
@@ -467,21 +453,19 @@ class HashIndex:
             "code bytes": rows * self.bits // 8 * len(self.codes),
         }
 
-    def _request(
-        self,
-        code: str | None,
-        top_k: int,
-        radius: int | None,
-        nprobe: int | None,
-        filter: str,
-        output_fields: Sequence[str] = (),
-    ) -> SearchRequest:
-        check_reach(top_k, radius, self.bits)
-        for name in output_fields:
+    def _request(self, **options: Unpack[SearchOptions]) -> SearchRequest:
+        """Return a request that Milvus can be sent, with the defaults for what is left open."""
+        asked = SearchRequest(self.collection, **options)
+        check_reach(asked.top_k, asked.radius, self.bits)
+        for name in asked.output_fields:
             if name in self.codes:
                 raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
-        cells, fields = self.spec.choose_nprobe(nprobe), self._fields(output_fields)
-        return SearchRequest(self.collection, self._code(code), top_k, radius, filter, cells, fields)
+        return replace(
+            asked,
+            code=self._code(asked.code),
+            nprobe=self.spec.choose_nprobe(asked.nprobe),
+            output_fields=self._fields(asked.output_fields),
+        )
 
     def _complete_request(self, code: str | None, filter: str) -> SearchRequest:
         if self.spec.kind != "BIN_FLAT":
@@ -489,7 +473,7 @@ class HashIndex:
                 f"collection '{self.collection}' has the index {self.spec.kind}, which does not look at every row: "
                 "rank the first rows (--top-k), or read the codes back (--via readback)."
             )
-        return self._request(code, LIMIT, None, None, filter)
+        return self._request(code=code, top_k=LIMIT, filter=filter)
 
     def _code(self, name: str | None) -> str:
         if name is None and len(self.codes) == 1:
@@ -502,10 +486,10 @@ class HashIndex:
     def _bytes(self, codes: Codes) -> list[bytes]:
         return code_bytes(self.description.cut(codes), self.bits)
 
-    def _answer(self, hits: Hits, filter: str, output_fields: Sequence[str]) -> Hits:
+    def _answer(self, hits: Hits, request: SearchRequest, output_fields: Sequence[str]) -> Hits:
         """Return the hits with the fields that were asked for, and no others."""
-        if filter and not hits.counts.any():
-            self._check_names(filter)
+        if request.filter and not hits.counts.any():
+            self._check_names(request.filter)
         if "*" not in output_fields:
             names = set(output_fields)
             for row in (row for rows in hits.fields for row in rows):

@@ -77,7 +77,7 @@ def _hits(found: Iterable[QueryHits], request: SearchRequest, queries: int) -> H
         hits.ids[q, :n] = ids[order]
         hits.distances[q, :n] = distances[order]
         hits.counts[q] = n
-        hits.fields.append([entities[i] for i in order.tolist()] if request.fields else [{} for _ in range(n)])
+        hits.fields.append([entities[i] for i in order.tolist()] if request.output_fields else [{} for _ in range(n)])
     return hits
 
 
@@ -135,8 +135,8 @@ def complete_distances(
             ) -> None:
                 # One slice is the whole collection: then the range would only cost time.
                 within = filters.between(keys[part.start], keys[part.stop - 1]) if len(slices) > 1 else ""
-                expression = filters.both(request.expression, within)
-                sliced = replace(request, expression=expression, top_k=part.stop - part.start)
+                expression = filters.both(request.filter, within)
+                sliced = replace(request, filter=expression, top_k=part.stop - part.start)
                 for row, (ids, found, _) in zip(all_of[:, part], _found(connection, sliced, queries), strict=True):
                     at = rows(ids)
                     row[at[at >= 0]] = found[at >= 0]
@@ -161,7 +161,7 @@ def _order(ids: Ids, distances: Distances) -> npt.NDArray[np.intp]:
 
 def _found(connection: Connection, request: SearchRequest, codes: Sequence[bytes]) -> Iterator[QueryHits]:
     """Yield what Milvus finds for each query, in its order, out of calls of a bounded size."""
-    columnar = None if request.fields else connection.columnar
+    columnar = None if request.output_fields else connection.columnar
     for queries in _calls(codes, request.top_k):
         with connection.calling(f"search the collection '{request.collection}'"):
             if columnar is None:
@@ -188,9 +188,9 @@ def _client_arguments(connection: Connection, request: SearchRequest, codes: Seq
         "data": list(codes),
         "anns_field": request.code,
         "search_params": {"metric_type": METRIC, "params": request.params},
-        "filter": request.expression,
+        "filter": request.filter,
         "limit": request.top_k,
-        "output_fields": list(request.fields),
+        "output_fields": list(request.output_fields),
         "timeout": connection.timeout,
     }
 

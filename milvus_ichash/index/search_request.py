@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -11,6 +12,17 @@ from milvus_ichash.errors import InputError
 
 LIMIT = 16_384
 """Most rows that Milvus gives for one query or one search vector."""
+
+
+class SearchOptions(TypedDict, total=False):
+    """What a search may be told beside the codes, by keyword: the options of `HashIndex.search`, which explains them."""
+
+    code: str | None
+    top_k: int
+    radius: int | None
+    nprobe: int | None
+    filter: str
+    output_fields: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -22,25 +34,25 @@ class SearchRequest:
         code: the field that holds the codes.
         top_k: at most so many items for each query, 1 to 16,384.
         radius: largest distance, itself included, or None.
-        expression: filter; empty for all items.
         nprobe: number of cells of BIN_IVF_FLAT that are looked through; None for BIN_FLAT.
-        fields: output fields.
+        filter: Milvus expression; empty for all items.
+        output_fields: fields of each item that Milvus is to return.
     """
 
     collection: str
-    code: str
-    top_k: int = LIMIT
+    code: str | None = None
+    top_k: int = 10
     radius: int | None = None
-    expression: str = ""
     nprobe: int | None = None
-    fields: Sequence[str] = ()
+    filter: str = ""
+    output_fields: Sequence[str] = ()
 
     @property
     def params(self) -> dict[str, int]:
-        """Search parameters. Milvus takes items nearer than `radius`, so it is one more than the largest distance.
+        """Search parameters, as Milvus calls them.
 
-        With cells to probe, the radius is left to us: in Milvus 2.3 such a search passes over nprobe, and finds next to
-        nothing.
+        Milvus takes items nearer than `radius`, so its radius is one more than the largest distance. With cells
+        to probe, the radius is left to us: in Milvus 2.3 such a search passes over nprobe, and finds next to nothing.
         """
         if self.nprobe is not None:
             return {"nprobe": self.nprobe}

@@ -197,6 +197,8 @@ def test_arguments_of_a_search_that_cannot_be_used(arguments: dict[str, Any], sa
 
 def test_arguments_at_their_ends(index: HashIndex) -> None:
     query = np.zeros((1, 2), np.uint8)
+    with pytest.raises(TypeError, match="topk"):
+        index.search(query, topk=3)
     assert index.search(query, top_k=16_384).counts.tolist() == [N]
     assert index.search(query, filter="title == 'none such'").counts.tolist() == [0]
     with pytest.raises(InputError, match="names 'colour'"):
