@@ -65,8 +65,8 @@ def attention_scores(
 ) -> Tensor:
     """Return attention scores (B, A) of queries (B, D) and keys (A, D).
 
-    Scaled dot products as in a transformer; with `of_query` and `of_key`, each a linear map to one number, the additive scores of a
-    graph attention network: LeakyReLU(a . [query, key]).
+    Scaled dot products as in a transformer; with `of_query` and `of_key`, each a linear map to one number, the additive
+    scores of a graph attention network: LeakyReLU(a . [query, key]).
     """
     if of_query is None or of_key is None:
         return queries @ keys.T / math.sqrt(queries.shape[1])

@@ -1,7 +1,8 @@
 """What every method is: its settings, its networks, its loss terms and the encoding that gets exported.
 
 A new method is one file in this folder, `mine.py` (or a folder `mine/` whose `method.py` is that file), and one recipe,
-`recipes/mine/<data set>.toml`. A package of its own announces the module as an entry point `milvus_ichash.methods`. The file has
+`recipes/mine/<data set>.toml`. A package of its own announces the module as an entry point `milvus_ichash.methods`. The
+file has
 
     a docstring      its first line describes the method in listings; then the symbols and the equations of the paper, and what
                      is ours; a runnable example
@@ -16,11 +17,12 @@ A new method is one file in this folder, `mine.py` (or a folder `mine/` whose `m
                          `encode`         features to codes, for any mix of missing modalities
                      and, only where it needs them: `scaling`, `warmup`, `completion`, `begin`, `learning_rates`, `finish`
 
-The loop is here: a pass over all items in random order, a step down the weighted sum of the terms for each batch, and the mean of
-each term for the record. A method whose epoch is made otherwise (stages, rounds, networks in turn) overrides `steps`.
+The loop is here: a pass over all items in random order, a step down the weighted sum of the terms for each batch, and
+the mean of each term for the record. A method whose epoch is made otherwise (stages, rounds, networks in turn)
+overrides `steps`.
 
-A method sees features that are scaled already, with zeros where a modality is missing; raw features, gaps that hold NaN, and the packing
-of bits are left to the trainer and the exporter.
+A method sees features that are scaled already, with zeros where a modality is missing; raw features, gaps that hold
+NaN, and the packing of bits are left to the trainer and the exporter.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ def setting(default: Any, source: Source = "ours", **limits: Any) -> Any:
 
     Args:
         default: its default.
-        source: where the default is from: the paper, the authors' public code, or us. "ours" too where the setting is an
-            addition of ours, which the default leaves off.
+        source: where the default is from: the paper, the authors' public code, or us. "ours" too where the setting is
+            an addition of ours, which the default leaves off.
         limits: as `pydantic.Field` takes them (`ge`, `gt`, `lt`, ...).
     """
     return Field(default, json_schema_extra={"source": source}, **limits)
@@ -131,13 +133,15 @@ class Method(nn.Module, ABC):
     """Base of all methods.
 
     Attributes:
-        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs `<modality>_code`).
-        citation: where the method is published; None where it is not. A literal call, which is read without importing the file.
-        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which); else these
-            are left out.
+        family: "fused" (one code per item, output `code`) or "cross-modal" (one per modality, outputs
+            `<modality>_code`).
+        citation: where the method is published; None where it is not. A literal call, which is read without importing
+            the file.
+        needs_labels: False where items whose labels are unknown can be trained on (`TrainData.labelled` says which);
+            else these are left out.
         needs_several_modalities: True where a single modality is refused.
-        one_space: True where fused codes of different modalities are made to be compared with each other, so that `compare` also
-            measures "image->text" and the like, against codes made from one modality alone.
+        one_space: True where fused codes of different modalities are made to be compared with each other, so that
+            `compare` also measures "image->text" and the like, against codes made from one modality alone.
         Config: the class of the settings.
         ablations: the variants of the method, name (the paper's, where it has one) -> the settings that make it.
         state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say); saved in
@@ -229,8 +233,8 @@ class Method(nn.Module, ABC):
     ) -> dict[str, float]:
         """Train one epoch (0-based) and return the mean of each loss term over the steps, by name.
 
-        All randomness comes from `generator` (on the CPU) or from torch's global one; both are seeded anew from the run's seed
-        and the epoch before every call, which is what makes a resumed run equal to an uninterrupted one.
+        All randomness comes from `generator` (on the CPU) or from torch's global one; both are seeded anew from the
+        run's seed and the epoch before every call, which is what makes a resumed run equal to an uninterrupted one.
         """
         self.train()
         rates = self.learning_rates(epoch)
@@ -286,8 +290,8 @@ class Method(nn.Module, ABC):
             features: scaled float32 (B, D_m) for every modality, zeros where it is missing.
             present: bool (B, M).
 
-        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and the codes of a row
-        depend on that row only.
+        Called in evaluation mode, deterministic, traced by the exporter: no data-dependent control flow, and the codes
+        of a row depend on that row only.
         """
 
 

@@ -2,31 +2,33 @@
 
 Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017. Symbols are the paper's, written from its equations as we know them.
 
-F, G (K, n) are what the image and the text network give for the n training items, B their common codes, S_ij = 1 where items i and j
-share a label, else 0, F1 and G1 the sums over the items:
+F, G (K, n) are what the image and the text network give for the n training items, B their common codes, S_ij = 1 where
+items i and j share a label, else 0, F1 and G1 the sums over the items:
 
     min  J = - sum over i, j of (S_ij Theta_ij - log(1 + e^Theta_ij)) + gamma (||B - F||^2 + ||B - G||^2) + eta (||F1||^2 + ||G1||^2),
          Theta_ij = F_i . G_j / 2,  B in {-1, +1}
 
-An epoch is an iteration of its Algorithm 1: batches of images go through their network, with G, B and all other columns of F as they
-were last; then batches of texts in the same way; then B = sign(gamma (F + G)), which gamma does not change.
+An epoch is an iteration of its Algorithm 1: batches of images go through their network, with G, B and all other columns
+of F as they were last; then batches of texts in the same way; then B = sign(gamma (F + G)), which gamma does not
+change.
 
-Only items that have all modalities are trained on: DCMH was made for complete data. It completes nothing, and the code of a missing
-modality is all zero bits.
+Only items that have all modalities are trained on: DCMH was made for complete data. It completes nothing, and the code
+of a missing modality is all zero bits.
 
-Means in place of the paper's sums, so that weights depend neither on the batch m nor on n: the likelihood over pairs, ||B - F||^2 over
-items and bits, ||F1||^2 over bits with F1 the mean. The paper's J divided by m n says which weights here stand for its own:
+Means in place of the paper's sums, so that weights depend neither on the batch m nor on n: the likelihood over pairs,
+||B - F||^2 over items and bits, ||F1||^2 over bits with F1 the mean. The paper's J divided by m n says which weights
+here stand for its own:
 
     quantisation = gamma K / n        balance = eta n K / m
 
-For its gamma = eta = 1 on MIRFlickr (n = 10,000, m = 128, K = 32) these are 0.0032 and 2,500. The defaults here, and the recipes', were
-chosen on held-out training items, where so much balance kept the networks from learning anything.
+For its gamma = eta = 1 on MIRFlickr (n = 10,000, m = 128, K = 32) these are 0.0032 and 2,500. The defaults here, and
+the recipes', were chosen on held-out training items, where so much balance kept the networks from learning anything.
 
-More than two modalities: the likelihood is taken with each other modality and divided by M - 1, and B is the sign of the sum. With two
-modalities all of this is the paper's.
+More than two modalities: the likelihood is taken with each other modality and divided by M - 1, and B is the sign of
+the sum. With two modalities all of this is the paper's.
 
-Ours: image features come from a fixed network, so of CNN-F only fully connected layers are left; Adam with a learning rate that falls to
-zero, where the paper has SGD; dropout and weight decay, which are not in the paper (0 by default).
+Ours: image features come from a fixed network, so of CNN-F only fully connected layers are left; Adam with a learning
+rate that falls to zero, where the paper has SGD; dropout and weight decay, which are not in the paper (0 by default).
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "dcmh", 16, settings={"epochs": 1, "hidden": [32]})

@@ -1,7 +1,7 @@
 """Which methods there are: the files of this folder, its folders with a `method.py`, and the entry points `milvus_ichash.methods`.
 
-Everything that can be said of a method without training it is read from its file's text, so that listing the methods needs
-no torch:
+Everything that can be said of a method without training it is read from its file's text, so that listing the methods
+needs no torch:
 
     module docstring     the first line is the description
     class attributes     `family` and `citation` of the one class that states a `family`

@@ -1,7 +1,7 @@
 """The terms of CICH's eq. 3 (PSSC) and eq. 5 to 7 (SaCH), each a mean over its own elements; eq. 8 to 10 (CCA) are in `recovery`.
 
-`cich.method` says what means in place of the paper's sums do to the weights. The terms of a batch are sums over modalities, or over
-pairs of them divided by M - 1.
+`cich.method` says what means in place of the paper's sums do to the weights. The terms of a batch are sums over
+modalities, or over pairs of them divided by M - 1.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """CICH: one code per modality; label prototypes coordinate them, and what is missing is recovered with its neighbours' help.
 
-Luo, Zhang, Nie: Contrastive Incomplete Cross-modal Hashing, IEEE TKDE 36 (2024). Symbols and numbers of equations are the paper's.
+Luo, Zhang, Nie: Contrastive Incomplete Cross-modal Hashing, IEEE TKDE 36 (2024). Symbols and numbers of equations are
+the paper's.
 
-u, v are modalities; f^u = mu^u the mean that the encoder of u gives, z^u = mu^u + eps sigma^u its modality-transfer variable, h^u =
-tanh(W_h^u mu^u) its relaxed code; l an item's labels, psi = W_p^T l its prototypical code, B the codes that all modalities share, S_ij = 1
-where items i and j share a label, else 0; s(x) = 1 / (1 + e^-x); q and q' are linear:
+u, v are modalities; f^u = mu^u the mean that the encoder of u gives, z^u = mu^u + eps sigma^u its modality-transfer
+variable, h^u = tanh(W_h^u mu^u) its relaxed code; l an item's labels, psi = W_p^T l its prototypical code, B the codes
+that all modalities share, S_ij = 1 where items i and j share a label, else 0; s(x) = 1 / (1 + e^-x); q and q' are
+linear:
 
     eq. 3     L^PSSC = sum over k in {p, u, v} of -(S_ij Lambda_ij^k - log(1 + e^(Lambda_ij^k))) + ||h_i^k - b_i||^2,
               Lambda_ij^k = h_i^k . psi_j / 2, H^p = Psi; j runs over all n training items
@@ -14,37 +16,41 @@ where items i and j share a label, else 0; s(x) = 1 / (1 + e^-x); q and q' are l
               N(f^v): the features of the nearest items that have u, in Hamming space
     eq. 11    L      = L^PSSC + alpha L^SaCH + delta L^CCA
 
-Algorithm 1, round by round: B = sign(H^u + H^v + Psi), where a recovered code stands in for a missing one (its step 6, done when the next
-round starts, with the pass over all items that also gives q' its neighbours; B starts random); then W_p by eq. 3, with the codes of the
-round's start; then the networks by eq. 11, with Psi fixed, recovering what a batch lacks as they go (step 5).
+Algorithm 1, round by round: B = sign(H^u + H^v + Psi), where a recovered code stands in for a missing one (its step 6,
+done when the next round starts, with the pass over all items that also gives q' its neighbours; B starts random); then
+W_p by eq. 3, with the codes of the round's start; then the networks by eq. 11, with Psi fixed, recovering what a batch
+lacks as they go (step 5).
 
-More than two modalities: the terms of eq. 7 and 10 are taken over all pairs and divided by M - 1, and what is missing is the mean of what
-each modality that is there recovers. With two modalities all of this is the paper's.
+More than two modalities: the terms of eq. 7 and 10 are taken over all pairs and divided by M - 1, and what is missing
+is the mean of what each modality that is there recovers. With two modalities all of this is the paper's.
 
-Means in place of the paper's sums, so that weights depend neither on the batch m nor on n: L^PSSC over pairs (i, j) and, with a weight of
-its own (`quantisation`), over items and bits; L^SaCH over anchors and each anchor's positives; L^CCA over items and features. The paper's
-sums divided by m n say which weights here stand for its own (P: positives of an anchor in a batch; d = 512; K: bits):
+Means in place of the paper's sums, so that weights depend neither on the batch m nor on n: L^PSSC over pairs (i, j)
+and, with a weight of its own (`quantisation`), over items and bits; L^SaCH over anchors and each anchor's positives;
+L^CCA over items and features. The paper's sums divided by m n say which weights here stand for its own (P: positives of
+an anchor in a batch; d = 512; K: bits):
 
     alpha here = alpha 2 P / n        delta here = delta d / (m n)        beta here = beta        quantisation here = K / n
 
-On MIRFlickr (n = 18,015, m = 64, P about 60 by eq. 6) its alpha = 5 is 0.03 here, and delta = 20 to 500 is 0.009 to 0.22. The recipes' were
-chosen on held-out training items.
+On MIRFlickr (n = 18,015, m = 64, P about 60 by eq. 6) its alpha = 5 is 0.03 here, and delta = 20 to 500 is 0.009 to
+0.22. The recipes' were chosen on held-out training items.
 
 Ours:
-- q and q' are Gaussians of unit variance: squared errors. Their target f^u is a constant to them, and an item is not its own neighbour.
-- Image features come from a fixed network, where the paper trains its ResNet with the rest. After it comes one linear layer; `linear = []`
-  gives images a hidden layer, as the text has.
-- The export has no neighbours to search. `completion` "context" is q' with one context for all of them: class prototypes (mean f of a
-  class's training items) weighted by softmax(h . h_c / 2 + log(share of class c)) over their codes h_c; "q" is q alone; both train alike.
-  "mean": the mean f stands in, in L^SaCH too. "none": what is missing takes part in no term, and its code is all zero bits. The last two
-  leave L^CCA out.
-- Eq. 6 leaves hardly any negatives; `propagation = false` takes S everywhere. The label head has no loss in eq. 11; `label_loss` gives it
-  a cross-entropy. Dropout and weight decay are not in the paper.
-- Table V: "Pair" has h_j^v in the place of psi_j in eq. 3, within a batch, and B = sign(H^u + H^v); "PSSC" lacks SaCH and CCA, and
-  completes nothing; "PSSC+CCA" lacks SaCH.
-- The public code has its heads on ReLU(z) and draws noise at inference, has no q', squares S theta and softplus(theta) in eq. 3, and has a
-  cross-entropy of sigmoid similarities for eq. 5: none of this is here. Its text pooling is (`pooling`), and its schedules can be set: 50
-  epochs of 5 rounds, 15 rounds of labels first, rates from 1e-2 (labels), 10^-4.5 (ResNet) and 1e-3 (text) to 1e-6.
+- q and q' are Gaussians of unit variance: squared errors. Their target f^u is a constant to them, and an item is not
+  its own neighbour.
+- Image features come from a fixed network, where the paper trains its ResNet with the rest. After it comes one linear
+  layer; `linear = []` gives images a hidden layer, as the text has.
+- The export has no neighbours to search. `completion` "context" is q' with one context for all of them: class
+  prototypes (mean f of a class's training items) weighted by softmax(h . h_c / 2 + log(share of class c)) over their
+  codes h_c; "q" is q alone; both train alike. "mean": the mean f stands in, in L^SaCH too. "none": what is missing
+  takes part in no term, and its code is all zero bits. The last two leave L^CCA out.
+- Eq. 6 leaves hardly any negatives; `propagation = false` takes S everywhere. The label head has no loss in eq. 11;
+  `label_loss` gives it a cross-entropy. Dropout and weight decay are not in the paper.
+- Table V: "Pair" has h_j^v in the place of psi_j in eq. 3, within a batch, and B = sign(H^u + H^v); "PSSC" lacks SaCH
+  and CCA, and completes nothing; "PSSC+CCA" lacks SaCH.
+- The public code has its heads on ReLU(z) and draws noise at inference, has no q', squares S theta and softplus(theta)
+  in eq. 3, and has a cross-entropy of sigmoid similarities for eq. 5: none of this is here. Its text pooling is
+  (`pooling`), and its schedules can be set: 50 epochs of 5 rounds, 15 rounds of labels first, rates from 1e-2 (labels),
+  10^-4.5 (ResNet) and 1e-3 (text) to 1e-6.
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "cich", 16, settings={"epochs": 1, "hidden": 32, "width": 16, "label_warmup": 1})

@@ -1,10 +1,12 @@
 """EGICH: one code per modality; what is missing is completed from words of external knowledge that fit the item's classes.
 
-Chen et al.: External Guidance Incomplete Cross-modal Hashing, IEEE Transactions on Image Processing, 2026.
-Only the abstract is public: the terms below are stated from facts about the authors' public code, in our words, under our numbers.
+Chen et al.: External Guidance Incomplete Cross-modal Hashing, IEEE Transactions on Image Processing, 2026. Only the
+abstract is public: the terms below are stated from facts about the authors' public code, in our words, under our
+numbers.
 
-u, v are modalities; f^u = E^u(x^u) features (two blocks of Linear, BatchNorm, ReLU, dropout), h^u(f) = tanh(W^u f) a relaxed code, at
-length 1 in the losses; l labels, C classes; e_cj the embedding of word j of class c; B the codes that all modalities share.
+u, v are modalities; f^u = E^u(x^u) features (two blocks of Linear, BatchNorm, ReLU, dropout), h^u(f) = tanh(W^u f) a
+relaxed code, at length 1 in the losses; l labels, C classes; e_cj the embedding of word j of class c; B the codes that
+all modalities share.
 
     eq. 1  k_c = A sum over j of softmax(g_c)_j e_cj          knowledge of class c: gates g and embeddings e are learnt; A is linear
     eq. 2  f* = sum_c l_c k_c / sum_c l_c                     CEG: what stands in for a missing f^u
@@ -14,29 +16,32 @@ length 1 in the losses; l labels, C classes; e_cj the embedding of word j of cla
     eq. 6  L_quant = ||h^u - B||^2
     eq. 7  L^u = gamma L_align + alpha L_intra + beta L_inter + quantisation L_quant, all means over items (pairs, bits) that have u
 
-In each epoch the networks learn in turn (the text's before the image's: the last modality first), each with the knowledge, from batches
-of complete items and then from batches that lack something; then B = sign(H^u + H^v), with completed codes where one is missing.
+In each epoch the networks learn in turn (the text's before the image's: the last modality first), each with the
+knowledge, from batches of complete items and then from batches that lack something; then B = sign(H^u + H^v), with
+completed codes where one is missing.
 
-Words. Of all nouns the file has, each goes to the class where a softmax over the classes of cosines is highest, and each class keeps the
-five (`words`) with most confidence. `selection` says what a class is compared as: "centres", the mean features of its items by the encoders
-before they are trained (the public code; those features know nothing yet, so that the choice is nearly arbitrary), or "names", the
-embedding of the class's name. By centres, a class without a training item is compared by its name. The embeddings chosen are weights
-from then on: neither resuming nor exporting needs the file again.
+Words. Of all nouns the file has, each goes to the class where a softmax over the classes of cosines is highest, and
+each class keeps the five (`words`) with most confidence. `selection` says what a class is compared as: "centres", the
+mean features of its items by the encoders before they are trained (the public code; those features know nothing yet, so
+that the choice is nearly arbitrary), or "names", the embedding of the class's name. By centres, a class without a
+training item is compared by its name. The embeddings chosen are weights from then on: neither resuming nor exporting
+needs the file again.
 
-At inference there are no labels: label heads, trained beside the hash heads with a cross-entropy (`label_loss`), give each class a
-probability, the mean over the modalities that are there, and these take the place of l in eq. 2.
+At inference there are no labels: label heads, trained beside the hash heads with a cross-entropy (`label_loss`), give
+each class a probability, the mean over the modalities that are there, and these take the place of l in eq. 2.
 
 More than two modalities: eq. 3 and 5 are taken against each other modality and divided by M - 1.
 
-Ablations. The abstract names three modules. We take "without CEG" as no completion from knowledge and, since CLEG's anchors are such
-completions, no CLEG; "without CLEG" as gamma = 0; "without SCH" as alpha = beta = 0. Besides them: "no completion" (what is missing has no
-code and takes part in no term; CLEG stays), "mean completion" (the mean feature of the modality stands in), the other selection, and
-"without knowledge" (the classes' vectors are learnt from random ones: what the words are worth).
+Ablations. The abstract names three modules. We take "without CEG" as no completion from knowledge and, since CLEG's
+anchors are such completions, no CLEG; "without CLEG" as gamma = 0; "without SCH" as alpha = beta = 0. Besides them: "no
+completion" (what is missing has no code and takes part in no term; CLEG stays), "mean completion" (the mean feature of
+the modality stands in), the other selection, and "without knowledge" (the classes' vectors are learnt from random ones:
+what the words are worth).
 
-Ours: the adapter A, where embeddings and features differ in size (the public code's are both 512); selection by names; the label heads;
-`quantisation` apart from gamma, which is the public code's weight for it too; and, off by default, `together` (all networks learn in one
-step, so that eq. 5 reaches both sides), `mixed` (batches of all items alike), `sharpness` (an exponent of the predicted probabilities),
-`input_dropout`, `weight_decay`.
+Ours: the adapter A, where embeddings and features differ in size (the public code's are both 512); selection by names;
+the label heads; `quantisation` apart from gamma, which is the public code's weight for it too; and, off by default,
+`together` (all networks learn in one step, so that eq. 5 reaches both sides), `mixed` (batches of all items alike),
+`sharpness` (an exponent of the predicted probabilities), `input_dropout`, `weight_decay`.
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "egich", 16, settings={"epochs": 1, "hidden": 32, "width": 16, "selection": "none"})
@@ -127,7 +132,8 @@ class EGICHConfig(MethodConfig):
 class EGICH(Method):
     """EGICH for two or more modalities; see the module's docstring.
 
-    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class got.
+    `state` holds B, float32 (n, K) of -1 and +1, and `chosen`, int64 (C, words): which words of the file each class
+    got.
     """
 
     family: ClassVar[Family] = "cross-modal"

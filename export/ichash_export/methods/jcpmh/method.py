@@ -1,10 +1,10 @@
 """JCPMH: fused codes; missing modalities are generated, guided by classifiers and a graph autoencoder.
 
-Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing, anonymous, under review, 2024. No public code
-could be had; symbols and numbers of equations are the paper's.
+Autoencoder and Classifier Based Joint-Guided Completion for Partial Multi-Modal Hashing, anonymous, under review, 2024.
+No public code could be had; symbols and numbers of equations are the paper's.
 
-X are an item's image features, Y its text, in [0, 1], L its labels; X*, Y* the same with a missing one made by a generator f_g from the
-other one. Three stages, each fixed when the next begins:
+X are an item's image features, Y its text, in [0, 1], L its labels; X*, Y* the same with a missing one made by a
+generator f_g from the other one. Three stages, each fixed when the next begins:
 
 1. A classifier f_C for each modality, on all items that have it (`classifier_epochs`):
 
@@ -24,28 +24,32 @@ other one. Three stages, each fixed when the next begins:
     eq. 13     L_3 = cross-entropy of L and f_C of what was generated
     eq. 14     L   = L_s + alpha L_b + lambda_1 L_2 + lambda_2 L_3
 
-Only generators and hashing network are exported: what classifiers and autoencoder know, they need labels or neighbours for, and it has
-reached the generators. Those learn from items with gaps: the paper hides a tenth of complete data for that reason in Table 1, and does not
-say what they learn from in the part of Table 2 whose training is complete; here `modality_dropout` does it.
+Only generators and hashing network are exported: what classifiers and autoencoder know, they need labels or neighbours
+for, and it has reached the generators. Those learn from items with gaps: the paper hides a tenth of complete data for
+that reason in Table 1, and does not say what they learn from in the part of Table 2 whose training is complete; here
+`modality_dropout` does it.
 
-More than two modalities: there is a generator for each ordered pair, and a missing modality is the mean of what is generated from each
-one that is there. The autoencoder takes all modalities together, on the items that have all.
+More than two modalities: there is a generator for each ordered pair, and a missing modality is the mean of what is
+generated from each one that is there. The autoencoder takes all modalities together, on the items that have all.
 
 Where we differ from the paper:
-- Eq. 13 has no minus sign there, which would maximise the cross-entropy. Eq. 10 has h^T h, which is not (N, N), and which no entry in
-  [0, 1) can match at the length of h: cosines, and the squashed A~ of eq. 4.
-- A~ is divided by its row sums in eq. 3: as it stands there, it adds up hundreds of neighbours in each of two layers. It is that of the
-  batch in both stages: the one of all items is N x N, and every step would need the features of all. Where `batch_size` is not
-  below the number of items, it is the whole one.
-- Algorithm 1 trains the autoencoder for T1 epochs, the classifiers for T2, and then, by a slip, the rest for T1 instead of T3. `epochs`
-  counts all three, so T3 = epochs - classifier_epochs - autoencoder_epochs. The first two stages do not depend on each other.
-- All terms are means: over items, or pairs of them, and over features, bits or classes. In L_3 what is observed is left out: it is
-  constant there.
-- Not given there, so ours: Adam, learning rate, batch, epochs, the second width of the autoencoder, activations (ReLU), no hidden
-  layer before h_x and h_y (`hidden`), and that modalities which are not words are standardised (squared error, linear outputs).
+- Eq. 13 has no minus sign there, which would maximise the cross-entropy. Eq. 10 has h^T h, which is not (N, N), and
+  which no entry in [0, 1) can match at the length of h: cosines, and the squashed A~ of eq. 4.
+- A~ is divided by its row sums in eq. 3: as it stands there, it adds up hundreds of neighbours in each of two layers.
+  It is that of the batch in both stages: the one of all items is N x N, and every step would need the features of all.
+  Where `batch_size` is not below the number of items, it is the whole one.
+- Algorithm 1 trains the autoencoder for T1 epochs, the classifiers for T2, and then, by a slip, the rest for T1 instead
+  of T3. `epochs` counts all three, so T3 = epochs - classifier_epochs - autoencoder_epochs. The first two stages do not
+  depend on each other.
+- All terms are means: over items, or pairs of them, and over features, bits or classes. In L_3 what is observed is left
+  out: it is constant there.
+- Not given there, so ours: Adam, learning rate, batch, epochs, the second width of the autoencoder, activations (ReLU),
+  no hidden layer before h_x and h_y (`hidden`), and that modalities which are not words are standardised (squared
+  error, linear outputs).
 - Generators of words begin near the words' mean: at 0.5 for each, the first epochs would see items of a thousand words.
-- Off by default: `schedule`; `weight_decay`; `modality_dropout`, by which generators and codes learn from complete items too;
-  `standardise_words`, without which a few ones among a thousand zeros hardly count beside standardised features.
+- Off by default: `schedule`; `weight_decay`; `modality_dropout`, by which generators and codes learn from complete
+  items too; `standardise_words`, without which a few ones among a thousand zeros hardly count beside standardised
+  features.
 
 >>> from ichash_export.train.training import train
 >>> small = {"epochs": 3, "classifier_epochs": 1, "autoencoder_epochs": 1, "autoencoder_hidden": 32, "modality_dropout": 0.5}

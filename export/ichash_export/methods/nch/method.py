@@ -1,31 +1,34 @@
 """NCH: fused codes; missing modalities are generated, guided by labelled neighbours among complete anchors.
 
-Tan, Zhu, Li, Zhang, Zhang: Partial Multi-Modal Hashing via Neighbor-Aware Completion Learning, IEEE Transactions on Multimedia, 2023.
-The equations are not public: the terms below are stated from facts about the authors' public code, in our words, under our numbers.
+Tan, Zhu, Li, Zhang, Zhang: Partial Multi-Modal Hashing via Neighbor-Aware Completion Learning, IEEE Transactions on
+Multimedia, 2023. The equations are not public: the terms below are stated from facts about the authors' public code, in
+our words, under our numbers.
 
-Every block is Linear, BatchNorm, tanh. x_m are the features of modality m, standardised because tanh has to reach them; l are labels;
-S = 2 / (1 + exp(-l_i . l_j)) - 1.
+Every block is Linear, BatchNorm, tanh. x_m are the features of modality m, standardised because tanh has to reach them;
+l are labels; S = 2 / (1 + exp(-l_i . l_j)) - 1.
 
 Stage 1, on the complete items, one neighbour module N_ab for each ordered pair of modalities (`neighbours.py`):
 
     L1 = sum over (a, b) of MSE(N_ab(x_a, l), x_b)
 
-Stage 2, with the neighbour modules fixed, on all items; every batch has the shares of the presence patterns (complete, image only, ...)
-that the training set has. Generators G_ab make features of b out of those of a; h = head(sum over m of encoder_m(x_m)), where a missing
-x_b is generated:
+Stage 2, with the neighbour modules fixed, on all items; every batch has the shares of the presence patterns (complete,
+image only, ...) that the training set has. Generators G_ab make features of b out of those of a; h = head(sum over m of
+encoder_m(x_m)), where a missing x_b is generated:
 
     L2 = MSE(cos(h_i, h_j), S_ij)        L3 = MSE(h, sign h)
     L4 = sum over (a, b) of MSE(G_ab(x_a), N_ab(x_a, l)), over all items that have a, whether or not they have b
     L  = L2 + quantisation * L3 + generation * L4
 
-The neighbour modules are not exported: S needs the labels of the item, which a query or a new item does not have. What they know
-reaches the codes through the generators, which are exported.
+The neighbour modules are not exported: S needs the labels of the item, which a query or a new item does not have. What
+they know reaches the codes through the generators, which are exported.
 
-More than two modalities: there are generators and neighbour modules for each ordered pair, and a missing modality is the mean of what
-is generated from each modality that is there. Anchors and stage 1 take the items that have all modalities.
+More than two modalities: there are generators and neighbour modules for each ordered pair, and a missing modality is
+the mean of what is generated from each modality that is there. Anchors and stage 1 take the items that have all
+modalities.
 
-Ours: N is computed once for each item, not in every epoch (it is fixed, and without dropout, by then); `squash`, `schedule`,
-`weight_decay`; "mean" and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr; `epochs` counts both stages.
+Ours: N is computed once for each item, not in every epoch (it is fixed, and without dropout, by then); `squash`,
+`schedule`, `weight_decay`; "mean" and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr;
+`epochs` counts both stages.
 
 >>> from ichash_export.train.training import train
 >>> small = {"epochs": 2, "neighbour_epochs": 1, "anchors": 10, "hidden": [32], "generator_hidden": 32, "attention_hidden": 32}

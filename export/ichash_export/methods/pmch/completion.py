@@ -1,9 +1,10 @@
 """Completions of PMCH: how a modality's feature makes features of the other modalities, in the encoders' space.
 
-Table 3: "w/o Completion" has no module here: nothing is added where a modality is missing, and neither prototypes nor L_recons are there.
-"+GCAE" is `GraphAutoencoder`, "+MLP" is `MLPGenerator`: without prototypes, learnt by L_recons.
-Table 4: "+anchors" aggregates the features of random paired items in place of prototypes; L_proto, which needs one per class, is left out.
-Table 5: "+KNN" is `NearestPrototypes`, "+GAT" and "+TEs" are `AttentionScores`, each in place of the Weight-Net.
+Table 3: "w/o Completion" has no module here: nothing is added where a modality is missing, and neither prototypes nor
+L_recons are there. "+GCAE" is `GraphAutoencoder`, "+MLP" is `MLPGenerator`: without prototypes, learnt by L_recons.
+Table 4: "+anchors" aggregates the features of random paired items in place of prototypes; L_proto, which needs one per
+class, is left out. Table 5: "+KNN" is `NearestPrototypes`, "+GAT" and "+TEs" are `AttentionScores`, each in place of
+the Weight-Net.
 
 Every module here is called with (source, x, prototypes, labels) and returns what it recovers for each other modality:
 

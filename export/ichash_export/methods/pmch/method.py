@@ -1,11 +1,11 @@
 """PMCH: fused codes; what is missing is recovered as a weighted sum of learnt within-modality prototypes.
 
-Zhu, Wu, Wu, Dai, Li: Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025. No public code
-could be had; symbols and numbers of equations are the paper's.
+Zhu, Wu, Wu, Dai, Li: Endogenous Recovery via Within-modality Prototypes for Incomplete Multimodal Hashing, IJCAI 2025.
+No public code could be had; symbols and numbers of equations are the paper's.
 
-V^m are a modality's encoder features, P^m (C, K) its learnable prototypes, one per class, W_a the Weight-Net of modality a, H_f the
-hash function (linear, tanh), L the labels. What is missing is recovered in the encoders' space from the modality a that is there
-(eq. 4-5, 12-13); then the features of all modalities are added and hashed (eq. 1, 11, 14):
+V^m are a modality's encoder features, P^m (C, K) its learnable prototypes, one per class, W_a the Weight-Net of
+modality a, H_f the hash function (linear, tanh), L the labels. What is missing is recovered in the encoders' space from
+the modality a that is there (eq. 4-5, 12-13); then the features of all modalities are added and hashed (eq. 1, 11, 14):
 
     omega = W_a(V^a)        V~^m = sum over c of omega_c p_c^m        H = H_f(sum over m of V^m, or V~^m where m is missing)
 
@@ -18,24 +18,27 @@ hash function (linear, tanh), L the labels. What is missing is recovered in the 
 
 Eq. 3 and 6 are taken over paired items, eq. 7 and 9 over all, with recovered features in the gaps.
 
-More than two modalities: an item is paired where it has two or more. W_a gives one set of coefficients, for the prototypes of all other
-modalities, since a row of each stands for the same class; a missing modality is the mean of what each modality that is there recovers.
-L_recons takes each ordered pair of observed modalities by itself: the sum over targets of the mean over sources.
+More than two modalities: an item is paired where it has two or more. W_a gives one set of coefficients, for the
+prototypes of all other modalities, since a row of each stands for the same class; a missing modality is the mean of
+what each modality that is there recovers. L_recons takes each ordered pair of observed modalities by itself: the sum
+over targets of the mean over sources.
 
 Ours:
-- Means in place of sums in eq. 6, 7 and 9 (over items, or pairs of items, and over features), so that alpha, beta and gamma depend neither
-  on the batch nor on K. The paper does not print its values; those of the recipes are chosen on held-out training items.
-- Section 3.3 gives the Weight-Net two hidden layers, 4.1 two fully connected layers of size 2048: the default is two hidden layers of
-  that size. No softmax is mentioned; `softmax` adds one.
-- Not in the paper: the encoders' activation; and, off by default, `weight_decay` and `modality_dropout`, a share of the paired items that
-  each step hashes from one of their modalities only (L_recons still sees all of them), so that paired items
-  teach the completed codes too.
+- Means in place of sums in eq. 6, 7 and 9 (over items, or pairs of items, and over features), so that alpha, beta and
+  gamma depend neither on the batch nor on K. The paper does not print its values; those of the recipes are chosen on
+  held-out training items.
+- Section 3.3 gives the Weight-Net two hidden layers, 4.1 two fully connected layers of size 2048: the default is two
+  hidden layers of that size. No softmax is mentioned; `softmax` adds one.
+- Not in the paper: the encoders' activation; and, off by default, `weight_decay` and `modality_dropout`, a share of the
+  paired items that each step hashes from one of their modalities only (L_recons still sees all of them), so that paired
+  items teach the completed codes too.
 - The ablations of Tables 3 to 5 are described in `pmch.completion`; "mean" is ours: the feature of the mean item.
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "pmch", 16, settings={"epochs": 1, "hidden": [32], "weight_net": [32]})
 >>> trained.model.method.completion()
-'A missing modality is a weighted sum of its learnt prototypes, one per class, averaged over the modalities that give the weights.'
+'A missing modality is a weighted sum of its learnt prototypes, one per class, averaged over the modalities that give
+the weights.'
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """UniHash: one code space for every kind of query; codes of any part of an item agree with those of the whole.
 
-Our own method. An item has one code, made from whichever modalities it has; the code of its picture, of its words and of both lie in the
-same space, so that picture finds words, words find pictures, and both find either. docs/unihash.md has the reasons and the figures.
+Our own method. An item has one code, made from whichever modalities it has; the code of its picture, of its words and
+of both lie in the same space, so that picture finds words, words find pictures, and both find either. docs/unihash.md
+has the reasons and the figures.
 
 x_m are features, P the modalities an item has, l its labels, C classes, K bits, s a subset of P that is not empty.
 
@@ -19,17 +20,18 @@ x_m are features, P the modalities an item has, l its labels, C classes, K bits,
 
     L = proto L_proto + pair L_pair + rank L_rank + consistency L_cons + contrast L_con + quantisation L_quant
 
-L_proto, L_pair and L_rank are taken over items whose labels are known; items without labels are learnt from through eq. 8 to 10.
-L_con keeps items of the same labels apart: mAP does not ask for that, and a little of it is lost, but who looks for one of them does.
-The slope beta grows from 1 to 1 + `sharpening` in training, so that little is left for the sign to cut off.
+L_proto, L_pair and L_rank are taken over items whose labels are known; items without labels are learnt from through eq.
+8 to 10. L_con keeps items of the same labels apart: mAP does not ask for that, and a little of it is lost, but who
+looks for one of them does. The slope beta grows from 1 to 1 + `sharpening` in training, so that little is left for the
+sign to cut off.
 
-Completion. Eq. 4 is all there is: the gates need nothing in the place of what is missing, but with few complete items training would
-hardly see what goes together. Ablations put something there, for m not in s: "memory" z*_m = sum_j a_j v_mj with
-a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 / W over what subsets hide, weight `memory`;
-"mean completion" one learnt z*_m for all items, with the same L_mem.
+Completion. Eq. 4 is all there is: the gates need nothing in the place of what is missing, but with few complete items
+training would hardly see what goes together. Ablations put something there, for m not in s: "memory" z*_m = sum_j a_j
+v_mj with a = softmax_j(k_j . Q f(s) / sqrt W), and eq. 11 L_mem = ||z*_m - stop z_m||^2 / W over what subsets hide,
+weight `memory`; "mean completion" one learnt z*_m for all items, with the same L_mem.
 
-Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code (`losses.lengths`), so
-that one model trained at 128 bits also gives codes of 16, 32, 64 and 96: the first bits of each.
+Nested codes (`nested`): L_proto, L_pair, L_rank, L_cons and L_con are means over prefixes of the code
+(`losses.lengths`), so that one model trained at 128 bits also gives codes of 16, 32, 64 and 96: the first bits of each.
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "unihash", 32, settings={"epochs": 1, "hidden": 32, "width": 32})
