@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, *, last: bool = False) -> nn.Sequential:
-    """Return linear layers through these sizes with an activation between them, and after the last one where `last` says so."""
+    """Return linear layers through these sizes with an activation between them, and after the last one if `last`."""
     layers: list[nn.Module] = []
     for i, (d_in, d_out) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(d_in, d_out))
@@ -55,7 +55,10 @@ def by_modality(widths: Sequence[int], modalities: Sequence[str]) -> dict[str, i
 
 
 def mean_of_present(values: Tensor, there: Tensor) -> Tensor:
-    """Return the mean (B, D) of what several sources make, (S, B, D), over those that are there, bool (B, S); zeros where none is."""
+    """Return the mean (B, D) of what S sources make, (S, B, D), over those that are there, bool (B, S).
+
+    A row for which none is there has zeros.
+    """
     weights = there.T.unsqueeze(2).to(values.dtype)
     return (values * weights).sum(dim=0) / weights.sum(dim=0).clamp_min(1)
 
@@ -93,7 +96,7 @@ class FeatureScaling(nn.Module):
         return torch.where(there, (x - self.shift) * self.scale, torch.zeros((), dtype=x.dtype, device=x.device))
 
     def fit_standard(self, x: Tensor) -> None:
-        """Learn mean and standard deviation of the observed rows x, float32 (n, D); constant features are only centred."""
+        """Learn mean and deviation of the observed rows x, float32 (n, D); constant features are only centred."""
         std, mean = torch.std_mean(x.double(), dim=0, correction=0)
         self.shift.copy_(mean)
         self.scale.copy_(torch.where(std > 1e-6, 1 / std.clamp_min(1e-6), torch.ones_like(std)))
@@ -107,7 +110,10 @@ class FeatureScaling(nn.Module):
 
 
 def hide(present: Tensor, share: float) -> Tensor:
-    """Return `present`, bool (B, M), with all but one modality hidden from this share of the items, by torch's global generator."""
+    """Return `present`, bool (B, M), with all but one modality hidden from this share of the items.
+
+    Items and modalities are drawn by torch's global generator.
+    """
     if not share:
         return present
     chosen = torch.rand(len(present), 1, device=present.device) < share

@@ -1,4 +1,4 @@
-"""Similarities and loss terms that more than one method uses. Each is a mean, so that weights do not depend on the batch."""
+"""Similarities and loss terms that several methods use; each term is a mean, whatever the size of the batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def shared_label(a: Tensor, b: Tensor) -> Tensor:
-    """Return S01 (A, B): 1 where two items share a label, else 0 (CICH). Labels are float multi-hot (A, C) and (B, C)."""
+    """Return S01 (A, B): 1 where two items share a label, else 0. Labels are float multi-hot (A, C) and (B, C)."""
     return (a @ b.T > 0).to(a.dtype)
 
 
@@ -23,7 +23,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def quantisation(h: Tensor) -> Tensor:
-    """Return the mean squared distance of relaxed codes (B, K) from their signs (PMCH eq. 9, JCPMH eq. 11, NCH's L3)."""
+    """Return the mean squared distance of codes (B, K) from their signs (PMCH eq. 9, JCPMH eq. 11, NCH's L3)."""
     return F.mse_loss(h, signs(h).detach())
 
 
@@ -33,7 +33,7 @@ def signs(h: Tensor) -> Tensor:
 
 
 def pairwise_likelihood(h: Tensor, psi: Tensor, s: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return -(S Lambda - log(1 + e^Lambda)) with Lambda = h^T psi / 2, the mean over all pairs (i, j) (CICH eq. 3, DCMH eq. 1).
+    """Return the mean of -(S Lambda - log(1 + e^Lambda)), Lambda = h^T psi / 2, over all pairs (CICH eq. 3, DCMH's J).
 
     Args:
         h: relaxed codes (m, K).

@@ -4,10 +4,10 @@ A new method is one file in this folder, `mine.py` (or a folder `mine/` whose `m
 `recipes/mine/<data set>.toml`. A package of its own announces the module as an entry point `milvus_ichash.methods`. The
 file has
 
-    a docstring      its first line describes the method in listings; then the symbols and the equations of the paper, and what
-                     is ours; a runnable example
-    a Config         derived from `MethodConfig`: each setting with its default, where that is from (`setting`), and a string below
-                     it that describes it
+    a docstring      its first line describes the method in listings; then the symbols and the equations of the paper,
+                     and what is ours; a runnable example
+    a Config         derived from `MethodConfig`: each setting with its default, where that is from (`setting`), and a
+                     string below it that describes it
     one class        derived from `Method`, with
                          `family`, and `citation` where it is published
                          `__init__`       the networks, made from `self.spec` (sizes) and `self.config` (settings)
@@ -15,7 +15,8 @@ file has
                          `weights`        the weights of the terms that do not count once
                          `optimizers`     what learns, and how fast
                          `encode`         features to codes, for any mix of missing modalities
-                     and, only where it needs them: `scaling`, `warmup`, `completion`, `begin`, `learning_rates`, `finish`
+                     and, only where it needs them: `scaling`, `warmup`, `completion`, `begin`, `learning_rates`,
+                     `finish`
 
 The loop is here: a pass over all items in random order, a step down the weighted sum of the terms for each batch, and
 the mean of each term for the record. A method whose epoch is made otherwise (stages, rounds, networks in turn)
@@ -39,6 +40,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ichash_export.methods.batches import batches
 from ichash_export.methods.citation import Citation as Citation
 from milvus_ichash.errors import InputError
 
@@ -112,6 +114,11 @@ class TrainData:
         """Return the device that holds the tensors."""
         return self.present.device
 
+    @property
+    def known(self) -> Tensor:
+        """Return which items have known labels, bool (n,)."""
+        return torch.ones_like(self.present[:, 0]) if self.labelled is None else self.labelled
+
     def complete(self) -> Tensor:
         """Return the indices, int64, of the items that have all modalities."""
         return self.present.all(dim=1).nonzero().flatten()
@@ -124,7 +131,10 @@ class TrainData:
         )
 
     def sample_complete(self, count: int) -> TrainData:
-        """Draw `count` different items that have all modalities, by torch's global generator; all of them where there are fewer."""
+        """Draw `count` different items that have all modalities, or all where there are fewer.
+
+        They are drawn by torch's global generator.
+        """
         complete = self.complete()
         return self.rows(complete[torch.randperm(len(complete))[:count].to(self.device)])
 
@@ -144,8 +154,8 @@ class Method(nn.Module, ABC):
             `compare` also measures "image->text" and the like, against codes made from one modality alone.
         Config: the class of the settings.
         ablations: the variants of the method, name (the paper's, where it has one) -> the settings that make it.
-        state: tensors of the training that are not part of the model (the codes B of an alternating optimisation, say); saved in
-            checkpoints, never exported.
+        state: tensors of the training that are not part of the model (the codes B of an alternating optimisation,
+            say); saved in checkpoints, never exported.
 
     Raises:
         InputError: a single modality, where the method needs several.
@@ -164,8 +174,8 @@ class Method(nn.Module, ABC):
         if self.needs_several_modalities and len(spec.modalities) < 2:
             fused, cross = "completes one modality from another", "makes codes of several modalities comparable"
             raise InputError(
-                f"{type(self).__name__.lower()} {fused if self.family == 'fused' else cross}, so it needs at least two; "
-                f"there is only '{spec.modalities[0]}'."
+                f"{type(self).__name__.lower()} {fused if self.family == 'fused' else cross}, so it needs at least "
+                f"two; there is only '{spec.modalities[0]}'."
             )
         self.spec = spec
         self.config = config
@@ -180,7 +190,7 @@ class Method(nn.Module, ABC):
 
     @property
     def warmup(self) -> int:
-        """Return the number of epochs at the start that do not train the codes yet (a first stage): they are not validated."""
+        """Return how many epochs at the start do not train the codes yet (a first stage): these are not validated."""
         return 0
 
     @property
@@ -192,12 +202,12 @@ class Method(nn.Module, ABC):
 
     @property
     def nested(self) -> tuple[int, ...]:
-        """Return the lengths, `bits` the last of them, that the codes are trained to be cut to; empty where there are none."""
+        """Return the lengths that codes are trained to be cut to, `bits` the last of them; empty if there are none."""
         return ()
 
     @classmethod
     def input_sizes(cls, config: Any, recorded: Mapping[str, int] | None) -> dict[str, int]:
-        """Return the sizes that files named by the settings decide: they reach `spec.inputs`, and checkpoints record them.
+        """Return the sizes that files named by the settings decide, for `spec.inputs` and for checkpoints.
 
         Args:
             config: the settings, of the method's Config.
@@ -252,7 +262,7 @@ class Method(nn.Module, ABC):
             yield self.step(self.losses(data.rows(index)), *optimizers.values())
 
     def step(self, terms: Terms, *optimizers: Optimizer) -> Terms:
-        """Take one step down the weighted sum of the terms, where anything learns from it; return the terms as constants."""
+        """Take one step down the weighted sum of the terms, if anything learns from it; return them as constants."""
         loss = self.objective(terms)
         if loss.requires_grad:
             for optimizer in optimizers:
@@ -263,7 +273,7 @@ class Method(nn.Module, ABC):
         return {name: term.detach() for name, term in terms.items()}
 
     def losses(self, items: TrainData) -> Terms:
-        """Return the loss terms of a batch without their weights, each a mean, so that weights do not depend on the batch."""
+        """Return the loss terms of a batch without their weights; each is a mean, whatever the size of the batch."""
         raise NotImplementedError(f"{type(self).__name__} states neither `losses` nor `steps`")
 
     def weights(self) -> Mapping[str, float]:
@@ -295,18 +305,6 @@ class Method(nn.Module, ABC):
         """
 
 
-def batches(
-    n: int, size: int, generator: torch.Generator, device: torch.device, *, drop_single: bool = True
-) -> list[Tensor]:
-    """Return a random order of n items cut into batches of indices, int64 (at most `size`,).
-
-    A last batch of one is left out by default (BatchNorm cannot train on it); with a new order every epoch it is
-    another item each time.
-    """
-    order = torch.randperm(n, generator=generator).to(device)
-    return [part for part in order.split(size) if len(part) > 1 or not drop_single or n == 1]
-
-
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Let an optimiser go on with this learning rate, all its parameters alike."""
     for group in optimizer.param_groups:
@@ -314,7 +312,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def cosine_rate(first: float, epoch: float, epochs: int) -> float:
-    """Return the learning rate in an epoch (0-based) of a schedule that falls from `first` to zero along half a cosine."""
+    """Return the learning rate in an epoch (0-based) where it falls from `first` to zero along half a cosine."""
     return first * (1 + math.cos(math.pi * (epoch / epochs))) / 2
 
 
@@ -324,6 +322,9 @@ def scheduled_rate(schedule: Literal["constant", "cosine"], first: float, epoch:
 
 
 def linear_rate(ends: tuple[float, float], epoch: int, epochs: int) -> float:
-    """Return the learning rate in an epoch (0-based) of a straight line from the first epoch to the one after the last."""
+    """Return the learning rate in an epoch (0-based) of a straight line.
+
+    `ends` are the rates of the first epoch and of the one after the last.
+    """
     first, last = ends
     return first + (last - first) * epoch / epochs

@@ -15,7 +15,8 @@ class Citation:
 
     title: str
     authors: str
-    """As printed, separated by commas; "et al." where we know only the first; "anonymous" where a paper under review hides them."""
+    """As printed, separated by commas; "et al." where we know only the first; "anonymous" where a paper under review
+    hides them."""
     venue: str
     year: int
     doi: str = ""

@@ -5,7 +5,8 @@ Jiang, Li: Deep Cross-Modal Hashing, CVPR 2017. Symbols are the paper's, written
 F, G (K, n) are what the image and the text network give for the n training items, B their common codes, S_ij = 1 where
 items i and j share a label, else 0, F1 and G1 the sums over the items:
 
-    min  J = - sum over i, j of (S_ij Theta_ij - log(1 + e^Theta_ij)) + gamma (||B - F||^2 + ||B - G||^2) + eta (||F1||^2 + ||G1||^2),
+    min  J = - sum over i, j of (S_ij Theta_ij - log(1 + e^Theta_ij))
+             + gamma (||B - F||^2 + ||B - G||^2) + eta (||F1||^2 + ||G1||^2),
          Theta_ij = F_i . G_j / 2,  B in {-1, +1}
 
 An epoch is an iteration of its Algorithm 1: batches of images go through their network, with G, B and all other columns
@@ -56,10 +57,10 @@ from ichash_export.methods.base import (
     ModelSpec,
     Terms,
     TrainData,
-    batches,
     cosine_rate,
     setting,
 )
+from ichash_export.methods.batches import batches
 from milvus_ichash.errors import InputError
 
 
@@ -121,8 +122,8 @@ class DCMH(Method):
         items = self._paired(data)
         if not len(items):
             raise InputError(
-                f"dcmh trains on items that have all of {', '.join(self.spec.modalities)}; none of the {len(data)} training items has: "
-                "give it paired items."
+                f"dcmh trains on items that have all of {', '.join(self.spec.modalities)}; none of the {len(data)} "
+                "training items has: give it paired items."
             )
         with torch.no_grad():
             self.state = {_outputs(m): in_chunks(self.networks[m], x) for m, x in items.features.items()}

@@ -1,11 +1,12 @@
-"""Which methods there are: the files of this folder, its folders with a `method.py`, and the entry points `milvus_ichash.methods`.
+"""Which methods there are: files of this folder, folders with a `method.py`, entry points `milvus_ichash.methods`.
 
 Everything that can be said of a method without training it is read from its file's text, so that listing the methods
 needs no torch:
 
     module docstring     the first line is the description
     class attributes     `family` and `citation` of the one class that states a `family`
-    `<...>Config` class  the settings with their types, defaults and where these are from; a string below a setting describes it
+    `<...>Config` class  the settings with their types, defaults and where these are from; a string below a setting
+                         describes it
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "milvus_ichash.methods"
 _FOLDER = Path(__file__).parent
-_NO_METHODS = {"base", "citation", "registry", "__init__"}
+_NO_METHODS = {"base", "batches", "citation", "registry", "__init__"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def _place(name: str) -> tuple[str, Path]:
         spec = find_spec(module)
         if spec is None or spec.origin is None:
             raise InputError(
-                f"method '{name}' is announced by the entry point '{module}', which cannot be found: install its package again."
+                f"method '{name}' is announced by the entry point '{module}', which cannot be found: install its "
+                "package again."
             )
         path = Path(spec.origin)
     return module, path

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.cich import CICH, CICHConfig
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, hamming_neighbours, remember
+from ichash_export.methods.cich.method import CICH, CICHConfig
 from ichash_export.methods.cich.networks import POOLS, MultiScale
 from ichash_export.methods.cich.recovery import kl_standard_normal, reconstruction
 from ichash_export.onnx.parity import compare_with_torch

@@ -14,9 +14,10 @@ from support.tiny import make_table
 from ichash_export.knowledge.knowledge import Knowledge, save_knowledge
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.egich import EGICH, EGICHConfig
+from ichash_export.methods.batches import grouped_batches
 from ichash_export.methods.egich.knowledge import centre_guides, class_guides, select
-from ichash_export.methods.egich.losses import alignment, dice, grouped_batches, soft_cross_entropy
+from ichash_export.methods.egich.losses import alignment, dice, soft_cross_entropy
+from ichash_export.methods.egich.method import EGICH, EGICHConfig
 from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.papers.recipes import load_recipe, recipe_names

@@ -18,8 +18,8 @@ from torch import nn
 
 from ichash_export.layers import FeatureScaling, hide
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.jcpmh import JCPMH, JCPMHConfig
-from ichash_export.methods.jcpmh.guides import GraphAutoencoder, adjacency
+from ichash_export.methods.jcpmh.method import JCPMH, JCPMHConfig
+from ichash_export.methods.jcpmh.networks import GraphAutoencoder, adjacency
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from ichash_export.train.options import TrainingOptions

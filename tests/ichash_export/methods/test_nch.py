@@ -15,8 +15,8 @@ from torch import nn
 
 from ichash_export.layers import FeatureScaling, observed_only
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.nch import NCH, NCHConfig
-from ichash_export.methods.nch.batches import proportional_batches
+from ichash_export.methods.batches import proportional_batches
+from ichash_export.methods.nch.method import NCH, NCHConfig
 from ichash_export.methods.nch.neighbours import NearestAnchors, NeighbourAttention
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError

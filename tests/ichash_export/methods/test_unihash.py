@@ -14,9 +14,9 @@ from support.tiny import make_table
 
 from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
-from ichash_export.methods.unihash import UniHash, UniHashConfig
 from ichash_export.methods.unihash.donors import with_donors
 from ichash_export.methods.unihash.losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
+from ichash_export.methods.unihash.method import UniHash, UniHashConfig
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.papers.recipes import load_recipe, recipe_names
 from ichash_export.train.training import train

@@ -1,4 +1,1 @@
-"""CICH: the method is in `method`, with all its equations; the other files hold its parts."""
-
-from ichash_export.methods.cich.method import CICH as CICH
-from ichash_export.methods.cich.method import CICHConfig as CICHConfig
+"""CICH: `method` has the equations and the class; the other files hold its parts."""

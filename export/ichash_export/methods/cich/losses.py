@@ -1,4 +1,4 @@
-"""The terms of CICH's eq. 3 (PSSC) and eq. 5 to 7 (SaCH), each a mean over its own elements; eq. 8 to 10 (CCA) are in `recovery`.
+"""The terms of CICH's eq. 3 (PSSC) and eq. 5 to 7 (SaCH), each a mean; eq. 8 to 10 (CCA) are in `recovery`.
 
 `cich.method` says what means in place of the paper's sums do to the weights. The terms of a batch are sums over
 modalities, or over pairs of them divided by M - 1.
@@ -56,7 +56,7 @@ def prototype_term(views: Views, labels: Tensor, psi: Tensor, sets: LabelSets) -
 
 
 def pair_term(views: Views, labels: Tensor) -> Tensor:
-    """Return the likelihood of Table V's "Pair": that of eq. 3 between the codes of two modalities, within the batch."""
+    """Return the likelihood of Table V's "Pair": that of eq. 3 between codes of two modalities, within the batch."""
     s = shared_label(labels, labels)
     found = [
         pairwise_likelihood(u.h, v.h, s[u.rows][:, v.rows])
@@ -106,7 +106,7 @@ def semantic_contrast(h_u: Tensor, h_v: Tensor, a: Tensor, tau: float) -> Tensor
 
 
 def contrast_term(codes: Mapping[str, Coded], labels: Tensor, *, tau: float, propagate: bool) -> Tensor:
-    """Return L^SaCH (eq. 5 to 7) among all items of the batch that have a code of either modality, observed or recovered.
+    """Return L^SaCH (eq. 5 to 7) among all items of the batch that have a code, observed or recovered.
 
     Args:
         codes: by modality.

@@ -1,4 +1,4 @@
-"""What CICH knows of all training items while it trains on a batch: every prototype, and the neighbours' features and codes."""
+"""What CICH knows of all training items while it trains on a batch: prototypes, and neighbours' features and codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from milvus_ichash.errors import InputError
 
 
 def check_items(modalities: tuple[str, ...], present: Tensor, neighbours: int) -> None:
-    """Check that every term can be learnt from items with present, bool (n, M), and that q' finds its neighbours (0: there is no q').
+    """Check that every term can be learnt from items with `present`, bool (n, M), and that q' finds its neighbours.
+
+    0 `neighbours` mean that there is no q'.
 
     Raises:
         InputError: two modalities that no item has together, or too few items that have one to be neighbours.
@@ -24,21 +26,21 @@ def check_items(modalities: tuple[str, ...], present: Tensor, neighbours: int) -
     for (i, a), (j, b) in combinations(enumerate(modalities), 2):
         if not (present[:, i] & present[:, j]).any():
             raise InputError(
-                f"cich needs at least 1 paired training item, one that has both '{a}' and '{b}'; none of the {len(present)} has: "
-                "give it paired items."
+                f"cich needs at least 1 paired training item, one that has both '{a}' and '{b}'; none of the "
+                f"{len(present)} has: give it paired items."
             )
     for m, count in zip(modalities, present.sum(dim=0).tolist(), strict=True):
         if neighbours and count <= neighbours:
             cure = f"set neighbours to at most {count - 1}" if count > 1 else "give it more of them"
             raise InputError(
-                f"cich with neighbours = {neighbours} needs at least {neighbours + 1} training items that have '{m}', there are {count}: "
-                f"{cure}."
+                f"cich with neighbours = {neighbours} needs at least {neighbours + 1} training items that have '{m}', "
+                f"there are {count}: {cure}."
             )
 
 
 @dataclass(frozen=True)
 class LabelSets:
-    """The labels of the n training items; items with the same labels count together, since their prototypes are the same."""
+    """The labels of the n training items; those with the same labels count together: their prototypes are the same."""
 
     labels: Tensor
     """float32 (U, C), the U different label vectors."""
@@ -68,7 +70,7 @@ class Observed:
     """Relaxed codes, float32 (N, K)."""
 
     def neighbours(self, h: Tensor, items: Tensor, k: int) -> Tensor:
-        """Return N(f) of eq. 10: features, float32 (B, k, width), of the nearest items in Hamming space, an item itself left out.
+        """Return N(f) of eq. 10: features, float32 (B, k, width), of the nearest other items in Hamming space.
 
         Args:
             h: relaxed codes that ask, float32 (B, K), of another modality.
@@ -101,7 +103,7 @@ def _observed(networks: Networks, m: str, x: Tensor, there: Tensor) -> Observed:
 
 
 def hamming_neighbours(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
-    """Return the indices, int64 (m, k), of the k rows of `bank` nearest to each row of `query` in Hamming space, nearest first.
+    """Return the k rows of `bank` nearest to each row of `query` in Hamming space, indices int64 (m, k), nearest first.
 
     Equal distances go by index, so that the result does not depend on the device or on the other rows.
 

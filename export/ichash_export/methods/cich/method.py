@@ -1,4 +1,4 @@
-"""CICH: one code per modality; label prototypes coordinate them, and what is missing is recovered with its neighbours' help.
+"""CICH: one code per modality; label prototypes coordinate them, and neighbours help to recover what is missing.
 
 Luo, Zhang, Nie: Contrastive Incomplete Cross-modal Hashing, IEEE TKDE 36 (2024). Symbols and numbers of equations are
 the paper's.
@@ -10,10 +10,11 @@ linear:
 
     eq. 3     L^PSSC = sum over k in {p, u, v} of -(S_ij Lambda_ij^k - log(1 + e^(Lambda_ij^k))) + ||h_i^k - b_i||^2,
               Lambda_ij^k = h_i^k . psi_j / 2, H^p = Psi; j runs over all n training items
-    eq. 5, 7  L^SaCH = -A_ir log(e^(s(h_i^u . h_r^v / 2) / tau) / sum_j e^(s(h_i^u . h_j^v / 2) / tau)), from u to v and from v to u
+    eq. 5, 7  L^SaCH = -A_ir log(e^(s(h_i^u . h_r^v / 2) / tau) / sum_j e^(s(h_i^u . h_j^v / 2) / tau)),
+              from u to v and from v to u
     eq. 6     A = S; where one of the two items is recovered, A = I((S S^T) S)
-    eq. 10    L^CCA  = -log q(f^u | z^v) - log q'(f^u | z^v, N(f^v)) + beta KL(p(z^v | f^v), N(0, 1)), from v to u and from u to v;
-              N(f^v): the features of the nearest items that have u, in Hamming space
+    eq. 10    L^CCA  = -log q(f^u | z^v) - log q'(f^u | z^v, N(f^v)) + beta KL(p(z^v | f^v), N(0, 1)),
+              from v to u and from u to v; N(f^v): the features of the nearest items that have u, in Hamming space
     eq. 11    L      = L^PSSC + alpha L^SaCH + delta L^CCA
 
 Algorithm 1, round by round: B = sign(H^u + H^v + Psi), where a recovered code stands in for a missing one (its step 6,
@@ -29,7 +30,7 @@ and, with a weight of its own (`quantisation`), over items and bits; L^SaCH over
 L^CCA over items and features. The paper's sums divided by m n say which weights here stand for its own (P: positives of
 an anchor in a batch; d = 512; K: bits):
 
-    alpha here = alpha 2 P / n        delta here = delta d / (m n)        beta here = beta        quantisation here = K / n
+    alpha here = alpha 2 P / n    delta here = delta d / (m n)    beta here = beta    quantisation here = K / n
 
 On MIRFlickr (n = 18,015, m = 64, P about 60 by eq. 6) its alpha = 5 is 0.03 here, and delta = 20 to 500 is 0.009 to
 0.22. The recipes' were chosen on held-out training items.
@@ -76,10 +77,10 @@ from ichash_export.methods.base import (
     ModelSpec,
     Terms,
     TrainData,
-    batches,
     linear_rate,
     setting,
 )
+from ichash_export.methods.batches import batches
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, check_items, remember
 from ichash_export.methods.cich.networks import Encoder, Networks, View
@@ -95,7 +96,8 @@ class CICHConfig(MethodConfig):
     variant: Literal["Pair", "PSSC", "PSSC+CCA", "full"] = setting("full", "paper")
     """Table V: which terms there are."""
     completion: Literal["context", "q", "mean", "none"] = setting("context")
-    """What recovers a missing modality in the export: q' with class prototypes as context; q alone; its mean; nothing."""
+    """What recovers a missing modality in the export: q' with class prototypes as context; q alone; its mean;
+    nothing."""
     alpha: float = setting(3.0, ge=0)
     """Weight of L^SaCH."""
     delta: float = setting(1.0, ge=0)
@@ -203,7 +205,8 @@ class CICH(Method):
         if not self.completes:
             return "A missing modality has no code: its bits are all zero."
         return {
-            "context": "A missing modality's feature is recovered by q', with class prototypes of that modality in place of neighbours.",
+            "context": "A missing modality's feature is recovered by q', with class prototypes of that modality in "
+            "place of neighbours.",
             "q": "A missing modality's feature is recovered by q, from the modality that is there alone.",
             "mean": "The mean feature of a modality stands in where it is missing.",
         }[self.config.completion]

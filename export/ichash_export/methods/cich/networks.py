@@ -17,7 +17,7 @@ POOLS = (5, 10, 15, 30, 50)
 
 
 class MultiScale(nn.Module):
-    """The public code's pooling, (B, D) -> (B, 6 D): the input, and its averages over 5, 10, 15, 30 and 50 words interpolated back to D.
+    """The public code's pooling, (B, D) -> (B, 6 D): the input, and its averages over 5 to 50 words, back at size D.
 
     Args:
         dim: D, at least 50.
@@ -45,7 +45,7 @@ class MultiScale(nn.Module):
 
 
 class Encoder(nn.Module):
-    """An encoder of features, float32 (B, D), to the mean and the log-variance of z, each (B, width); IV.A.3 of the paper.
+    """An encoder of features, float32 (B, D), to mean and log-variance of z, each (B, width); IV.A.3 of the paper.
 
     Args:
         dim: D.
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
 
 
 class Approximators(nn.Module):
-    """The approximators q(f^b | z^a) and q'(f^b | z^a, N(f^a)) of eq. 9 and 10, one linear layer each, from modality a to modality b.
+    """The approximators q(f^u | z^v) and q'(f^u | z^v, N(f^v)) of eq. 9 and 10, from v to u; one linear layer each.
 
     Args:
         width: size of z and of the features f.

@@ -1,4 +1,4 @@
-"""Eq. 8 to 10 of CICH (CCA), and how it recovers what is missing: in a batch, for all items in step 6 of Algorithm 1, and in the export."""
+"""Eq. 8 to 10 of CICH (CCA), and how it recovers what is missing: in a batch, for all items, and in the export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ichash_export.methods.cich.networks import Networks, View
 
 
 def reconstruction(target: Tensor, guess: Tensor) -> Tensor:
-    """Return -log q(f | z) of eq. 9 and 10 for a Gaussian of unit variance, without its constant: the mean over items and features."""
+    """Return -log q(f | z) of eq. 9 and 10 for a Gaussian of unit variance, without its constant.
+
+    A mean over items and features.
+    """
     return F.mse_loss(guess, target) / 2
 
 
@@ -116,7 +119,7 @@ Recovery = NeighbourRecovery | MeanRecovery
 
 
 class StoredContext(nn.Module):
-    """What the export has in place of neighbours: of each modality the mean feature, and the class prototypes with their shares.
+    """What the export has in place of neighbours: the mean feature of each modality, and its class prototypes.
 
     Args:
         modalities: their names.
@@ -148,7 +151,7 @@ class StoredContext(nn.Module):
             self.log_shares[i] = (counts / len(has)).clamp_min(1e-30).log()
 
     def recovered(self, networks: Networks, target: str, mu: dict[str, Tensor], present: Tensor) -> Tensor:
-        """Return f of a modality, float32 (B, width), from mu of the others, (B, width) each: the mean over those that are there."""
+        """Return f of a modality, float32 (B, width): the mean of what mu of each modality that is there gives."""
         if self.how == "mean":
             return self.means[self.modalities.index(target)].expand_as(mu[target])
         sources = [(i, v) for i, v in enumerate(self.modalities) if v != target]

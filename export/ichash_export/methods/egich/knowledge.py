@@ -43,7 +43,7 @@ class ClassKnowledge(nn.Module):
         return found
 
     def forward(self, shares: Tensor) -> Tensor:
-        """Return f* (eq. 2), float32 (B, width): means of the classes' vectors, weighted by labels or probabilities (B, C).
+        """Return f* (eq. 2), float32 (B, width): means of the vectors, weighted by labels or probabilities (B, C).
 
         A row whose weights are all zero has zeros.
         """
@@ -77,14 +77,15 @@ def class_guides(knowledge: Knowledge, names: tuple[str, ...], classes: int) -> 
     """
     if not names:
         raise InputError(
-            f"egich: the {classes} classes have no names, by which selection=names would choose their words: give the data label names, "
-            "or take selection=centres."
+            f"egich: the {classes} classes have no names, by which selection=names would choose their words: give the "
+            "data label names, or take selection=centres."
         )
     found = [by_name(knowledge, name) for name in names]
     for name, guide in zip(names, found, strict=True):
         if guide is None:
             raise InputError(
-                f"egich: the knowledge file has no class '{name}': make it anew with --classes and this data, or take selection=centres."
+                f"egich: the knowledge file has no class '{name}': make it anew with --classes and this data, or take "
+                "selection=centres."
             )
     return torch.stack([guide for guide in found if guide is not None])
 
@@ -97,7 +98,7 @@ def by_name(knowledge: Knowledge, name: str) -> Tensor | None:
 
 
 def centre_guides(features: Tensor, labels: Tensor, knowledge: Knowledge, names: tuple[str, ...]) -> Tensor:
-    """Return class centres (C, d'): the mean features of the items that have a class; its name stands in for a class that no item has.
+    """Return class centres (C, d'): the mean features of a class's items, or its name's embedding where it has none.
 
     Centres and embeddings of another size are compared as they are in the public code, the shorter ones filled up with
     zeros.
@@ -118,8 +119,8 @@ def centre_guides(features: Tensor, labels: Tensor, knowledge: Knowledge, names:
         if guide is None:
             label = f"'{names[c]}'" if names else f"number {c}"
             raise InputError(
-                f"egich: no training item has the class {label}, so that it has no centre to select words by: leave the class out, "
-                "or name it in the data and in the knowledge file (--classes)."
+                f"egich: no training item has the class {label}, so that it has no centre to select words by: leave "
+                "the class out, or name it in the data and in the knowledge file (--classes)."
             )
         centres[c] = padded(guide.to(centres).unsqueeze(0), centres.shape[1])[0]
     return centres
@@ -142,11 +143,13 @@ def read(path: str, count: int) -> Knowledge:
         if Path(path).exists():
             raise
         raise InputError(
-            f"egich takes external knowledge, and there is no file '{path}': make it with `milvus-ichash knowledge build --words WORDS "
-            f"--classes DATA --out {path}`, name another one (--set knowledge=FILE), or go without (--set selection=none)."
+            f"egich takes external knowledge, and there is no file '{path}': make it with `milvus-ichash knowledge "
+            f"build --words WORDS --classes DATA --out {path}`, name another one (--set knowledge=FILE), or go without "
+            "(--set selection=none)."
         ) from error
     if len(found.names) < count:
         raise InputError(
-            f"egich gives each class {count} words, '{path}' has {len(found.names)}: add words, or set words={len(found.names)}."
+            f"egich gives each class {count} words, '{path}' has {len(found.names)}: add words, or set "
+            f"words={len(found.names)}."
         )
     return found

@@ -1,4 +1,4 @@
-"""The loss terms of EGICH, each a mean, and its batches; numbers are those of the docstring of `egich.method`."""
+"""The loss terms of EGICH, each a mean; numbers are those of the docstring of `egich.method`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ichash_export.losses import cosine
-from ichash_export.methods.base import Terms, batches
+from ichash_export.methods.base import Terms
 
 TERMS = ("L_align", "L_intra", "L_inter", "L_quant", "L_label")
 
 
 def dice(a: Tensor, b: Tensor) -> Tensor:
-    """Return P_ij = 2 l_i . l_j / (|l_i| + |l_j|), (A, B) in [0, 1], of multi-hot labels (A, C) and (B, C); 0 where neither has a label."""
+    """Return P_ij = 2 l_i . l_j / (|l_i| + |l_j|), (A, B) in [0, 1], of multi-hot labels (A, C) and (B, C).
+
+    It is 0 where neither of the two has a label.
+    """
     sizes = a.sum(dim=1).unsqueeze(1) + b.sum(dim=1)
     return 2 * (a @ b.T) / sizes.clamp_min(1)
 
 
 def soft_cross_entropy(h_a: Tensor, h_b: Tensor, p: Tensor, tau: float) -> Tensor:
-    """Return eq. 4 and 5: the cross-entropy of P (A, B) against sigmoid(cos / tau) of codes (A, K) and (B, K), the mean over pairs."""
+    """Return eq. 4 and 5: the cross-entropy of P (A, B) against sigmoid(cos / tau) of codes (A, K) and (B, K)."""
     return F.binary_cross_entropy_with_logits(cosine(h_a, h_b) / tau, p)
 
 
 def alignment(h: Tensor, anchors: Tensor, theta: float) -> Tensor:
-    """Return eq. 3: the KL divergence of an item's cosines to the codes of the batch from those to its anchors; the mean over items.
+    """Return eq. 3: the KL divergence of an item's cosines to the codes of the batch from those to its anchors.
 
     Each row of cosines is read as a distribution, by a softmax.
 
@@ -85,29 +88,3 @@ def modality_terms(m: str, batch: CodedBatch, b: Tensor, logits: Tensor, theta: 
         "L_quant": F.mse_loss(F.normalize(own, dim=1), b[rows]),
         "L_label": F.binary_cross_entropy_with_logits(logits, labels),
     }
-
-
-def grouped_batches(
-    present: Tensor, needed: list[int], size: int, generator: torch.Generator, *, mixed: bool
-) -> list[Tensor]:
-    """Return batches of indices of the items that have one of the modalities needed, none of a single item.
-
-    Args:
-        present: (n, M).
-        needed: columns of `present`.
-        size: items in a batch.
-        generator: of their order.
-        mixed: all items alike; else group by group, complete items first, then those that lack the same.
-    """
-    there = present[:, needed].any(dim=1)
-    patterns = sorted(present[there].unique(dim=0).tolist(), key=lambda pattern: (-sum(pattern), pattern))
-    groups = (
-        [there]
-        if mixed
-        else [(present == torch.tensor(pattern, device=present.device)).all(dim=1) for pattern in patterns]
-    )
-    found = []
-    for group in groups:
-        rows = group.nonzero().flatten()
-        found += [rows[part] for part in batches(len(rows), size, generator, present.device) if len(part) > 1]
-    return found

@@ -1,4 +1,4 @@
-"""EGICH: one code per modality; what is missing is completed from words of external knowledge that fit the item's classes.
+"""EGICH: one code per modality; words of external knowledge that fit an item's classes complete what is missing.
 
 Chen et al.: External Guidance Incomplete Cross-modal Hashing, IEEE Transactions on Image Processing, 2026. Only the
 abstract is public: the terms below are stated from facts about the authors' public code, in our words, under our
@@ -8,13 +8,15 @@ u, v are modalities; f^u = E^u(x^u) features (two blocks of Linear, BatchNorm, R
 relaxed code, at length 1 in the losses; l labels, C classes; e_cj the embedding of word j of class c; B the codes that
 all modalities share.
 
-    eq. 1  k_c = A sum over j of softmax(g_c)_j e_cj          knowledge of class c: gates g and embeddings e are learnt; A is linear
-    eq. 2  f* = sum_c l_c k_c / sum_c l_c                     CEG: what stands in for a missing f^u
+    eq. 1  k_c = A sum over j of softmax(g_c)_j e_cj        knowledge of class c; gates g and embeddings e are learnt
+    eq. 2  f* = sum_c l_c k_c / sum_c l_c                   CEG: what stands in for a missing f^u
     eq. 3  L_align = KL(softmax_j(cos(h_i^u, h^v(f*_j)) / theta) || softmax_j(cos(h_i^u, h_j^u) / theta))      CLEG
-    eq. 4  L_intra = CE(P_ij, s(cos(h_i^u, h_j^u) / tau))     SCH; P = 2 l_i . l_j / (|l_i| + |l_j|), s(x) = 1 / (1 + e^-x)
-    eq. 5  L_inter = CE(P_ij, s(cos(h_i^u, h_j^v) / tau))     SCH; h^v(f*_j) where item j lacks v
+    eq. 4  L_intra = CE(P_ij, s(cos(h_i^u, h_j^u) / tau))   SCH; P = 2 l_i . l_j / (|l_i| + |l_j|)
+    eq. 5  L_inter = CE(P_ij, s(cos(h_i^u, h_j^v) / tau))   SCH; h^v(f*_j) where item j lacks v
     eq. 6  L_quant = ||h^u - B||^2
-    eq. 7  L^u = gamma L_align + alpha L_intra + beta L_inter + quantisation L_quant, all means over items (pairs, bits) that have u
+    eq. 7  L^u = gamma L_align + alpha L_intra + beta L_inter + quantisation L_quant
+
+A is linear, s(x) = 1 / (1 + e^-x), and all terms are means over items (pairs, bits) that have u.
 
 In each epoch the networks learn in turn (the text's before the image's: the last modality first), each with the
 knowledge, from batches of complete items and then from batches that lack something; then B = sign(H^u + H^v), with
@@ -74,8 +76,9 @@ from ichash_export.methods.base import (
     linear_rate,
     setting,
 )
+from ichash_export.methods.batches import grouped_batches
 from ichash_export.methods.egich import knowledge as external
-from ichash_export.methods.egich.losses import TERMS, CodedBatch, grouped_batches, modality_terms
+from ichash_export.methods.egich.losses import TERMS, CodedBatch, modality_terms
 from ichash_export.methods.egich.network import Network
 from milvus_ichash.errors import InputError
 
@@ -90,7 +93,8 @@ class EGICHConfig(MethodConfig):
     knowledge: str = setting("knowledge.npz")
     """File with words and class names, embedded (`milvus-ichash knowledge build`)."""
     selection: Literal["names", "centres", "none"] = setting("names")
-    """What chooses a class's words: its name, the mean of its items' features, or nothing (no words: vectors learnt from random ones)."""
+    """What chooses a class's words: its name, the mean of its items' features, or nothing (no words: vectors learnt
+    from random ones)."""
     words: int = setting(5, "public code", ge=1)
     """How many words a class has."""
     completion: Literal["knowledge", "mean", "none"] = setting("knowledge", "paper")
@@ -181,8 +185,8 @@ class EGICH(Method):
         size = external.read(config.knowledge, config.words).size
         if recorded is not None and recorded.get("knowledge") != size:
             raise InputError(
-                f"the run was made with embeddings of size {recorded.get('knowledge')}, '{config.knowledge}' has size {size}: give it the "
-                "file that it was made with, or none (the run keeps what it needs of it)."
+                f"the run was made with embeddings of size {recorded.get('knowledge')}, '{config.knowledge}' has size "
+                f"{size}: give it the file that it was made with, or none (the run keeps what it needs of it)."
             )
         return {"knowledge": size}
 
@@ -191,7 +195,8 @@ class EGICH(Method):
         vectors, words = "vectors of its classes", "words of external knowledge for its classes"
         what = vectors if self.config.selection == "none" else words
         return {
-            "knowledge": f"A missing modality's feature is the mean of the {what}, weighted by their predicted probabilities.",
+            "knowledge": f"A missing modality's feature is the mean of the {what}, weighted by their predicted "
+            "probabilities.",
             "mean": "The mean feature of a modality stands in where it is missing.",
             "none": "A missing modality has no code: its bits are all zero.",
         }[self.config.completion]
@@ -262,7 +267,7 @@ class EGICH(Method):
         self.state["B"] = signs(codes.sum(dim=0))
 
     def coded_losses(self, items: TrainData, b: Tensor, learning: tuple[str, ...]) -> tuple[Terms, dict[str, Tensor]]:
-        """Return the terms of eq. 7 without their weights, summed over the modalities that learn, and the codes of all items.
+        """Return the terms of eq. 7, summed over the modalities that learn, and the codes of all items.
 
         Args:
             items: the batch.
@@ -270,7 +275,8 @@ class EGICH(Method):
             learning: whose networks learn; the others' are constants.
 
         Returns:
-            The terms, and relaxed codes (B, K) by modality: completed where an item lacks it, zeros where nothing completes.
+            The terms without their weights, and relaxed codes (B, K) by modality: completed where an item lacks it,
+            zeros where nothing completes.
         """
         c = self.config
         completed = self.knowledge(items.labels) if _guided(c) else None
@@ -317,7 +323,7 @@ class EGICH(Method):
                 self.means[i] = f.sum(dim=0) / data.present[:, i].sum()
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Return relaxed codes `<modality>_code`, float32 (B, bits) in (-1, 1); a length of 1 would not change a bit."""
+        """Return relaxed codes `<modality>_code`, float32 (B, bits) in (-1, 1), not brought to length 1."""
         f = {m: self._network(m).encoder(x) for m, x in features.items()}
         completed = self.knowledge(self._probabilities(f, present)) if self.config.completion == "knowledge" else None
         return {f"{m}_code": self._code(m, f[m], completed, present) for m in f}

@@ -52,7 +52,7 @@ Where we differ from the paper:
   features.
 
 >>> from ichash_export.train.training import train
->>> small = {"epochs": 3, "classifier_epochs": 1, "autoencoder_epochs": 1, "autoencoder_hidden": 32, "modality_dropout": 0.5}
+>>> small = {"epochs": 3, "classifier_epochs": 1, "autoencoder_epochs": 1, "autoencoder_hidden": 32, "width": 32}
 >>> trained = train(table, "jcpmh", 16, settings=small)
 >>> trained.model.method.completion()
 'A missing modality is generated from each one that is there, as features, and the mean of these is hashed.'
@@ -80,12 +80,11 @@ from ichash_export.methods.base import (
     Scaling,
     Terms,
     TrainData,
-    batches,
     scheduled_rate,
     setting,
 )
-from ichash_export.methods.jcpmh.generators import Generators
-from ichash_export.methods.jcpmh.guides import GraphAutoencoder, adjacency, classification_loss
+from ichash_export.methods.batches import batches
+from ichash_export.methods.jcpmh.networks import Generators, GraphAutoencoder, adjacency, classification_loss
 from milvus_ichash.errors import InputError
 
 WORDS = ("text", "words")
@@ -108,7 +107,8 @@ class JCPMHConfig(MethodConfig):
     weight_decay: float = setting(0.0, ge=0)
     """L2 penalty on the weights of stage 3; the paper mentions none."""
     modality_dropout: float = setting(0.0, ge=0, le=1)
-    """Share of the items with several modalities from which a step of stage 3 hides all but one; the paper mentions none."""
+    """Share of the items with several modalities from which a step of stage 3 hides all but one; the paper mentions
+    none."""
     alpha: float = setting(0.1, "paper", ge=0)
     """Weight of L_b."""
     lambda_1: float = setting(0.1, "paper", ge=0)
@@ -122,11 +122,14 @@ class JCPMHConfig(MethodConfig):
     completion: Literal["generators", "mean", "none"] = setting("generators", "paper")
     """What stands in for a missing modality: what is generated; its mean features; nothing in the sum of eq. 8."""
     words: tuple[str, ...] = setting(("text", "words"))
-    """Modalities of words or counts: scaled to [0, 1], generated through a sigmoid. The data need not have those of the default."""
+    """Modalities of words or counts: scaled to [0, 1], generated through a sigmoid. The data need not have those of the
+    default."""
     standardise_words: bool = setting(False)
-    """Let classifiers, generators and hashing network see words standardised, generated ones too; outputs stay in [0, 1]."""
+    """Let classifiers, generators and hashing network see words standardised, generated ones too; outputs stay in [0,
+    1]."""
     hidden: tuple[int, ...] = setting(())
-    """Hidden widths of the hashing network's parts, in front of h_x and h_y; without any, these pass a ReLU themselves."""
+    """Hidden widths of the hashing network's parts, in front of h_x and h_y; without any, these pass a ReLU
+    themselves."""
     width: int = setting(1024, "paper", ge=1)
     """Size of h_x and h_y."""
     generator_hidden: int = setting(2048, "paper", ge=1)
@@ -142,7 +145,8 @@ class JCPMHConfig(MethodConfig):
     def _all_stages(self) -> JCPMHConfig:
         if (before := self.classifier_epochs + self.autoencoder_epochs) >= self.epochs:
             raise ValueError(
-                f"classifier_epochs + autoencoder_epochs ({before}) must be less than epochs ({self.epochs}), which counts all"
+                f"classifier_epochs + autoencoder_epochs ({before}) must be less than epochs ({self.epochs}), which "
+                "counts all"
             )
         return self
 
@@ -198,13 +202,17 @@ class JCPMH(Method):
 
     @property
     def warmup(self) -> int:
-        """Return the epochs of stages 1 and 2; a variant with nothing to fit lets them pass, so that all train their codes equally long."""
+        """Return the epochs of stages 1 and 2.
+
+        A variant with nothing to fit in them lets them pass, so that all variants train their codes equally long.
+        """
         return self.config.classifier_epochs + self.config.autoencoder_epochs
 
     def completion(self) -> str:
         """Return one sentence for the manifest."""
         return {
-            "generators": "A missing modality is generated from each one that is there, as features, and the mean of these is hashed.",
+            "generators": "A missing modality is generated from each one that is there, as features, and the mean of "
+            "these is hashed.",
             "mean": "The mean features of a modality stand in where it is missing.",
             "none": "A missing modality adds nothing to the sum of what the modalities make.",
         }[self.config.completion]
@@ -224,14 +232,15 @@ class JCPMH(Method):
                     self.generators.start_at(name, scaling.shift)
         if self.autoencoder is not None and (complete := len(data.complete())) < 2:
             raise InputError(
-                f"jcpmh needs at least 2 training items that have all of {', '.join(names)}, to fit its autoencoder on; there are "
-                f"{complete} of {n}: give it more complete items, or set autoencoder to false."
+                f"jcpmh needs at least 2 training items that have all of {', '.join(names)}, to fit its autoencoder "
+                f"on; there are {complete} of {n}: give it more complete items, or set autoencoder to false."
             )
         never = [name for i, name in enumerate(names) if data.present[:, i].all()]
         if self.generators is not None and never and not self.config.modality_dropout:
             raise InputError(
-                f"jcpmh learns to generate a modality on the training items that lack it; none of the {n} lacks '{never[0]}': hide some "
-                "(--pdr 0.1), set modality_dropout to 0.5, or set completion to 'mean' or 'none'."
+                f"jcpmh learns to generate a modality on the training items that lack it; none of the {n} lacks "
+                f"'{never[0]}': hide some (--pdr 0.1), set modality_dropout to 0.5, or set completion to 'mean' or "
+                "'none'."
             )
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -301,7 +310,7 @@ class JCPMH(Method):
         return F.mse_loss(torch.cat([found[m] for m in whole], dim=1), torch.cat(list(whole.values()), dim=1))
 
     def _classified(self, features: dict[str, Tensor], chosen: Tensor, labels: Tensor) -> Tensor:
-        """Eq. 1 and 13: each modality's classifier on the items chosen for it, bool (B, M); summed over the modalities."""
+        """Eq. 1 and 13: each modality's classifier on the items chosen for it, bool (B, M); a sum over modalities."""
         loss = labels.new_zeros(())
         for i, (m, classifier) in enumerate(self.classifiers.items()):
             rows = chosen[:, i].nonzero().flatten()

@@ -31,7 +31,7 @@ Ours: N is computed once for each item, not in every epoch (it is fixed, and wit
 `epochs` counts both stages.
 
 >>> from ichash_export.train.training import train
->>> small = {"epochs": 2, "neighbour_epochs": 1, "anchors": 10, "hidden": [32], "generator_hidden": 32, "attention_hidden": 32}
+>>> small = {"epochs": 2, "neighbour_epochs": 1, "anchors": 10, "hidden": [32], "attention_hidden": 32}
 >>> trained = train(table, "nch", 16, settings=small)
 >>> trained.model.method.completion()
 'A missing modality is generated from each one that is there, as features, and the mean of these is encoded.'
@@ -60,11 +60,10 @@ from ichash_export.methods.base import (
     ModelSpec,
     Terms,
     TrainData,
-    batches,
     scheduled_rate,
     setting,
 )
-from ichash_export.methods.nch.batches import proportional_batches
+from ichash_export.methods.batches import batches, proportional_batches
 from ichash_export.methods.nch.neighbours import neighbour_module
 from milvus_ichash.errors import InputError
 
@@ -83,7 +82,8 @@ class NCHConfig(MethodConfig):
     learning_rate: float = setting(1e-3, "public code", gt=0)
     """Learning rate of both stages."""
     squash: bool = setting(False)
-    """Put tanh on the standardised features. A word that is in one item of a hundred is 10 there, and no generator's tanh gets to it."""
+    """Put tanh on the standardised features. A word that is in one item of a hundred is 10 there, and no generator's
+    tanh gets to it."""
     schedule: Literal["constant", "cosine"] = setting("constant", "public code")
     """Schedule of the learning rate in stage 2; "cosine" takes it down to zero. The public code keeps it constant."""
     weight_decay: float = setting(0.0, ge=0)
@@ -93,9 +93,11 @@ class NCHConfig(MethodConfig):
     generation: float = setting(0.1, "public code", ge=0)
     """Weight of L4."""
     completion: Literal["generators", "mean", "none"] = setting("generators", "paper")
-    """What stands in for a missing modality: what is generated; its mean features (zeros, as they are standardised); nothing in the sum."""
+    """What stands in for a missing modality: what is generated; its mean features (zeros, as they are standardised);
+    nothing in the sum."""
     neighbour: Literal["transformer", "gat", "knn", "none"] = setting("transformer", "public code")
-    """What guides the generators: attention to anchors, that of a graph attention network, the nearest anchors, or nothing."""
+    """What guides the generators: attention to anchors, that of a graph attention network, the nearest anchors, or
+    nothing."""
     anchors: int = setting(300, "public code", ge=1)
     """Complete training items that the neighbour modules look at."""
     nearest: int = setting(5, ge=1)
@@ -119,7 +121,8 @@ class NCHConfig(MethodConfig):
             raise ValueError("hidden needs at least one width")
         if self.neighbour_epochs >= self.epochs:
             raise ValueError(
-                f"neighbour_epochs ({self.neighbour_epochs}) must be less than epochs ({self.epochs}), which counts both"
+                f"neighbour_epochs ({self.neighbour_epochs}) must be less than epochs ({self.epochs}), which counts "
+                "both"
             )
         return self
 
@@ -176,13 +179,17 @@ class NCH(Method):
 
     @property
     def warmup(self) -> int:
-        """Return the epochs of stage 1; a variant with nothing to fit then lets them pass, so that all train their codes equally long."""
+        """Return the epochs of stage 1.
+
+        A variant with nothing to fit in it lets them pass, so that all variants train their codes equally long.
+        """
         return self.config.neighbour_epochs
 
     def completion(self) -> str:
         """Return one sentence for the manifest."""
         return {
-            "generators": "A missing modality is generated from each one that is there, as features, and the mean of these is encoded.",
+            "generators": "A missing modality is generated from each one that is there, as features, and the mean of "
+            "these is encoded.",
             "mean": "The mean features of a modality stand in where it is missing.",
             "none": "A missing modality adds nothing to the sum of encodings.",
         }[self.config.completion]
@@ -273,9 +280,10 @@ class NCH(Method):
 
     @torch.no_grad()
     def guides(self, data: TrainData) -> dict[Pair, Tensor]:
-        """Return N_ab (n, D_b) of all items, by the fixed neighbour modules: the targets of L4. Rows that lack a hold nothing of use.
+        """Return N_ab (n, D_b) of all items, by the fixed neighbour modules: the targets of L4.
 
-        They are kept for the next epoch on the same data, and made anew after a resume.
+        Rows that lack a hold nothing of use. They are kept for the next epoch on the same data, and made anew after a
+        resume.
         """
         self.neighbours.eval()
         if self._guides is None or self._guides[0] is not data.present:

@@ -61,14 +61,14 @@ class NeighbourAttention(nn.Module):
 
 
 class NearestAnchors(nn.Module):
-    """The variant "knn": the mean target modality of the k anchors that are nearest, by S (1 + cosine). Nothing is learnt."""
+    """The variant "knn": the mean target modality of the k nearest anchors, by S (1 + cosine). Nothing is learnt."""
 
     def __init__(self, k: int) -> None:
         super().__init__()
         self.k = k
 
     def forward(self, x: Tensor, s: Tensor, anchors: Tensor, anchor_targets: Tensor) -> Tensor:
-        """Return what `NeighbourAttention.forward` does; the features are means of true ones, so not bound to (-1, 1)."""
+        """Return the target modality, float32 (B, D_target): a mean of true features, so not bound to (-1, 1)."""
         nearness = s * (1 + F.normalize(x, dim=1) @ F.normalize(anchors, dim=1).T)
         nearest = nearness.topk(min(self.k, len(anchors)), dim=1).indices
         return anchor_targets[nearest].mean(dim=1)
@@ -77,7 +77,7 @@ class NearestAnchors(nn.Module):
 def neighbour_module(
     kind: Kind, source: int, target: int, *, width: int, hidden: int, dropout: float, nearest: int
 ) -> nn.Module:
-    """Return N_ab for the setting `neighbour`: what completes a modality of `target` features from one of `source` features."""
+    """Return N_ab for a setting of `neighbour`; `source` and `target` are the feature sizes of a and b."""
     if kind == "knn":
         return NearestAnchors(nearest)
     return NeighbourAttention(source, target, width=width, hidden=hidden, dropout=dropout, scores=kind)

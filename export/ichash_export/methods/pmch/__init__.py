@@ -1,4 +1,1 @@
-"""PMCH: the method is in `method`, with all its equations; the other files hold its parts."""
-
-from ichash_export.methods.pmch.method import PMCH as PMCH
-from ichash_export.methods.pmch.method import PMCHConfig as PMCHConfig
+"""PMCH: `method` has the equations and the class; the other files hold its parts."""

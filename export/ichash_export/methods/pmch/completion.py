@@ -31,7 +31,7 @@ Recovered = dict[int, Tensor]
 
 
 class PrototypeAggregation(nn.Module):
-    """Eq. 4-5 and 12-13: coefficients omega from the modality that is there, applied to the prototypes of the others."""
+    """Eq. 4-5 and 12-13: coefficients omega from the modality that is there, for the prototypes of the others."""
 
     def __init__(self, modalities: int, coefficients: list[nn.Module]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class WeightNet(nn.Module):
         self.softmax = softmax
 
     def forward(self, x: Tensor, prototypes: Tensor) -> Tensor:
-        """Return omega (eq. 4), float32 (B, C), of features x (B, K); the modality's own prototypes (C, K) are not looked at."""
+        """Return omega (eq. 4), float32 (B, C), of features x (B, K), which needs no prototypes (C, K)."""
         omega: Tensor = self.network(x)
         return omega.softmax(dim=1) if self.softmax else omega
 
@@ -114,7 +114,7 @@ class MLPGenerator(nn.Module):
 
 
 class GraphAutoencoder(nn.Module):
-    """Table 3, "+GCAE": a graph convolutional autoencoder over the modalities' features side by side, zeros where one is missing.
+    """Table 3, "+GCAE": a graph convolutional autoencoder over all features side by side, zeros where one is missing.
 
     Two graph convolutions, ReLU(A ReLU(A X W_1) W_2), then one linear decoder per modality. In training A is the
     batch's label similarity S (eq. 8) with self loops, row-normalised. A new item has neither labels nor neighbours:

@@ -7,7 +7,7 @@ V^m are a modality's encoder features, P^m (C, K) its learnable prototypes, one 
 modality a, H_f the hash function (linear, tanh), L the labels. What is missing is recovered in the encoders' space from
 the modality a that is there (eq. 4-5, 12-13); then the features of all modalities are added and hashed (eq. 1, 11, 14):
 
-    omega = W_a(V^a)        V~^m = sum over c of omega_c p_c^m        H = H_f(sum over m of V^m, or V~^m where m is missing)
+    omega = W_a(V^a)    V~^m = sum over c of omega_c p_c^m    H = H_f(sum over m of V^m, or V~^m where m is missing)
 
     eq. 2      P^h      = H_f(sum over m of P^m)
     eq. 3      L_proto  = mean of cos(H_i, P_c^h) over the pairs with L_ic = 0, minus the mean over those with L_ic = 1
@@ -36,9 +36,8 @@ Ours:
 
 >>> from ichash_export.train.training import train
 >>> trained = train(table, "pmch", 16, settings={"epochs": 1, "hidden": [32], "weight_net": [32]})
->>> trained.model.method.completion()
-'A missing modality is a weighted sum of its learnt prototypes, one per class, averaged over the modalities that give
-the weights.'
+>>> trained.model.method.prototypes.shape  # P^m: modalities, classes, width of a feature
+torch.Size([2, 4, 512])
 """
 
 from __future__ import annotations
@@ -99,13 +98,15 @@ class PMCHConfig(MethodConfig):
     softmax: bool = setting(False)
     """Make the Weight-Net's coefficients a convex combination."""
     completion: Literal["prototypes", "gae", "mlp", "mean", "none"] = setting("prototypes", "paper")
-    """Table 3: what recovers a missing modality: prototypes; a graph autoencoder; a generator; its mean; nothing, it is left out."""
+    """Table 3: what recovers a missing modality: prototypes; a graph autoencoder; a generator; its mean; nothing, it is
+    left out."""
     anchors: Literal["prototypes", "random"] = setting("prototypes", "paper")
     """Table 4: what is aggregated: learnt prototypes, or random paired training items."""
     random_anchors: int = setting(300, "paper", ge=1)
     """How many of these."""
     aggregation: Aggregation = setting("weight_net", "paper")
-    """Table 5: what makes the coefficients: the Weight-Net, or similarity to the prototypes of the modality that is there."""
+    """Table 5: what makes the coefficients: the Weight-Net, or similarity to the prototypes of the modality that is
+    there."""
     nearest: int = setting(5, ge=1)
     """Prototypes that the aggregation "knn" averages."""
 
@@ -174,7 +175,8 @@ class PMCH(Method):
         """Return one sentence for the manifest."""
         what = "random training items" if self.draws_anchors else "its learnt prototypes, one per class"
         return {
-            "prototypes": f"A missing modality is a weighted sum of {what}, averaged over the modalities that give the weights.",
+            "prototypes": f"A missing modality is a weighted sum of {what}, averaged over the modalities that give "
+            "the weights.",
             "gae": "A missing modality is decoded by a graph autoencoder, with the item as its only neighbour.",
             "mlp": "A missing modality is generated from each one that is there, as encoder features, and averaged.",
             "mean": "The mean features of a modality stand in where it is missing.",
@@ -192,8 +194,8 @@ class PMCH(Method):
         names, wanted = ", ".join(self.spec.modalities), self.config.random_anchors
         if not _paired(data.present).any():
             raise InputError(
-                f"pmch needs at least 1 training item that has two of {names}, to learn completion from; "
-                f"none of the {len(data)} has: give it paired items, or set completion to 'mean' or 'none'."
+                f"pmch needs at least 1 training item that has two of {names}, to learn completion from; none of the "
+                f"{len(data)} has: give it paired items, or set completion to 'mean' or 'none'."
             )
         if self.draws_anchors:
             drawn = data.sample_complete(wanted)
@@ -230,7 +232,7 @@ class PMCH(Method):
         return {"L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
 
     def _shown(self, present: Tensor) -> Tensor:
-        """What the codes of a training batch are made from: `present`, with all but one modality hidden from some paired items."""
+        """What a batch's codes are made from: `present`, with all but one modality hidden from some paired items."""
         return hide(present, self.config.modality_dropout)
 
     def _reconstruction(self, v: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
@@ -268,7 +270,7 @@ class PMCH(Method):
     def _recovered(
         self, v: list[Tensor], present: Tensor, prototypes: Tensor | None, labels: Tensor | None
     ) -> dict[Pair, Tensor]:
-        """V~^m from each other modality (eq. 4-5, 12-13), (B, K); in training, with labels, zeros in the rows that lack the source."""
+        """V~^m from each other modality (eq. 4-5, 12-13), (B, K); with labels, zeros in rows without it."""
         made: dict[Pair, Tensor] = {}
         if self.recovery is None:
             return made
@@ -286,7 +288,7 @@ class PMCH(Method):
         return [torch.where(present[:, m : m + 1], x, self._stand_in(m, recovered, present)) for m, x in enumerate(v)]
 
     def _stand_in(self, m: int, recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
-        """V~^m, the mean of what the modalities that are there recover, (B, K); or one feature for all items, (1, K)."""
+        """V~^m, the mean of what modalities that are there recover, (B, K), or one feature for all items, (1, K)."""
         name = self.spec.modalities[m]
         if self.config.completion == "none":
             return self.head.weight.new_zeros(1, self.config.width)
@@ -319,7 +321,7 @@ def _paired(present: Tensor) -> Tensor:
 
 
 def _recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
-    """What completes by these settings, from `prototypes` prototypes a modality; None where nothing is learnt for it."""
+    """What completes, from so many prototypes a modality; None where nothing is learnt for it."""
     if config.completion == "gae":
         return GraphAutoencoder(modalities, config.width, config.weight_net[0])
     if config.completion == "mlp":

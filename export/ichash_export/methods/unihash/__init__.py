@@ -1,4 +1,1 @@
-"""UniHash: the method is in `method`, with all its equations; the other files hold its parts."""
-
-from ichash_export.methods.unihash.method import UniHash as UniHash
-from ichash_export.methods.unihash.method import UniHashConfig as UniHashConfig
+"""UniHash: `method` has the equations and the class; the other files hold its parts."""

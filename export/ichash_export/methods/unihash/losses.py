@@ -1,4 +1,4 @@
-"""UniHash's loss terms, each a mean over items or pairs of items; equations as numbered in the docstring of `unihash.method`."""
+"""UniHash's loss terms, each a mean over items or pairs of items; equations are numbered as in `unihash.method`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREFIXES = (16, 32, 64, 96, 128, 192, 256)
 
 
 def lengths(bits: int, *, nested: bool) -> tuple[int, ...]:
-    """Return the code lengths that the losses are taken over: `bits`, and the usual ones below it where codes are nested."""
+    """Return the lengths that the losses are taken over: `bits`, and the usual ones below it where codes are nested."""
     return (*[length for length in PREFIXES if length < bits and nested], bits)
 
 
@@ -33,14 +33,14 @@ def prototype_loss(codes: Tensor, prototypes: Tensor, labels: Tensor, scale: flo
 
 
 def pair_loss(codes: Tensor, labels: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """Return L_pair (eq. 6): the cross-entropy of sigmoid(scale cos + bias) with sharing a label, over all pairs of codes (B, K)."""
+    """Return L_pair (eq. 6) over all pairs of codes (B, K): the cross-entropy of sigmoid(scale cos + bias)."""
     if not len(codes):
         return codes.new_zeros(())
     return F.binary_cross_entropy_with_logits(scale * cosine(codes, codes) + bias, shared_label(labels, labels))
 
 
 def rank_loss(codes: Tensor, labels: Tensor, kinds: Tensor, temperature: float) -> Tensor:
-    """Return L_rank (eq. 7): how far up codes that share a label come among the other codes of their kind, an equal share each.
+    """Return L_rank (eq. 7): how far up codes that share a label come among the codes of their kind.
 
     Args:
         codes: relaxed (B, K).
@@ -60,7 +60,7 @@ def rank_loss(codes: Tensor, labels: Tensor, kinds: Tensor, temperature: float) 
 
 
 def consistency(codes: Tensor, targets: Tensor) -> Tensor:
-    """Return L_cons (eq. 8): 1 - cos of the codes (B, K) of subsets with those of the whole items, which do not move."""
+    """Return L_cons (eq. 8): 1 - cos of the codes (B, K) of subsets with those of whole items, which do not move."""
     if not len(codes):
         return codes.new_zeros(())
     return (1 - F.cosine_similarity(codes, targets.detach(), dim=1)).mean()

@@ -9,9 +9,9 @@ x_m are features, P the modalities an item has, l its labels, C classes, K bits,
     eq. 1  z_m = E_m(x_m)                                               encoders into one latent space, m in P
     eq. 2  f(s) = sum_m g_m z_m,  g = softmax of w_m . tanh(z_m)        gates over the modalities in s
     eq. 3  h(s) = tanh(beta (A f(s) + b))                               bit = h > 0
-    eq. 4  x_m <- x_m of an item with the labels l, in training         donors: half of the gaps are filled, anew in every epoch
+    eq. 4  x_m <- x_m of an item with the labels l, in training         donors: half of the gaps, anew in each epoch
     eq. 5  L_proto = -sum_c l_c/|l| log softmax_c(alpha cos(h, p_c))    class prototypes p_c in code space
-    eq. 6  L_pair  = CE([l_i . l_j > 0], sigmoid(a cos(h_i, h_j) + b))  a and b learnt; all pairs, whole items and subsets alike
+    eq. 6  L_pair  = CE([l_i . l_j > 0], sigmoid(a cos(h_i, h_j) + b))  a, b learnt; over whole items and subsets
     eq. 7  L_rank  = -mean over j that share a label with i of log softmax_j(cos(h_i, h_j) / tau)
                      over the codes j, other than i, that are made from the same modalities
     eq. 8  L_cons  = 1 - cos(h(s), stop h(P))                           s drawn anew in every step
@@ -57,11 +57,11 @@ from ichash_export.methods.base import (
     ModelSpec,
     Terms,
     TrainData,
-    batches,
     cosine_rate,
     set_rate,
     setting,
 )
+from ichash_export.methods.batches import labelled_batches
 from ichash_export.methods.unihash.donors import with_donors
 from ichash_export.methods.unihash.losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
 from ichash_export.methods.unihash.networks import Gates, MeanLatents, Memory, encoder
@@ -108,8 +108,8 @@ class UniHashConfig(MethodConfig):
     fusion: Literal["gates", "mean"] = setting("gates")
     """How latents become one: weighed by gates, or their mean."""
     completion: Literal["donors", "memory", "mean", "none"] = setting("donors")
-    """What stands in for a missing modality: in training, that of an item with the same labels; what a memory recalls; one learnt
-    latent for all items; or nothing."""
+    """What stands in for a missing modality: in training, that of an item with the same labels; what a memory recalls;
+    one learnt latent for all items; or nothing."""
     donors: float = setting(0.5, gt=0, le=1)
     """Share of the gaps that an epoch fills, where completion = 'donors'."""
     slots: int = setting(128, ge=1)
@@ -169,8 +169,10 @@ class UniHash(Method):
     def completion(self) -> str:
         """Return one sentence for the manifest."""
         return {
-            "donors": "None in the graph: what is there is all that counts; in training, gaps were filled from items with the same labels.",
-            "memory": "A missing modality's latent is recalled from a learnt memory by the latents of the modalities that are there.",
+            "donors": "None in the graph: what is there is all that counts; in training, gaps were filled from items "
+            "with the same labels.",
+            "memory": "A missing modality's latent is recalled from a learnt memory by the latents of the modalities "
+            "that are there.",
             "mean": "One learnt latent stands in wherever a modality is missing.",
             "none": "A missing modality has no weight among the gates.",
         }[self.config.completion if len(self.spec.modalities) > 1 else "none"]
@@ -193,7 +195,7 @@ class UniHash(Method):
         c, optimizer = self.config, optimizers["adam"]
         if c.completion == "donors":
             data = with_donors(data, c.donors)
-        parts = _batches(data, c.batch_size, generator)
+        parts = labelled_batches(data.known, c.batch_size, generator)
         for step, index in enumerate(parts):
             now = epoch + step / len(parts)
             set_rate(optimizer, cosine_rate(c.learning_rate, now, c.epochs))
@@ -207,8 +209,8 @@ class UniHash(Method):
         parts, recalled = self._fused(latents[several], shown)
         h = torch.tanh(slope * self.head(torch.cat([whole, parts])))
         first, second = h[: len(whole)], h[len(whole) :]
-        known = torch.ones_like(items.present[:, 0]) if items.labelled is None else items.labelled
-        labels, taught = torch.cat([items.labels, items.labels[several]]), torch.cat([known, known[several]])
+        labels = torch.cat([items.labels, items.labels[several]])
+        taught = torch.cat([items.known, items.known[several]])
         terms = {
             "L_quant": quantisation(h),
             "L_mem": self._recollection(recalled, latents[several], items.present[several] & ~shown),
@@ -255,7 +257,7 @@ class UniHash(Method):
         }
 
     def _subsets(self, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices of the items with several modalities, and for each a random part of them, bool: not empty, not all."""
+        """Indices of the items with several modalities, and a random part of each, bool: not empty, not all."""
         several = (
             (present.sum(dim=1) > 1).nonzero().flatten()
             if self.config.subsets
@@ -302,20 +304,3 @@ class UniHash(Method):
         """Return `code`, float32 (B, bits) in (-1, 1)."""
         fused, _ = self._fused(self._latents(features, present), present)
         return {"code": torch.tanh(self.head(fused))}
-
-
-def _batches(data: TrainData, size: int, generator: torch.Generator) -> list[Tensor]:
-    """All items in a random order; where few have labels, each batch has up to half its size of these, beside its share of the others."""
-    if data.labelled is None or data.labelled.all() or not data.labelled.any():
-        return batches(len(data), size, generator, data.device)
-    known, unknown = (rows.nonzero().flatten() for rows in (data.labelled, ~data.labelled))
-    steps = -(-len(data) // size)
-    wanted = max(len(known), steps * min(size // 2, len(known)))
-    turns = [
-        known[torch.randperm(len(known), generator=generator).to(known.device)] for _ in range(-(-wanted // len(known)))
-    ]
-    others = unknown[torch.randperm(len(unknown), generator=generator).to(unknown.device)]
-    return [
-        torch.cat(pair)
-        for pair in zip(torch.cat(turns)[:wanted].tensor_split(steps), others.tensor_split(steps), strict=True)
-    ]
