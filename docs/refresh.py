@@ -1,9 +1,10 @@
-"""Bring the tables of docs/results.md and docs/unihash.md up to date: run each command that prints one, and put what it prints below.
+"""Bring the tables of docs/results.md and docs/unihash.md up to date: run each command that prints one, and put what it
+prints below.
 
     python docs/refresh.py [--no-run]
-
-A command is a ```console block that begins with `milvus-ichash compare`; the lines below it that begin with `|` are its table. With
---no-run nothing is trained: the tables show the runs that are there. Run it where ../shared/data is, from the clone's top folder.
+ A command is a ```console block that begins with `milvus-ichash compare`; the lines below it that begin with `|` are
+its table. With --no-run nothing is trained: the tables show the runs that are there. Run it where ../shared/data is,
+from the clone's top folder.
 """
 
 from __future__ import annotations

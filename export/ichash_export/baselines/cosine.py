@@ -1,7 +1,6 @@
 """Cosine of the float features: each modality scaled to length 1, side by side; no hashing at all.
-
-The features are taken as they are, as a user of a float index would: neither centred nor standardised. A modality that an
-item lacks contributes nothing.
+ The features are taken as they are, as a user of a float index would: neither centred nor standardised. A modality that
+an item lacks contributes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ def fit(train: FeatureTable, bits: int, seed: int) -> Callable[[FeatureTable], d
 
 
 def unit_features(table: FeatureTable) -> Features:
-    """Return float32 (N, sum of D_m): every modality scaled to length 1, missing ones zero, the whole scaled to length 1."""
+    """Return float32 (N, sum of D_m): every modality scaled to length 1, missing ones zero, the whole scaled to length
+    1."""
     parts = [_unit(np.where(table.present[:, [i]], x, 0)) for i, x in enumerate(table.features.values())]
     return _unit(np.concatenate(parts, axis=1))
 

@@ -1,4 +1,5 @@
-"""The scaling of the hashing baselines: standardised on the observed training items, zeros where a modality is missing."""
+"""The scaling of the hashing baselines: standardised on the observed training items, zeros where a modality is
+missing."""
 
 from __future__ import annotations
 

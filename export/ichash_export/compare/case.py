@@ -1,4 +1,4 @@
-"""A case: one cell of a grid, and what tells it from others."""
+"""A case: one run of a comparison, and what tells it from other runs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ichash_export.methods import registry
 from ichash_export.train.options import TrainingOptions, validated
 from milvus_ichash.choices import IncompleteUse, Level
 
-Line = dict[str, Any]
-"""One JSON line of the results: the identity of a case, and what was measured."""
+ResultLine = dict[str, Any]
+"""One JSON line of the results: the identity of a case, and what was measured of it."""
 
 FULL = "full"
-"""The variant that is the method itself."""
+"""The variant of a method as it is, without an ablation."""
 BASELINE = "baseline"
-"""The variant of what is no method of ours."""
+"""The variant of a baseline."""
 COMPLETE: IncompleteUse = "complete"
-"""The use of rows that hides nothing in the retrieval split."""
+"""The use of incomplete items that hides nothing in the retrieval split."""
 
 PROTOCOL = ("pdr", "level", "query_pdr", "use", "unseen_share", "unseen", "labelled")
 KEY = ("data", "method", "variant", "bits", *PROTOCOL, "seed")
-"""What names a cell; two lines that agree in it are the same cell."""
+"""What names a case: lines that agree in it are of the same case."""
 MADE_WITH = ("digest", "settings", "training")
-"""What else decides its figures; two lines of a cell that differ in it do not go together."""
-UNSAID: Line = {"labelled": 1.0}
-"""What a line means that does not say it, written before it could be asked for."""
+"""What else decides the figures: lines of a case that differ in it cannot stand in one table."""
+UNSAID: ResultLine = {"labelled": 1.0}
+"""What holds for a line that does not say it, because it was written before this could be chosen."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,17 @@ class Protocol:
     """What is hidden from training, queries and database.
 
     Attributes:
-        pdr: of the training items; 0: nothing is hidden.
-        level: easy, medium or hard, in place of `pdr`.
-        query_pdr: of the queries.
-        use: "complete": all training items, complete retrieval split; "discard", "enhance", "extend": as
-            `incomplete.training_rows`, the retrieval split having gaps as the training split.
-        unseen_share: share of the classes that are kept out of training, by lot of the run's seed; None: none, or those
-            named.
-        unseen: the classes that are kept out, of which alone queries and relevance are then told.
-        labelled: share of the training items whose labels are known.
+        pdr: share of the training items of which one modality is hidden; 0: nothing is hidden.
+        level: easy, medium or hard: how many training items lack a modality, in place of `pdr`.
+        query_pdr: share of the queries of which one modality is hidden.
+        use: what incomplete items are used for. "complete": all items train, and the database is complete. With the
+            other uses the database has gaps as the training items have: "discard" trains on complete items and searches
+            those, "enhance" trains on all items and searches complete ones, "extend" trains on all and searches all.
+        unseen_share: share of the classes that are kept out of training, drawn by the seed of the run; None: none is
+            drawn.
+        unseen: the classes that are kept out of training. Queries are then items of these classes, and an item is
+            relevant where it shares one of them.
+        labelled: share of the training items whose labels are known; those of the others are hidden.
     """
 
     pdr: float = 0.0
@@ -64,12 +66,13 @@ class Case:
         method: name of a method or a baseline.
         variant: FULL, the name of an ablation, or BASELINE.
         bits: code length.
-        cut_from: length that is trained, where the codes are the first `bits` of nested ones; None: `bits` is.
-        seed: of everything random.
+        seed: random seed; sets what is hidden, the initial weights and the order of the items.
         protocol: what is hidden.
-        settings: of the method, where they differ from their defaults.
-        training: options of the training but for seed, pdr and level.
+        settings: settings of the method that differ from their defaults.
+        training: options of the training, without seed, pdr and level.
         recipe: name of the recipe that settings and training come from.
+        cut_from: the code length that is trained, where the codes are the first `bits` of nested ones; None where
+            `bits` is trained.
     """
 
     method: str
@@ -92,24 +95,32 @@ class Case:
 
     @property
     def whole(self) -> Case:
-        """The case of the codes that are trained: this one, unless its codes are cut."""
+        """The case of the codes that are trained: this one, unless its codes are cut from longer ones."""
         return self if self.cut_from is None else replace(self, bits=self.cut_from, cut_from=None)
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is measured by `baselines`, without training a method."""
+        """Whether this is a baseline, so that no method is trained."""
         return self.variant == BASELINE
 
     def options(self) -> TrainingOptions:
-        """Of the training."""
+        """Return the options of the training.
+
+        Raises:
+            InputError: an option is unknown or cannot be used.
+        """
         chosen = {**self.training, "seed": self.seed, "pdr": self.protocol.pdr, "level": self.protocol.level}
         return validated(TrainingOptions, chosen, "training")
 
-    def identity(self, data: str, digests: Mapping[str, str]) -> Line:
-        """KEY and MADE_WITH: all that decides the figures but for the code itself, settings and options with their defaults.
+    def identity(self, data: str, digests: Mapping[str, str]) -> ResultLine:
+        """Return the values of KEY and MADE_WITH: all that decides the figures, except the program itself.
 
-        A setting that is a file stands there by a digest of its content, so that no path of a machine gets into the
-        results.
+        Settings and options have their defaults filled in. A setting that is a file is given by a digest of its
+        content, so that no path of a machine gets into the results.
+
+        Args:
+            data: how results call the data.
+            digests: a digest of each split.
         """
         p = self.protocol
         settings, training = {}, {}
@@ -142,7 +153,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """For people, without the seed."""
+        """The case in words, without its seed."""
         p = self.protocol
         parts = [
             self.method if self.called in (FULL, BASELINE) else f"{self.method}: {self.called}",
@@ -156,13 +167,13 @@ class Case:
         return ", ".join(parts)
 
 
-def key(line: Line) -> tuple[Any, ...]:
-    """What names the cell of a line, hashable."""
+def key(line: ResultLine) -> tuple[Any, ...]:
+    """Return what names the case of a line, as a tuple that can be a key."""
     return tuple(tuple(line[name]) if name == "unseen" else line[name] for name in KEY)
 
 
-def changes(old: Line, new: Line) -> list[str]:
-    """What two lines of the same cell were made with that differs, each in a few words; empty: the same run."""
+def changes(old: ResultLine, new: ResultLine) -> list[str]:
+    """Return in words what two lines of the same case were made with that differs; empty where nothing does."""
     found = [f"the data ({split} split)" for split in new["digest"] if old["digest"].get(split) != new["digest"][split]]
     for group in ("settings", "training"):
         for name in {**old[group], **new[group]}:
@@ -173,7 +184,7 @@ def changes(old: Line, new: Line) -> list[str]:
 
 
 def _portable(value: Any, dumped: Any) -> Any:
-    """The value as JSON, or the digest of the file that it names."""
+    """Return the value as JSON, or the digest of the file that it names."""
     if isinstance(value, str | Path) and Path(value).suffix and Path(value).is_file():
         return f"file:{hashlib.sha256(Path(value).read_bytes()).hexdigest()[:16]}"
     return dumped

@@ -1,4 +1,4 @@
-"""The data of a grid: read once a process, with what identifies it."""
+"""The data that methods are compared on: read once by each process, with digests that identify it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Dataset:
 
     Attributes:
         name: how results call the data.
-        train, query, retrieval: the splits.
+        train: the items to learn from.
+        query: the queries.
+        retrieval: the database.
     """
 
     name: str
@@ -36,7 +38,8 @@ class Dataset:
     retrieval: FeatureTable
 
     def digests(self) -> dict[str, str]:
-        """A digest of each split: features, gaps and labels, in the order of the rows; ids are not in it."""
+        """Return a digest of each split by its name: of features, gaps and labels in the order of the rows, without
+        ids."""
         splits = {"train": self.train, "query": self.query, "retrieval": self.retrieval}
         return {
             name: hashlib.blake2b(json.dumps(digest(table)).encode(), digest_size=8).hexdigest()
@@ -46,17 +49,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DataFile:
-    """Where the items are and how they are read: all that another process needs to have the same data.
+    """Where the items are and how they are read: all that another process needs in order to have the same data.
 
     Attributes:
         path: a file, or a folder of them, as `open_splits` takes it.
         name: how results call the data.
-        columns: which columns hold what.
+        columns: the columns that hold ids, labels and modalities.
         holdout: queries to cut off a file that is one table.
-        zeros_missing: modalities of which a row of zeros means that the item lacks it (bags of words, say).
+        zeros_missing: modalities that an item lacks where its row is all zeros (bags of words, for example).
         complete_only: leave out items that lack a modality, before anything is cut.
-        queries_from_train: training items, by lot, that take the queries' place, to choose settings by: they are gone from the
-            training and the retrieval split, and the query split is not looked at.
+        queries_from_train: training items, by lot, that take the queries' place, to choose settings by: they are gone
+            from the training and the retrieval split, and the query split is not looked at.
     """
 
     path: Path
@@ -71,7 +74,7 @@ class DataFile:
         """Read the splits.
 
         Raises:
-            InputError: as `open_splits`; a split that is not there, no labels, or no items left.
+            InputError: the file cannot be read (`open_splits`), it lacks a split or labels, or no items are left.
         """
         splits = open_splits(self.path, self.columns, self.holdout)
         if self.holdout is None:
@@ -87,7 +90,8 @@ class DataFile:
     def _prepared(self, source: FeatureSource) -> FeatureTable:
         if source.info.classes is None:
             raise InputError(
-                f"{self.path} has no labels: nothing can be trained or measured. Name their column with --labels-column."
+                f"{self.path} has no labels: nothing can be trained or measured. Name their column with "
+                "--labels-column."
             )
         table = replace(source.read(), payload={})
         for name in self.zeros_missing:
@@ -110,7 +114,8 @@ def hold_out(data: Dataset, number: int) -> Dataset:
     """
     if not 0 < number < len(data.train) - 1:
         raise InputError(
-            f"--queries-from-train {number}: there are {len(data.train)} training items, and some have to be left to train on."
+            f"--queries-from-train {number}: there are {len(data.train)} training items, and some have to be left to "
+            "train on."
         )
     chosen = np.zeros(len(data.train), np.bool_)
     chosen[np.random.default_rng(_LOT).permutation(len(data.train))[:number]] = True
@@ -131,7 +136,7 @@ class TableSource(FeatureSource):
         self._table = table
 
     def ids(self) -> Iterator[Ids]:
-        """All of them at once."""
+        """Yield all ids at once."""
         yield self._table.ids
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
@@ -140,7 +145,7 @@ class TableSource(FeatureSource):
 
 
 def _without_zeros(table: FeatureTable, name: str) -> FeatureTable:
-    """The same items; a row of zeros of this modality counts as missing."""
+    """Return the same items, of which those with a row of zeros lack this modality."""
     if name not in table.modalities:
         raise InputError(
             f"--zeros-missing {name}: there is no such modality; there are: {', '.join(table.modalities)}."

@@ -1,4 +1,5 @@
-"""Which cases a grid has: contenders times code lengths times protocols times seeds, checked before anything is trained."""
+"""The cases of a comparison: contenders times code lengths times protocols times seeds, checked before anything is
+trained."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ _NO_ROWS = np.ones((0, 2), np.bool_)
 
 @dataclass(frozen=True)
 class Contender:
-    """A method, one of its ablations, or a baseline, with the settings that it takes everywhere in the grid."""
+    """A method, one of its ablations, or a baseline, with the settings that it has in all cases."""
 
     method: str
     variant: str
@@ -49,19 +50,20 @@ def contenders(
     settings: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
 ) -> list[Contender]:
-    """Who takes part, in the order of the names, each once.
+    """Return the methods, ablations and baselines to compare, in the order of the names, each once.
 
-    Settings: defaults < recipe < `settings` < the ablation. What a recipe says of seed, PDR and level does not count.
+    The ablation comes before `settings`, those come before the recipe, and that before the defaults. What a recipe says
+    of seed, PDR and level does not count.
 
     Args:
-        names: of methods, `method:ablation`, or of baselines.
-        ablations: take each method's ablations along.
+        names: names of methods or baselines, or `method:ablation`.
+        ablations: whether each method comes with all its ablations.
         recipes: the recipes that methods take, by the name of the method; the others keep their defaults.
-        settings: `METHOD.NAME=VALUE`, or `NAME=VALUE` for all methods.
-        training: options that come before a recipe's.
+        settings: `METHOD.NAME=VALUE` for one method, or `NAME=VALUE` for all.
+        training: options of the training that come before those of a recipe.
 
     Raises:
-        InputError: an unknown method, ablation or setting, a value or a file that cannot be used.
+        InputError: a method, ablation or setting is unknown, or a value or a file cannot be used.
     """
     given = _settings_by_method(settings, {name.partition(":")[0] for name in names})
     found: dict[tuple[str, str], Contender] = {}
@@ -106,7 +108,7 @@ def _named(
 
 
 def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, dict[str, Any]]:
-    """Settings by the method that they are for; "" for all of them."""
+    """Return settings by the method that they are for; those under "" are for all methods."""
     given: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         name = pair.partition("=")[0]
@@ -130,7 +132,7 @@ def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def remarks(who: Sequence[Contender], recipe_set: str | None) -> list[str]:
-    """What a reader of the figures should know of their settings: who has no recipe of that name."""
+    """Return what a reader of the figures should know of their settings: which methods have no recipe of that name."""
     without = dict.fromkeys(c.method for c in who if recipe_set and c.recipe is None and c.variant != BASELINE)
     return [f"without a recipe '{recipe_set}', at their defaults: {', '.join(without)}."] if without else []
 
@@ -144,11 +146,22 @@ def protocols(
     unseen_share: float | None = None,
     labelled: Sequence[float] = (),
 ) -> list[Protocol]:
-    """Every way to hide modalities and labels from training with every way to hide modalities from queries; none where none is named.
+    """Combine every way to hide modalities from training with every query PDR and every share of known labels.
+
+    Where no value is given, nothing is hidden.
+
+    Args:
+        pdrs: shares of training items of which a modality is hidden.
+        levels: levels of incompleteness, beside the shares.
+        query_pdrs: shares of queries of which a modality is hidden.
+        use: what incomplete items are used for.
+        unseen: classes that are kept out of training.
+        unseen_share: share of the classes that are kept out of training, drawn for each seed.
+        labelled: shares of training items whose labels are known.
 
     Raises:
-        InputError: a PDR outside [0, 1), a level that does not exist, a share of labels outside (0, 1], or unseen
-            classes both named and drawn.
+        InputError: a PDR is outside [0, 1), a level does not exist, a share of labels is outside (0, 1], or unseen
+            classes are both named and drawn.
     """
     if unseen and unseen_share is not None:
         raise InputError("--unseen names classes, --unseen-share draws them: give one of the two.")
@@ -175,15 +188,19 @@ def cases(
     data: Dataset,
     cuts: Sequence[int] = (),
 ) -> list[Case]:
-    """The grid, seed by seed, so that every contender has a figure early; unseen classes are drawn for each seed.
+    """Return all cases, seed by seed, so that every contender has a figure early. Unseen classes are drawn for each
+    seed.
 
     Args:
-        who, bits, how, seeds: its axes.
-        data: what is trained on.
-        cuts: shorter lengths that nested codes are cut to, each a case of its own beside that of the whole codes.
+        who: the contenders.
+        bits: code lengths.
+        how: the protocols.
+        seeds: random seeds.
+        data: the data that is trained on.
+        cuts: shorter lengths that nested codes are cut to; each is a case of its own beside that of the whole codes.
 
     Raises:
-        InputError: a code length, a cut or a protocol that is not possible with these data.
+        InputError: a code length, a cut or a protocol is not possible with these data.
     """
     for length in (*bits, *cuts):
         check_bits(length)
@@ -209,10 +226,10 @@ def cases(
 
 
 def _cuts(contender: Contender, bits: int, cuts: Sequence[int], data: Dataset) -> list[int]:
-    """Those of the cuts that are shorter, where a contender of this length trains nested codes.
+    """Return the cuts that are shorter than `bits`, where the contender trains nested codes; else nothing.
 
     Raises:
-        InputError: it does, but not for one of them.
+        InputError: the nested codes of the contender cannot be cut to one of them.
     """
     wanted = [length for length in cuts if length < bits]
     if not wanted or contender.variant == BASELINE or data.train.labels is None:
@@ -232,6 +249,7 @@ def _cuts(contender: Contender, bits: int, cuts: Sequence[int], data: Dataset) -
     for length in wanted if nested else ():
         if length not in nested:
             raise InputError(
-                f"--cut {length}: {contender.method} of {bits} bits is trained to be cut to {', '.join(map(str, nested[:-1]))}."
+                f"--cut {length}: {contender.method} of {bits} bits is trained to be cut to "
+                f"{', '.join(map(str, nested[:-1]))}."
             )
     return wanted if nested else []

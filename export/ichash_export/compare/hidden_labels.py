@@ -1,4 +1,4 @@
-"""Training items whose labels are hidden: what a method learns from items of which nobody said what they are."""
+"""Hidden labels: training items whose labels a method does not see, to measure what it learns without labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from milvus_ichash.incomplete import fraction
 
 
 def exact_share(share: float) -> Fraction:
-    """The share as it is written.
+    """Return the share as the exact number that it is written as.
 
     Raises:
-        InputError: it is outside (0, 1].
+        InputError: the share is outside (0, 1].
     """
     exact = fraction(share, "share of labelled items")
     if not 0 < exact <= 1:
@@ -27,13 +27,12 @@ def exact_share(share: float) -> Fraction:
 
 
 def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
-    """The items, ceil(N * share) of them with labels, by lot; the others' are unknown.
+    """Return the items, of which ceil(N * share) drawn ones keep their labels; those of the others are unknown.
 
-    The lot falls first on one item of every class that there is, as long as the number lasts, so that no class is
-    without a sample.
+    One item of every class is drawn first, as far as the number allows, so that no class is without a sample.
 
     Raises:
-        InputError: a share outside (0, 1], or items without labels.
+        InputError: the share is outside (0, 1], or the table has no labels.
     """
     exact = exact_share(share)
     if exact == 1:

@@ -1,4 +1,5 @@
-"""Cases that one training serves: train, export, and measure the bundle that a user would get; or measure a baseline."""
+"""The figures of cases: train a method, export it, and measure the bundle that a user would get; or measure a
+baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import onnxruntime
 import torch
 
 from ichash_export.baselines.baseline import measure_baseline
-from ichash_export.compare.case import COMPLETE, Case, Line
+from ichash_export.compare.case import COMPLETE, Case, ResultLine
 from ichash_export.compare.dataset import Dataset, TableSource
 from ichash_export.compare.hidden_labels import with_labels
 from ichash_export.compare.unseen_classes import without_unseen
@@ -42,14 +43,14 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class CaseData:
-    """What a case trains on and is measured with.
+    """The items that a case trains on and is measured with.
 
     Attributes:
-        train: not masked yet where `options` says how, so that training does it as it always does.
-        query: complete as the data has them; `query_pdr` is the harness's business.
-        retrieval: with the gaps that `use` asks for.
-        part: rows of it that take part.
-        options: of the training.
+        train: the training items. Where `options` hides modalities, they are not hidden yet: the training does it.
+        query: the queries as the data has them; the evaluation hides what `query_pdr` says.
+        retrieval: the database, with the gaps that `use` asks for.
+        part: the rows of the database that count.
+        options: options of the training.
     """
 
     train: FeatureTable
@@ -60,10 +61,10 @@ class CaseData:
 
 
 def case_data(case: Case, data: Dataset) -> CaseData:
-    """The splits as a case sees them.
+    """Return the splits as a case sees them.
 
-    "discard": training keeps the complete items only, so that it has nothing left to hide. "discard", "enhance" and
-    "extend": the retrieval split has gaps as the training split, drawn for itself by the same seed.
+    With "discard", "enhance" and "extend" the retrieval split has gaps as the training split has, drawn by the same
+    seed. With "discard" only complete items train, so the training has nothing left to hide.
 
     Raises:
         InputError: no item is left.
@@ -88,25 +89,27 @@ def case_data(case: Case, data: Dataset) -> CaseData:
 
 def run_together(
     cases: Sequence[Case], data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None
-) -> list[Line]:
-    """Train once, and measure each case; what is known of its run beside its identity.
+) -> list[ResultLine]:
+    """Train once, measure each case, and return its figures.
 
     Args:
-        cases: one, or several that cut the codes of the same training.
-        data: what is trained on and measured with.
-        device: of the training.
-        note: told what a user should know of the training.
+        cases: one case, or several that cut the codes of the same training.
+        data: the data to train on and to measure with.
+        device: device of the training.
+        note: called with what a user should know of the training.
 
-    Returns: for each case
-        map, random: tie-aware mAP@all of the codes and of a random order, by task.
-        queries, rows: numbers of queries in the mean, and of rows searched, by task.
-        agreement: of the codes that a query's modalities have alone (`evaluation.agreement`), for methods of one space
-            and complete queries.
-        seconds, cpu_seconds: of the training (of all of it for a baseline), on the clock and of all cores together.
-        threads, epochs, kept_epoch, validation, items, fingerprint, versions.
+    Returns:
+        For each case a line without its identity:
+        `map` and `random`, the tie-aware mAP@all of the codes and of a random order, by task;
+        `queries` and `rows`, the numbers of queries in the mean and of rows searched, by task (methods only);
+        `agreement` of the codes that a query's modalities have alone, for methods whose modalities share one space
+        (`evaluation.agreement`);
+        `seconds` and `cpu_seconds` of the training, on the clock and of all cores together (for a baseline with its
+        measuring);
+        and `threads`, `epochs`, `kept_epoch`, `validation`, `items`, `fingerprint` and `versions`.
 
     Raises:
-        InputError: data or settings that this method cannot be trained with.
+        InputError: the method cannot be trained with these data or settings.
     """
     case = cases[0].whole
     chosen = case_data(case, data)
@@ -119,7 +122,7 @@ def run_together(
 
 def _method(
     case: Case, lengths: Sequence[int], given: CaseData, device: str, note: Callable[[str], None]
-) -> list[Line]:
+) -> list[ResultLine]:
     watch = _Watch()
     trained = train(
         given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note
@@ -145,7 +148,7 @@ def _method(
     return [{**figures, **of_the_training} for figures in measured]
 
 
-def _measured(case: Case, encoder: HashEncoder, database: Database, given: CaseData) -> Line:
+def _measured(case: Case, encoder: HashEncoder, database: Database, given: CaseData) -> ResultLine:
     settings = EvaluationSettings(part=given.part, query_pdr=case.protocol.query_pdr, seed=case.seed)
     result = evaluate(encoder, given.query, ExactRetriever(database, encoder.manifest.fingerprint), settings=settings)
     cells = {name: cell for name, cell in result.tasks.items() if cell.queries}
@@ -160,7 +163,7 @@ def _measured(case: Case, encoder: HashEncoder, database: Database, given: CaseD
     }
 
 
-def _baseline(case: Case, given: CaseData) -> Line:
+def _baseline(case: Case, given: CaseData) -> ResultLine:
     training = masked(given.train, given.options)
     retrieval = (
         given.retrieval.take(np.all(given.retrieval.present, axis=1)) if given.part == "complete" else given.retrieval
@@ -181,13 +184,13 @@ def _baseline(case: Case, given: CaseData) -> Line:
 
 
 class _Watch:
-    """Time since it was made."""
+    """A clock that starts when it is made."""
 
     def __init__(self) -> None:
         self.clock, self.cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        """Seconds on the clock, and of all cores together, which other work on the machine leaves nearly as they are."""
+        """Return the seconds on the clock, and those of all cores, which other work on the machine hardly changes."""
         return {
             "seconds": round(time.perf_counter() - self.clock, 1),
             "cpu_seconds": round(time.process_time() - self.cpu, 1),
@@ -195,7 +198,7 @@ class _Watch:
 
 
 def _random(query: FeatureTable, retrieval: FeatureTable) -> float:
-    """MAP of a random order, over the queries that have something relevant."""
+    """Return the mAP of a random order, over the queries that have a relevant row."""
     relevant = ((_float_labels(query) @ _float_labels(retrieval).T) > 0).sum(axis=1)
     relevant = relevant[relevant > 0]
     return float(random_average_precision(np.full(len(relevant), len(retrieval)), relevant).mean())

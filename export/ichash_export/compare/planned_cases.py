@@ -1,4 +1,4 @@
-"""What of a grid is there already, and running what is not."""
+"""Planned cases: which of them the results file has already, and running those that it has not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ichash_export.compare.case import Case, Line, changes, key
+from ichash_export.compare.case import Case, ResultLine, changes, key
 from ichash_export.compare.dataset import DataFile, Dataset
 from ichash_export.compare.results_file import ResultsFile, refusal
 from ichash_export.compare.workers import Outcome, run_here, run_in_workers
@@ -17,33 +17,33 @@ State = Literal["there", "to run", "changed"]
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """A case and what the results file knows of it.
+    """A case, and what the results file has of it.
 
     Attributes:
         case: the case.
-        identity: what its line begins with.
-        line: the line of its cell, if there is one.
-        changed: what that line was made with that differs from the case, in words.
+        identity: what the line of the case begins with.
+        line: the line that the file has of the case, if any.
+        changed: what that line was made with that differs now, in words.
     """
 
     case: Case
-    identity: Line
-    line: Line | None
+    identity: ResultLine
+    line: ResultLine | None
     changed: tuple[str, ...]
 
     @property
     def state(self) -> State:
-        """Whether there is anything left to do."""
+        """Whether the case has to be run."""
         if self.line is None:
             return "to run"
         return "changed" if self.changed else "there"
 
 
 def plan_cases(cases: Sequence[Case], data: Dataset, records: ResultsFile) -> list[PlannedCase]:
-    """Hold a grid against the results.
+    """Look up cases in the results file.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file holds something else than results.
     """
     lines, digests = records.read(), data.digests()
     planned = []
@@ -55,19 +55,20 @@ def plan_cases(cases: Sequence[Case], data: Dataset, records: ResultsFile) -> li
 
 
 def refuse_changed(planned: Sequence[PlannedCase], records: ResultsFile) -> None:
-    """Raise InputError where cells are there that were made with something else."""
+    """Raise InputError where the file has lines of these cases that were made with other data or settings."""
     changed = [(each.identity, list(each.changed)) for each in planned if each.changed]
     if changed:
         raise InputError(refusal(records.path, changed))
 
 
 def still_to_run(planned: Sequence[PlannedCase], *, replace: bool = False) -> list[PlannedCase]:
-    """What is to be run: cells that are not there, and with `replace` those that are there with something else."""
+    """Return the cases to run: those that the file has not, and with `replace` those that were made with something
+    else."""
     return [each for each in planned if each.state == "to run" or (replace and each.state == "changed")]
 
 
-def lines_of(planned: Sequence[PlannedCase], records: ResultsFile) -> list[Line]:
-    """The lines of these cases that are there now, in the order of the cases."""
+def lines_of(planned: Sequence[PlannedCase], records: ResultsFile) -> list[ResultLine]:
+    """Return the lines that the file has of these cases now, in the order of the cases."""
     there = records.read()
     return [there[key(each.identity)] for each in planned if key(each.identity) in there]
 
@@ -82,10 +83,22 @@ def run_planned(
     device: str = "auto",
     replace: bool = False,
 ) -> Iterator[Outcome]:
-    """Run what is not there, write each line as its run ends, and say what became of it.
+    """Run the cases that the file has not, write each line as its run ends, and yield what became of it.
 
     Cases that cut the codes of one training are run together. A case that another process has run in the meantime is
-    not run again. With `replace`, changed cells are run too, and their new lines take the place of the old.
+    not run again.
+
+    Args:
+        planned: the cases as `plan_cases` looked them up.
+        records: the results file.
+        data: the data, in this process.
+        file: where other processes read the data.
+        jobs: number of processes; 1: this process alone.
+        device: device of the trainings.
+        replace: whether to run changed cases too, so that their new lines take the place of the old ones.
+
+    Raises:
+        InputError: a worker process was killed, or the file cannot be written.
     """
     identities = {key(each.identity): each.identity for each in planned}
     together: dict[tuple[object, ...], list[PlannedCase]] = {}
@@ -108,5 +121,5 @@ def run_planned(
         yield outcome
 
 
-def _is_due(each: PlannedCase, line: Line | None, replace: bool) -> bool:
+def _is_due(each: PlannedCase, line: ResultLine | None, replace: bool) -> bool:
     return line is None or (replace and bool(changes(line, each.identity)))

@@ -1,4 +1,5 @@
-"""MAP against PDR or code length: one panel a task, one line a contender, error bars over the seeds."""
+"""Plots of mAP against PDR or code length: one panel for each task, one line for each contender, error bars over
+seeds."""
 
 from __future__ import annotations
 
@@ -29,10 +30,15 @@ _WORDS = {
 
 
 def check(path: Path | None, values: Sequence[float], what: str) -> None:
-    """Whether a figure over these values can be drawn into that file, asked before anything is trained.
+    """Check before anything is trained that a plot over these values can be written into that file.
+
+    Args:
+        path: the file; None: no plot is wanted.
+        values: the values along the plot's axis.
+        what: how the message begins where there are too few values.
 
     Raises:
-        InputError: fewer than two values, or a file that cannot be written.
+        InputError: there are fewer than two values, or the file cannot be written.
         BackendMissingError: matplotlib is not installed.
     """
     if path is None:
@@ -43,10 +49,10 @@ def check(path: Path | None, values: Sequence[float], what: str) -> None:
 
 
 def against_pdr(groups: Sequence[Group], path: Path) -> None:
-    """Draw MAP over the share of incomplete training items; runs by level have no place in it.
+    """Draw mAP over the share of incomplete training items (PDR); runs with a level instead of a PDR are left out.
 
     Raises:
-        InputError: no such run, or the file cannot be written.
+        InputError: there is no such run, or the file cannot be written.
     """
     shown = [group for group in groups if group.first["level"] is None]
     figure = _panels(shown, "PDR of the training items", "pdr")
@@ -56,10 +62,10 @@ def against_pdr(groups: Sequence[Group], path: Path) -> None:
 
 
 def against_bits(groups: Sequence[Group], path: Path) -> None:
-    """Draw MAP over the code length.
+    """Draw mAP over the code length.
 
     Raises:
-        InputError: no run, or the file cannot be written.
+        InputError: there is no run, or the file cannot be written.
     """
     figure = _panels(groups, "bits", "bits")
     lengths = sorted({group.first["bits"] for group in groups})
@@ -107,7 +113,7 @@ class _Line:
     groups: tuple[Group, ...]
 
     def draw(self, axes: Axes, task: str, along: str) -> None:
-        """Means of a task with their deviations; nothing where it was not measured."""
+        """Draw the means of a task with their deviations; nothing where the task was not measured."""
         points = [(group.first[along], spread) for group in self.groups if (spread := group.map(task))]
         if not points:
             return
@@ -126,7 +132,7 @@ class _Line:
 
 
 def _lines(groups: Sequence[Group], along: str) -> list[_Line]:
-    """One for each contender, in a colour of its own, under each set of other conditions that occurs, in a dash pattern of its own."""
+    """Return one line for each contender and condition; contenders differ in colour, conditions in dash pattern."""
     others = [name for name in _WORDS if name != along and len({group.first[name] for group in groups}) > 1]
     found: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
@@ -147,7 +153,7 @@ def _lines(groups: Sequence[Group], along: str) -> list[_Line]:
 
 
 def _random(axes: Axes, groups: Sequence[Group], task: str, along: str) -> None:
-    """The mAP of a random order, dotted."""
+    """Draw the mAP of a random order as a dotted line."""
     there = {group.first[along]: group.random([task]) for group in groups if group.map(task)}
     places = sorted(there)
     axes.plot(places, [there[place] for place in places], color="gray", linestyle=":", linewidth=1.3, label=_RANDOM)

@@ -1,4 +1,7 @@
-"""Results as JSON lines: one a run, appended as it ends, shared by several processes, whole whatever is killed when."""
+"""The results file: one JSON line for each run, appended as the run ends.
+
+Several processes can write to it, and it stays whole whichever of them is killed at any moment.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ichash_export.compare.case import KEY, MADE_WITH, UNSAID, Line, changes, key
+from ichash_export.compare.case import KEY, MADE_WITH, UNSAID, ResultLine, changes, key
 from milvus_ichash.errors import InputError
 
 _NEEDED = {*KEY, *MADE_WITH, "map"}
 
 
 class ResultsFile:
-    """The results file. A last line that a kill left torn is no line, and the next one takes its place."""
+    """The file with the results. A last line that was torn by a kill does not count, and the next line takes its
+    place."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self) -> dict[tuple[object, ...], Line]:
-        """The lines by what names their cell; empty where there is no file.
+    def read(self) -> dict[tuple[object, ...], ResultLine]:
+        """Return the lines by what names their case (`case.key`); nothing where there is no file.
 
         Raises:
-            InputError: names a line that is no result.
+            InputError: a line is no result; the message gives its number.
         """
         if not self.path.exists():
             return {}
         return self._parsed(self.path.read_bytes())
 
-    def add(self, line: Line, *, replace: bool = False) -> None:
-        """Append a line, in one write, on the disk when this returns. A run that is there already is not added again.
+    def add(self, line: ResultLine, *, replace: bool = False) -> None:
+        """Append a line in one write, so that it is on the disk when this returns. A run is never added twice.
 
         Args:
-            line: what `Case.identity` gives, and the figures.
-            replace: where the cell is there with other settings, put this line in its place, atomically; else both
-                would be there, so it is refused.
+            line: what `Case.identity` returns, and the figures.
+            replace: whether this line takes the place of one of the same case that was made with other settings; else
+                such a line is refused.
 
         Raises:
-            InputError: the file cannot be written; or the cell came to be there with other settings.
+            InputError: the file cannot be written, or it has a line of the case that was made with other settings.
         """
         with self._locked() as stream:
             content = stream.read()
@@ -62,7 +66,7 @@ class ResultsFile:
             else:
                 raise InputError(refusal(self.path, [(line, changes(old, line))]))
 
-    def _rewrite(self, lines: list[Line]) -> None:
+    def _rewrite(self, lines: list[ResultLine]) -> None:
         new = self.path.with_name(f".{self.path.name}.new")
         with new.open("wb") as stream:
             stream.write(b"".join(map(_written, lines)))
@@ -72,7 +76,7 @@ class ResultsFile:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        """The file, made where it is not there, with this process alone writing to it."""
+        """Open the file, which is made where it does not exist, with this process alone writing to it."""
         while True:
             try:
                 stream = self.path.open("a+b")
@@ -86,7 +90,7 @@ class ResultsFile:
                     yield stream
                     return
 
-    def _parsed(self, content: bytes) -> dict[tuple[object, ...], Line]:
+    def _parsed(self, content: bytes) -> dict[tuple[object, ...], ResultLine]:
         lines = {}
         for number, text in enumerate(_whole_lines(content).splitlines(), 1):
             if not text.strip():
@@ -97,30 +101,32 @@ class ResultsFile:
                 raise InputError(f"{self.path}, line {number}, is no JSON ({error}): mend it or take it out.") from None
             if not isinstance(line, dict) or not UNSAID.keys() | line.keys() >= _NEEDED:
                 raise InputError(
-                    f"{self.path}, line {number}, is not a result of `milvus-ichash compare`: take another file for --results."
+                    f"{self.path}, line {number}, is not a result of `milvus-ichash compare`: take another file for "
+                    "--results."
                 )
             line = UNSAID | line
             lines[key(line)] = line
         return lines
 
 
-def refusal(path: Path, changed: list[tuple[Line, list[str]]]) -> str:
-    """What is said where cells are there that were made with something else."""
+def refusal(path: Path, changed: list[tuple[ResultLine, list[str]]]) -> str:
+    """Return the message for lines that were made with something else."""
     line, what = changed[0]
     others = f" (and {len(changed) - 1} more cells)" if len(changed) > 1 else ""
     shown = "; ".join(what[:5]) + (f" and {len(what) - 5} more" if len(what) > 5 else "")
     return (
-        f"'{path}' holds {line['method']}, {line['variant']}, {line['bits']} bits, seed {line['seed']}{others} made with something else: "
+        f"'{path}' holds {line['method']}, {line['variant']}, {line['bits']} bits, seed {line['seed']}{others} made "
+        "with something else: "
         f"{shown}. Take another --results file, or run these cells again with --replace, which drops their old lines."
     )
 
 
-def _written(line: Line) -> bytes:
+def _written(line: ResultLine) -> bytes:
     return (json.dumps(line, ensure_ascii=False) + "\n").encode()
 
 
 def _whole_lines(content: bytes) -> bytes:
-    """Without a torn last line: one that has neither an end nor is JSON."""
+    """Return the content without a torn last line, which has no line end and is no JSON."""
     end = content.rfind(b"\n") + 1
     try:
         json.loads(content[end:])

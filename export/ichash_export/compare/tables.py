@@ -1,4 +1,4 @@
-"""The grid as a table: one row a contender, code length and protocol; mean and standard deviation over the seeds."""
+"""Results as a table: one row for each contender, code length and protocol, with mean and deviation over the seeds."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ichash_export.compare.case import COMPLETE, Line, key
+from ichash_export.compare.case import COMPLETE, ResultLine, key
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Some values of the same thing.
+    """Mean and deviation of several values.
 
     Attributes:
-        mean: of them.
-        std: sample standard deviation; None for a single one.
+        mean: their mean.
+        std: their sample standard deviation; None for a single value.
     """
 
     mean: float
@@ -26,7 +26,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
+        """Return mean and deviation of one value or more."""
         return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
@@ -35,40 +35,40 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """The runs that differ in their seed only."""
+    """The lines of runs that differ in their seed only."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ResultLine, ...]
 
     @property
-    def first(self) -> Line:
-        """One of them, for what they have in common."""
+    def first(self) -> ResultLine:
+        """One of the lines, for what they have in common."""
         return self.lines[0]
 
     @property
     def name(self) -> str:
-        """Of the contender."""
+        """The contender in words: its method, and its ablation where it has one."""
         line = self.first
         return line["method"] if line["variant"] in ("full", "baseline") else f"{line['method']}: {line['variant']}"
 
     def map(self, task: str) -> Spread | None:
-        """MAP of a task, where it was measured."""
+        """Return the mAP of a task, or None where it was not measured."""
         values = [line["map"][task] for line in self.lines if task in line["map"]]
         return Spread.of(values) if values else None
 
     def random(self, tasks: Iterable[str]) -> float:
-        """MAP of a random order, mean over these tasks."""
+        """Return the mAP of a random order, as the mean over these tasks."""
         return float(
             statistics.mean(line["random"][task] for line in self.lines for task in tasks if task in line["random"])
         )
 
     def mean(self, name: str) -> float:
-        """Mean of a figure that every line has."""
+        """Return the mean of a figure that every line has."""
         return float(statistics.mean(line[name] for line in self.lines))
 
 
-def groups(lines: Iterable[Line]) -> list[Group]:
-    """Lines by all that names a cell but the seed (and the classes drawn by it), in the order in which they come."""
-    found: dict[tuple[Any, ...], list[Line]] = {}
+def groups(lines: Iterable[ResultLine]) -> list[Group]:
+    """Group lines by all that names a case except the seed and the classes that it drew, in the order of the lines."""
+    found: dict[tuple[Any, ...], list[ResultLine]] = {}
     for line in lines:
         same = {**line, "seed": None, "unseen": line["unseen"] if line["unseen_share"] is None else []}
         found.setdefault(key(same), []).append(line)
@@ -76,12 +76,17 @@ def groups(lines: Iterable[Line]) -> list[Group]:
 
 
 def tasks(lines: Iterable[Group]) -> list[str]:
-    """All tasks, in the order in which they first appear."""
+    """Return the names of all tasks, in the order in which they first appear."""
     return list(dict.fromkeys(task for group in lines for line in group.lines for task in line["map"]))
 
 
 def rows(lines: Sequence[Group], *, numbers: bool) -> list[Row]:
-    """One row a group: as people read it, or with every mean and deviation as a number of its own."""
+    """Return one row for each group.
+
+    Args:
+        lines: the groups.
+        numbers: whether every mean and every deviation is a number of its own; else they are words for people.
+    """
     return [_row(group, lines, numbers) for group in lines]
 
 
@@ -110,21 +115,15 @@ def _row(group: Group, everything: Sequence[Group], numbers: bool) -> Row:
     return {**row, "runs": len(group.lines)}
 
 
-def _protocol(line: Line, lines: Sequence[Line]) -> Row:
-    """What is hidden, as far as it says anything in this table."""
-    row: Row = {}
-    if any(other["level"] is None for other in lines):
-        row["PDR"] = line["pdr"] if line["level"] is None else None
-    if any(other["level"] for other in lines):
-        row["level"] = line["level"]
-    if any(other["query_pdr"] for other in lines):
-        row["query PDR"] = line["query_pdr"]
-    if any(other["use"] != COMPLETE for other in lines):
-        row["use"] = line["use"]
-    if any(other["labelled"] < 1 for other in lines):
-        row["labelled"] = line["labelled"]
-    if any(other["unseen"] for other in lines):
-        row["unseen"] = (
-            ", ".join(line["unseen"]) if line["unseen_share"] is None else f"{line['unseen_share']:g} of the classes"
-        )
-    return row
+def _protocol(line: ResultLine, lines: Sequence[ResultLine]) -> Row:
+    """Return what is hidden, without the columns that say nothing in this table."""
+    classes = ", ".join(line["unseen"]) if line["unseen_share"] is None else f"{line['unseen_share']:g} of the classes"
+    columns: dict[str, tuple[bool, Any]] = {
+        "PDR": (any(other["level"] is None for other in lines), line["pdr"] if line["level"] is None else None),
+        "level": (any(other["level"] for other in lines), line["level"]),
+        "query PDR": (any(other["query_pdr"] for other in lines), line["query_pdr"]),
+        "use": (any(other["use"] != COMPLETE for other in lines), line["use"]),
+        "labelled": (any(other["labelled"] < 1 for other in lines), line["labelled"]),
+        "unseen": (any(other["unseen"] for other in lines), classes),
+    }
+    return {name: value for name, (says_something, value) in columns.items() if says_something}

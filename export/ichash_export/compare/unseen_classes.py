@@ -1,4 +1,4 @@
-"""Classes that are kept out of training and then queried: what is learnt of similarity beyond the classes that were seen."""
+"""Unseen classes: kept out of training and then queried, to measure what is learnt beyond the classes in training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from milvus_ichash.io.column_rules import listing
 
 
 def class_names(table: FeatureTable) -> tuple[str, ...]:
-    """The names of the classes, or their numbers from 0 on where they have none."""
+    """Return the names of the classes, or their numbers counted from 0 where they have no names."""
     if table.labels is None:
         return ()
     return table.label_names or tuple(map(str, range(table.labels.shape[1])))
 
 
 def known_classes(data: Dataset, names: Sequence[str]) -> tuple[str, ...]:
-    """These classes, in the data's order.
+    """Return these classes in the order of the data.
 
     Raises:
-        InputError: a class that is not there, or all of them.
+        InputError: a class does not exist, or no class would be left for training.
     """
     known = class_names(data.train)
     for name in names:
@@ -40,10 +40,10 @@ def known_classes(data: Dataset, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
-    """floor(C * share) of the C classes, at least one, by lot among those that queries and database both have.
+    """Draw floor(C * share) of the C classes, at least one, among those that queries and database both have.
 
     Raises:
-        InputError: a share outside (0, 1), or more classes than there are such.
+        InputError: the share is outside (0, 1), or there are too few such classes.
     """
     exact = fraction(share, "share of unseen classes")
     if not Fraction(0) < exact < 1:
@@ -61,11 +61,12 @@ def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
 
 
 def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
-    """The data with these classes kept out.
+    """Return the data with these classes kept out of training.
 
-    Training items that have one of them are left out, and their columns are gone from the training labels, so that no
-    method has classes without a sample. Queries are those that have one of them. Labels of queries and retrieval split
-    are these classes only, so that relevance is to share one; the retrieval split stays complete.
+    Training items of these classes are left out, and the training labels lose their columns, so that no method has
+    classes without a sample. Queries are the items of these classes. The labels of queries and of the retrieval split
+    are these classes alone, so that an item is relevant where it shares one of them. The retrieval split keeps all its
+    items.
 
     Raises:
         InputError: no training item or no query is left.

@@ -1,4 +1,4 @@
-"""Running the cases of a grid: here one after the other, or in worker processes that each have the data."""
+"""Running of cases: one after the other in this process, or in worker processes that each have the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import torch
 
-from ichash_export.compare.case import Case, Line
+from ichash_export.compare.case import Case, ResultLine
 from ichash_export.compare.dataset import DataFile, Dataset
 from ichash_export.compare.measuring import run_together
 from milvus_ichash.errors import IchashError, InputError
@@ -28,7 +28,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SECONDS_TO_END = 10
 
 Together = tuple[Case, ...]
-"""Cases that one training serves: one, or several that cut its codes."""
+"""The cases that one training serves: one case, or several that cut its codes."""
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,35 @@ class Outcome:
     """What became of a case.
 
     Attributes:
-        case: it.
-        figures: as `run` gives them; None where it failed.
-        failure: why it failed, in a sentence.
-        notes: remarks of the training.
+        case: the case.
+        figures: the figures that `measuring.run_together` returns; None where the case failed.
+        failure: why the case failed, in a sentence.
+        notes: remarks of the training, for the user.
     """
 
     case: Case
-    figures: Line | None = None
+    figures: ResultLine | None = None
     failure: str = ""
     notes: tuple[str, ...] = ()
 
 
 def run_here(trainings: Iterable[Together], data: Dataset, device: str) -> Iterator[Outcome]:
-    """One training after the other, in this process."""
+    """Run one training after the other in this process, and yield what became of each case."""
     for cases in trainings:
         yield from _outcomes(cases, data, device)
 
 
 def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
-    """As the trainings end, `workers` of them at a time, the threads of torch shared out among them.
+    """Run several trainings at a time in processes, and yield what became of each case as its training ends.
 
-    `trainings` is asked for the next one only when a worker is free. The workers end when this iterator is closed, and
-    when this process is gone, however that comes about.
+    `trainings` is asked for the next one only when a worker is free. The workers share out the threads of torch. They
+    end when this iterator is closed, and when this process is gone for whatever reason.
+
+    Args:
+        trainings: the cases, by the training that serves them.
+        file: where the workers read the data.
+        device: device of the trainings.
+        workers: number of processes.
 
     Raises:
         InputError: a worker was killed.
@@ -87,7 +93,7 @@ def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, w
 
 
 class _Worker:
-    """A process, the pipe to it, and what it is doing."""
+    """A process, the pipe to it, and the cases that it runs."""
 
     cases: Together
 
@@ -95,7 +101,7 @@ class _Worker:
         self.process, self.pipe = process, pipe
 
     def give(self, cases: Together) -> None:
-        """Cases to run."""
+        """Send cases to run."""
         self.cases = cases
         try:
             self.pipe.send(cases)
@@ -103,7 +109,7 @@ class _Worker:
             self._gone()
 
     def take(self) -> list[Outcome]:
-        """What became of them."""
+        """Wait for what became of them, and return it."""
         try:
             outcomes: list[Outcome] = self.pipe.recv()
             return outcomes
@@ -115,12 +121,13 @@ class _Worker:
         if self.process.exitcode == 1:
             raise RuntimeError(f"the worker process that ran {self.cases[0]} failed; its traceback is above.")
         raise InputError(
-            f"the worker process that ran {self.cases[0]} was killed, most likely for want of memory: what has ended is kept; "
+            f"the worker process that ran {self.cases[0]} was killed, most likely for want of memory: what has ended "
+            "is kept; "
             "run the same command again with fewer --jobs."
         )
 
     def end(self) -> None:
-        """Let it come to its end, or, where it does not, kill it."""
+        """Wait for the process to end, and kill it where it does not."""
         self.pipe.close()
         self.process.join(_SECONDS_TO_END)
         if self.process.is_alive():
@@ -154,7 +161,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started inside never hear of Ctrl-C, which reaches all of a terminal's: their parent ends them itself."""
+    """Keep Ctrl-C, which reaches all processes of a terminal, from those started inside: their parent ends them
+    itself."""
     resource_tracker.ensure_running()  # its start would end the deafness
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -164,11 +172,11 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 _stopped = threading.Event()
-"""Set in a worker that was told to end."""
+"""This is set in a worker that was told to end."""
 
 
 def _serve(pipe: Connection, file: DataFile, device: str, threads: int) -> None:
-    """The worker: cases in, outcomes out, until nobody sends any more, or it is told to end."""
+    """Run in the worker: receive cases and send outcomes until nobody sends any more, or until it is told to end."""
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
@@ -179,13 +187,13 @@ def _serve(pipe: Connection, file: DataFile, device: str, threads: int) -> None:
     except EOFError:
         return
     except BaseException:
-        # Where it was interrupted, an import for one, another error may have come of it.
+        # An interrupted import, for example, may have raised another error.
         if not _stopped.is_set():
             raise
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    """An exit, so that no temporary files are left behind."""
+    """Exit, so that no temporary files are left behind."""
     _stopped.set()
     sys.exit(1)
 

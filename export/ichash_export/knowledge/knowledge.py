@@ -1,12 +1,12 @@
-"""External knowledge: words and their embeddings by a sentence encoder, kept in one file that methods (EGICH) read.
+"""External knowledge: words and their embeddings by a sentence encoder, in one file that methods (EGICH) read.
 
 `knowledge.npz` holds, besides the words, the names of the classes that are to be compared with them, embedded alike:
 
     names, embeddings              str (n,), float32 (n, d): the words
     class_names, class_embeddings  str (c,), float32 (c, d): the classes' names as the data has them; c may be 0
-    record                         str (): JSON with the encoder's name, the prompts, and where the words come from
-
-Every row of the embeddings has length 1. No pickle: any program can write such a file, with the embeddings of CLIP, say.
+    record                         str (): JSON with the name of the encoder, the prompts and the number of words
+ Every row of the embeddings has length 1. No pickle: any program can write such a file, with the embeddings of CLIP,
+say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,34 +34,33 @@ PROMPTS = (
     "something that has to do with a {}.",
     "{}",
 )
-"""Seven sentences around a word, as many as the public code of EGICH averages; any others can be given."""
-MOST_WORDS = 8000
+"""Seven sentences around a word, as many as the public code of EGICH averages; others can be given."""
 _SENTENCES = 512
-"""Embedded between two reports of progress."""
+"""Number of sentences that are embedded between two reports of progress."""
 _UNIT = 1e-3
 
 Embeddings = npt.NDArray[np.float32]
 
 
 class SentenceEncoder(Protocol):
-    """What turns sentences into vectors: a name for the record, and a call."""
+    """Something that turns sentences into vectors; `name` goes into the record."""
 
     name: str
 
     def __call__(self, sentences: Sequence[str]) -> npt.NDArray[Any]:
-        """Vectors, float (sentences, d), of any length."""
+        """Return vectors, float (sentences, d), of any length."""
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Words and classes with their embeddings, as the file has them.
+    """Words and classes with their embeddings.
 
     Attributes:
-        names: the words.
-        embeddings: float32 (n, d), rows of length 1.
-        class_names: names of classes as the data has them.
-        class_embeddings: float32 (c, d), rows of length 1.
-        record: where it comes from.
+        names: the n words.
+        embeddings: their embeddings, float32 (n, d), rows of length 1.
+        class_names: names of c classes as the data has them.
+        class_embeddings: their embeddings, float32 (c, d), rows of length 1.
+        record: the name of the encoder, the prompts and the number of words.
     """
 
     names: tuple[str, ...]
@@ -72,12 +71,15 @@ class Knowledge:
 
     @property
     def size(self) -> int:
-        """d."""
+        """Size d of the embeddings."""
         return int(self.embeddings.shape[1])
 
 
 def readable(name: str) -> str:
-    """The words of a class's name: "subCategory=Flip_Flops" is "flip flops" (what is behind the last of = : /)."""
+    """Return the words in the name of a class: "flip flops" for "subCategory=Flip_Flops".
+
+    What stands before the last of the signs = : / is left out.
+    """
     words = re.split(r"[=:/]", name.rstrip("=:/ "))[-1]
     return " ".join(re.sub(r"[_\-+]", " ", words).lower().split())
 
@@ -90,17 +92,20 @@ def build_knowledge(
     *,
     advance: Callable[[int], None] = lambda words: None,
 ) -> Knowledge:
-    """Embed words and the readable names of classes: the mean over the prompts, each of length 1, at length 1.
+    """Embed words and the readable names of classes.
+
+    Each prompt with the word in it gives a vector, which is scaled to length 1. An embedding is the mean of these
+    vectors, scaled to length 1 again.
 
     Args:
-        words: without repetitions.
-        classes: names as the data has them.
-        encoder: makes vectors of sentences.
-        prompts: sentences with {} in the word's place.
-        advance: called with how many words and classes are done.
+        words: the words, each once.
+        classes: names of classes as the data has them.
+        encoder: turns sentences into vectors.
+        prompts: sentences with {} in the place of the word.
+        advance: called with the number of words and classes that were embedded since the last call.
 
     Raises:
-        InputError: no words, or a prompt without {}.
+        InputError: there are no words, or a prompt has not {} once.
     """
     for prompt in prompts:
         if prompt.count("{}") != 1:
@@ -123,10 +128,10 @@ def build_knowledge(
 
 
 def save_knowledge(path: Path, knowledge: Knowledge) -> None:
-    """Write the file; what was there stays whole until the new one is.
+    """Write a knowledge file; a file that was there stays whole until the new one is.
 
     Raises:
-        InputError: where it cannot be written.
+        InputError: the file cannot be written.
     """
     partial = path.with_name(path.name + ".part")
     arrays = {
@@ -148,17 +153,18 @@ def save_knowledge(path: Path, knowledge: Knowledge) -> None:
 
 
 def load_knowledge(path: Path) -> Knowledge:
-    """Read and check a file.
+    """Read a knowledge file and check it.
 
     Raises:
-        InputError: where it is not there, or not such a file.
+        InputError: the file is not there, or is no knowledge file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise InputError(
-            f"there is no knowledge file '{path}': make it with `milvus-ichash knowledge build --words WORDS --classes DATA --out {path}`."
+            f"there is no knowledge file '{path}': make it with `milvus-ichash knowledge build --words WORDS --classes "
+            f"DATA --out {path}`."
         ) from None
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
@@ -183,75 +189,6 @@ def load_knowledge(path: Path) -> Knowledge:
     return Knowledge(names, embeddings, classes, of_classes, _record(arrays))
 
 
-def read_words(path: Path, limit: int = MOST_WORDS) -> list[str]:
-    """Words of WordNet's index.noun or data.noun, or of a list with one a line; none twice, at most `limit`.
-
-    Of WordNet, single words of three letters or more: from the index those first that have most senses in WordNet's
-        tagged texts,
-    then most senses (the more common a word, the more of both it has); of data.noun in its order. A list is taken as it
-    is.
-
-    Raises:
-        InputError: where it cannot be read as text, or holds no word.
-    """
-    lines = _lines(path)
-    entries = [line for line in lines if not line.startswith("  ")]  # WordNet's licence is indented
-    first = entries[0] if entries else ""
-    if re.match(r"\S+ n \d+ \d+ ", first):
-        found: Iterable[str] = _by_senses(entries)
-    elif re.match(r"\d{8} \d\d n [0-9a-f]{2} ", first):
-        found = _of_synsets(entries)
-    else:
-        found = (line.strip() for line in lines)
-    words = list(dict.fromkeys(filter(None, found)))[:limit]
-    if not words:
-        raise InputError(f"'{path}' holds no word: expected WordNet's index.noun or data.noun, or one word a line.")
-    return words
-
-
-def read_lines(path: Path) -> list[str]:
-    """Names, one a line, none twice.
-
-    Raises:
-        InputError: where it cannot be read as text, or is empty.
-    """
-    names = list(dict.fromkeys(filter(None, (line.strip() for line in _lines(path)))))
-    if not names:
-        raise InputError(f"'{path}' holds no name of a class: expected one a line.")
-    return names
-
-
-def _by_senses(entries: Sequence[str]) -> list[str]:
-    """Words of index.noun: lemma, pos, synsets, p, p pointers, senses, tagged senses, offsets."""
-    keyed = []
-    for entry in entries:
-        parts = entry.split()
-        if len(parts) > 3 and _single(parts[0]):
-            senses, pointers = int(parts[2]), int(parts[3])
-            keyed.append((-int(parts[5 + pointers]), -senses, parts[0]))
-    return [word for _, _, word in sorted(keyed)]
-
-
-def _of_synsets(entries: Sequence[str]) -> Iterator[str]:
-    """Words of data.noun: offset, file, pos, how many (hexadecimal), then word and id by turns."""
-    for entry in entries:
-        parts = entry.split("|")[0].split()
-        yield from (word for word in parts[4 : 4 + 2 * int(parts[3], 16) : 2] if _single(word))
-
-
-def _single(word: str) -> bool:
-    return len(word) > 2 and word.isalpha()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"'{path}' is not a text file in UTF-8 (byte {error.start}).") from error
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-
-
 def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float64)
@@ -260,24 +197,26 @@ def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _named(
     path: Path, arrays: dict[str, npt.NDArray[Any]], names: str, embeddings: str
 ) -> tuple[tuple[str, ...], Embeddings]:
-    """Names and their rows, checked."""
+    """Return names and their embeddings, after checking both."""
     given, rows = arrays[names], arrays.get(embeddings, np.zeros(0))
     if given.ndim != 1 or given.dtype.kind != "U":
         raise InputError(f"'{path}': {names} must be an array of strings, not {given.dtype} {given.shape}.")
     if rows.ndim != 2 or len(rows) != len(given) or rows.dtype.kind != "f" or not rows.shape[1]:
         raise InputError(
-            f"'{path}': {embeddings} are {rows.dtype} {rows.shape}; expected float32 ({len(given)}, size), one row a name."
+            f"'{path}': {embeddings} are {rows.dtype} {rows.shape}; expected float32 ({len(given)}, size), one row a "
+            "name."
         )
     wrong = np.flatnonzero(~(np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) < _UNIT))
     if len(wrong):
         raise InputError(
-            f"'{path}': row {wrong[0]} of {embeddings} ('{given[wrong[0]]}') does not have length 1: normalise the rows."
+            f"'{path}': row {wrong[0]} of {embeddings} ('{given[wrong[0]]}') does not have length 1: normalise the "
+            "rows."
         )
     return tuple(map(str, given)), rows.astype(np.float32)
 
 
 def _record(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Files of others may lack it, or say something else."""
+    """Return the record; files that other programs made may lack it, or hold something else."""
     try:
         found = json.loads(str(arrays["record"]))
     except (KeyError, json.JSONDecodeError):

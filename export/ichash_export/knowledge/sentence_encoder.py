@@ -24,7 +24,7 @@ class TransformersEncoder:
         device: "cpu" or "cuda".
 
     Raises:
-        InputError: a folder that is not there, or holds no model.
+        InputError: the folder is not there, or holds no model.
     """
 
     def __init__(self, model: str = SHIPPED, device: str = "cpu") -> None:
@@ -38,7 +38,8 @@ class TransformersEncoder:
         )
         if not folder.is_dir():
             raise InputError(
-                f"there is no sentence encoder '{model}': expected {SHIPPED}, or the folder of a sentence-transformers model."
+                f"there is no sentence encoder '{model}': expected {SHIPPED}, or the folder of a sentence-transformers "
+                "model."
             )
         try:
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
@@ -49,7 +50,7 @@ class TransformersEncoder:
         self.name = SHIPPED if model == SHIPPED else folder.name
 
     def __call__(self, sentences: Sequence[str]) -> npt.NDArray[Any]:
-        """Vectors, float32 (sentences, d)."""
+        """Return vectors, float32 (sentences, d)."""
         found: npt.NDArray[Any] = self._model.encode(
             list(sentences), batch_size=128, show_progress_bar=False, convert_to_numpy=True
         )

@@ -59,7 +59,8 @@ def vocabulary(modality: str, path: Path, dims: Mapping[str, int]) -> Attachment
         raise InputError(f"vocabulary '{path}' must be a JSON list of different words, in the order of the features.")
     if len(words) != dims[modality]:
         raise InputError(
-            f"vocabulary '{path}' has {len(words)} words, but '{modality}' has {dims[modality]} features: one word each is needed."
+            f"vocabulary '{path}' has {len(words)} words, but '{modality}' has {dims[modality]} features: one word "
+            "each is needed."
         )
     return Attachment(BagOfWords(vocabulary=f"{modality}_vocabulary.json"), path)
 
@@ -93,7 +94,8 @@ def picture_tower(
     stated, width = _try_tower(path, size)
     if width != (1, dims[modality]):
         raise InputError(
-            f"picture tower '{path}' makes features of shape {width} for one picture; '{modality}' needs (1, {dims[modality]})."
+            f"picture tower '{path}' makes features of shape {width} for one picture; '{modality}' needs (1, "
+            f"{dims[modality]})."
         )
     return Attachment(PictureTower(tower=f"{modality}_tower.onnx", size=stated, mean=mean, std=std, fit=fit), path)
 

@@ -60,7 +60,8 @@ class Probe:
 
 
 def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int]) -> ParityReport:
-    """Compare the codes of an exported graph with those of the model, for several batch sizes and all combinations of modalities.
+    """Compare the codes of an exported graph with those of the model, for several batch sizes and all combinations of
+    modalities.
 
     Args:
         model: the model, on the CPU and in evaluation mode.
@@ -71,8 +72,8 @@ def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int])
         What was compared, for the manifest.
 
     Raises:
-        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code does not follow its relaxed code; the message
-            says how many bits differ, and where the first one is.
+        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code does not follow its relaxed code; the
+            message says how many bits differ, and where the first one is.
     """
     import onnxruntime
 
@@ -143,7 +144,8 @@ def _compare(
         if wrong.any():
             row, bit = np.argwhere(wrong)[0]
             raise ParityError(
-                f"the exported graph is not the trained model, so no bundle was written: {int(wrong.sum())} of {wrong.size} {what} in "
+                f"the exported graph is not the trained model, so no bundle was written: {int(wrong.sum())} of "
+                f"{wrong.size} {what} in "
                 f"'{code}' at batch size {size}, first at row {row}, bit {bit}, present {present[row].tolist()} "
                 f"(torch {expected[row, bit]:.6g}, onnxruntime {relaxed[row, bit]:.6g})."
             )

@@ -32,8 +32,8 @@ OPSET = 18
 class ExportGraph(nn.Module):
     """What becomes `encoder.onnx`: scaling, encoding, completion and the packing of bits.
 
-    The inputs are float32 (batch, D_m) for each modality, then `present`, bool (batch, M). The outputs for each code are
-    its packed bits, uint8 (batch, bits / 8), and its relaxed values, float32 (batch, bits).
+    The inputs are float32 (batch, D_m) for each modality, then `present`, bool (batch, M). The outputs for each code
+    are its packed bits, uint8 (batch, bits / 8), and its relaxed values, float32 (batch, bits).
     """
 
     places: Tensor

@@ -1,24 +1,28 @@
-"""What the papers publish: every cell of their tables of results, as data in `recipes/<paper>/published.csv`.
+"""The published figures: every cell of the papers' tables of results, as data in `recipes/<paper>/published.csv`.
 
-One row a cell, row by row as the table prints them. An empty field: the paper does not state it, or it does not apply.
+A file has one row for each cell, in the order in which the table prints them. A field is empty where the paper does not
+state the value, or where it does not apply. The columns are:
 
-    table, page            number of the table; page of the paper, where the text at hand tells it
-    dataset                MIRFlickr-25K, NUS-WIDE, MS COCO, NUS-WIDE-10K or IAPR TC-12, whichever way the paper spells it
-    method                 as printed, without the year; "Ours" is the paper's method
+    table, page            number of the table, and the page of the paper where it is known
+    dataset                MIRFlickr-25K, NUS-WIDE, MS COCO, NUS-WIDE-10K or IAPR TC-12, however the paper spells it
+    method                 as printed, without the year; "Ours" is replaced by the name of the paper's method
     variant                an ablation, by its name in `Method.ablations`
-    bits                   length of the codes
+    bits                   code length
     train_pdr, query_pdr   share of training items and of queries that lack one modality
-    level, use             incompleteness of the training items and of the database, and what the incomplete ones are used for (CICH)
-    task                   as in `evaluation.tasks`: `image->text`; `both`, `image` or `text`: all queries are asked with these;
-                           `observed`: with what each has left. `mean`: of both directions
-    metric                 `mAP` over the whole database; `mAP drop`: that of the level easy minus that of hard
-    value                  as a fraction, also where a table prints per cent
+    level, use             how many items lack a modality, and what these are used for (CICH)
+    task                   as in `evaluation.tasks`: `image->text`; `both`, `image` or `text`, where all queries are
+                           asked with these; `observed`, where each is asked with what it has; `mean` of both
+                           directions
+    metric                 `mAP` over the whole database, or `mAP drop`: mAP of the level easy minus that of hard
+    value                  as a fraction, also where the table prints per cent
 
-PMCH's ablations: "w/o Completion" is `no completion`, "+GCAE" `graph autoencoder`, "+MLP" `MLP`, "+anchors" `random anchors`,
-"+KNN" and "+GAT" `KNN` and `GAT`, "+TEs" `transformer`. Read from the papers' text, not stated at the table: CICH's Table III gives
-one figure for both directions, taken for their mean, as in Table IV; Tables II to V use its default, Extend; PMCH's Table 2 is on
-MIRFlickr-25K (its section 4.2). Figures are as printed: some means of CICH's Table II (DADH and DCHMT on MIRFlickr-25K) are not those
-of the cells beside them.
+PMCH's ablations are named so: "w/o Completion" is `no completion`, "+GCAE" `graph autoencoder`, "+MLP" `MLP`,
+"+anchors" `random anchors`, "+KNN" and "+GAT" `KNN` and `GAT`, "+TEs" `transformer`.
+
+Some things are not stated at the table and were read from the text: CICH's Table III gives one figure for both
+directions, which is taken for their mean, as in Table IV; CICH's Tables II to V use its default, Extend; PMCH's Table 2 is
+on MIRFlickr-25K (section 4.2). Figures are as printed: some means in CICH's Table II (DADH and DCHMT on MIRFlickr-25K) are
+not the means of the cells beside them.
 """
 
 from __future__ import annotations
@@ -42,12 +46,12 @@ FILE = "published.csv"
 
 
 class PublishedFigure(BaseModel):
-    """One cell of a published table; the fields are the file's columns."""
+    """One cell of a published table; the fields are the columns of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: str
-    """With the paper's name before it: "PMCH 3"."""
+    """Number of the table with the name of the paper before it, such as "PMCH 3"."""
     page: int | None = None
     dataset: str
     method: str
@@ -63,10 +67,10 @@ class PublishedFigure(BaseModel):
 
 
 def published_tables() -> dict[str, tuple[PublishedFigure, ...]]:
-    """The cells of all tables by the table's name, "PMCH 3".
+    """Return the cells of all tables by the name of the table, such as "PMCH 3".
 
     Raises:
-        InputError: a file that is not as described above.
+        InputError: a file is not as described above.
     """
     tables: dict[str, list[PublishedFigure]] = {}
     for path in sorted(recipes_folder().glob(f"*/{FILE}")):
@@ -76,7 +80,8 @@ def published_tables() -> dict[str, tuple[PublishedFigure, ...]]:
 
 
 def list_tables() -> list[dict[str, Any]]:
-    """Return a row for each published table: its name, its number of cells, its data sets, and its methods that we have."""
+    """Return a row for each published table: its name, its number of cells, its data sets, and its methods that we
+    have."""
     here = registry.method_names()
     return [
         {
@@ -90,10 +95,10 @@ def list_tables() -> list[dict[str, Any]]:
 
 
 def published_table(name: str) -> tuple[PublishedFigure, ...]:
-    """The cells of one table, "PMCH 3" (or "pmch 3").
+    """Return the cells of one table, such as "PMCH 3" (or "pmch 3").
 
     Raises:
-        InputError: there is no such table; the message lists those that there are.
+        InputError: there is no such table; the message lists the tables.
     """
     tables = published_tables()
     wanted = " ".join(name.upper().split())
@@ -105,15 +110,15 @@ def published_table(name: str) -> tuple[PublishedFigure, ...]:
 
 
 def published_figures(method: str) -> list[PublishedFigure]:
-    """All cells of a method, in whichever paper's tables, by the name that `train` knows it by."""
+    """Return all cells of a method from the tables of all papers, by the name that `train` has for the method."""
     return [figure for figures in published_tables().values() for figure in figures if figure.method.lower() == method]
 
 
 def read_figures(path: Path) -> Iterator[PublishedFigure]:
-    """The cells of one paper's file.
+    """Yield the cells of the file of one paper.
 
     Raises:
-        InputError: names the file, the line and the column that cannot be used.
+        InputError: a row cannot be used; the message names the file, the line and the column.
     """
     paper = path.parent.name.upper()
     with path.open(encoding="utf-8", newline="") as stream:

@@ -29,13 +29,14 @@ else:
 
 
 def recipes_folder() -> Path:
-    """Folder of the recipes: in the package where it was installed from a wheel, beside it in a clone."""
+    """Return the folder of the recipes: inside the package where it was installed from a wheel, beside it in a
+    clone."""
     here = Path(__file__).parents[1]
     return here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
 
 
 def recipe_names(method: str | None = None) -> list[str]:
-    """Names, `<method>/<data set>`, of all recipes, or of one method's."""
+    """Return the names of all recipes, or of those of one method, as `<method>/<data set>`."""
     return sorted(str(path.relative_to(recipes_folder()).with_suffix("").as_posix()) for path in _files(method))
 
 
@@ -43,7 +44,7 @@ def load_recipe(name: str | Path) -> Recipe:
     """Read a recipe by its name (`pmch/fashion`) or from a file (`./mine.toml`).
 
     Raises:
-        InputError: no such recipe, not TOML, or unknown names and values in it.
+        InputError: there is no such recipe, it is no TOML, or a name or value in it cannot be used.
     """
     path = Path(name) if str(name).endswith(".toml") else recipes_folder() / f"{name}.toml"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Published tables, run: which runs of ours a cell needs, and the figure that they make together."""
+"""Reproduction of published tables: which runs of ours a published figure needs, and what they give together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ichash_export.compare.case import COMPLETE, FULL, Case, Line, Protocol, key
+from ichash_export.compare.case import COMPLETE, FULL, Case, Protocol, ResultLine, key
 from ichash_export.compare.grid import Contender, contenders
 from ichash_export.methods import registry
 from ichash_export.papers.published import PublishedFigure
@@ -16,15 +16,15 @@ from milvus_ichash.choices import Level
 from milvus_ichash.codes import check_bits
 
 Key = tuple[Any, ...]
-"""Of a run: `case.key`."""
+"""What names a run (`case.key`)."""
 WAYS = ("image->text", "text->image")
 MODALITIES = ("image", "text")
-"""Of all the papers' tables."""
+"""The modalities of all the tables of the papers."""
 
 
 @dataclass(frozen=True)
 class CellTerm:
-    """What one run gives to a cell: `weight` times the mAP of a task."""
+    """What one run adds to our figure: `weight` times the mAP of a task."""
 
     weight: float
     case: Case
@@ -33,12 +33,12 @@ class CellTerm:
 
 @dataclass(frozen=True)
 class ReproducedCell:
-    """A published cell, and ours.
+    """A cell of a published table, and the runs that give our figure for it.
 
     Attributes:
-        figure: what is published.
-        seeds: for each seed, the parts whose sum is our figure; none where the cell is not run.
-        remark: why it is not, though the method is ours, or what has to be known of the runs.
+        figure: the published figure.
+        seeds: for each seed the terms whose sum is our figure; none where the cell is not run.
+        remark: why the cell is not run although we have the method, or what a reader has to know of the runs.
     """
 
     figure: PublishedFigure
@@ -49,18 +49,18 @@ class ReproducedCell:
 def reproduced_cells(
     figures: Sequence[PublishedFigure], data: Collection[str], seeds: Sequence[int], settings: Sequence[str]
 ) -> list[ReproducedCell]:
-    """The cells of a table with the runs that they need.
+    """Return the cells of a table with the runs that they need.
 
     A run takes its settings from the method's recipe for the data set, then from `settings`, then from the ablation.
 
     Args:
-        figures: of the table.
-        data: names of the data sets that are there.
-        seeds: one run each.
-        settings: `NAME=VALUE` or `METHOD.NAME=VALUE`.
+        figures: the published figures of the table.
+        data: names of the data sets that we have.
+        seeds: random seeds; each has runs of its own.
+        settings: `NAME=VALUE` for all methods, or `METHOD.NAME=VALUE`.
 
     Raises:
-        InputError: a setting that cannot be used.
+        InputError: a setting cannot be used.
     """
     known = {
         (dataset, contender.method, contender.variant): contender
@@ -74,26 +74,27 @@ def reproduced_cells(
 
 
 def slug(dataset: str) -> str:
-    """A data set's name as the recipes' files have it: "MS COCO" is mscoco."""
+    """Return the name of a data set as recipe files have it, such as "mscoco" for "MS COCO"."""
     return "".join(character for character in dataset.lower() if character.isalnum())
 
 
 def needed_cases(table: Sequence[ReproducedCell], dataset: str) -> list[Case]:
-    """The runs that the cells of a data set need, each once, seed by seed, so that every cell has a figure early."""
+    """Return the runs that the cells of a data set need, each once, seed by seed, so that every cell has a figure
+    early."""
     needed = [part.case for cell in table if cell.figure.dataset == dataset for parts in cell.seeds for part in parts]
     return sorted({key(case.identity(dataset, {})): case for case in needed}.values(), key=lambda case: case.seed)
 
 
 def table_row(
-    cell: ReproducedCell, name: str, lines: Mapping[Key, Line], failures: Mapping[Key, str]
+    cell: ReproducedCell, name: str, lines: Mapping[Key, ResultLine], failures: Mapping[Key, str]
 ) -> dict[str, Any]:
-    """A cell as a row of the printed table: what is published, ours (mean over the seeds), and what is to be said.
+    """Return a cell as a row of the printed table: the published figure, ours as the mean over the seeds, and remarks.
 
     Args:
-        cell: with its runs made.
-        name: what the runs call the cell's data.
-        lines: what the runs gave, by `case.key`.
-        failures: why others gave nothing, likewise.
+        cell: the cell, whose runs are done.
+        name: how the runs call the data of the cell.
+        lines: the lines of the runs that succeeded, by `case.key`.
+        failures: why the other runs failed, by `case.key`.
     """
     found, remarks = [], [cell.remark] * bool(cell.remark)
     for parts in cell.seeds:
@@ -117,7 +118,7 @@ def table_row(
 
 
 def _names(figures: Sequence[PublishedFigure], dataset: str) -> list[str]:
-    """`method:variant` of ours on a data set."""
+    """Return those of our methods and ablations that the figures of a data set name, as `method:variant`."""
     names = {
         (f.method.lower(), f.variant or FULL): f
         for f in figures
@@ -149,7 +150,7 @@ def _cell(
 
 
 def _parts(figure: PublishedFigure, who: Contender, seed: int) -> Iterator[CellTerm]:
-    """A mean is half of each direction, a drop is easy minus hard."""
+    """Yield the terms of a figure: a mean is half of each direction, a drop is easy minus hard."""
     check_bits(figure.bits)
     levels: list[tuple[float, Level | None]] = (
         [(1.0, "easy"), (-1.0, "hard")] if figure.metric == "mAP drop" else [(1.0, figure.level)]

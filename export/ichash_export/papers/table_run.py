@@ -114,6 +114,7 @@ def _read(file: DataFile) -> Dataset:
     if set(data.train.modalities) != set(MODALITIES):
         raise InputError(
             f"{file.path}: the papers' modalities are {' and '.join(MODALITIES)}, the file has "
-            f"{', '.join(data.train.modalities)}: say which is which with --modality image=COLUMN --modality text=COLUMN."
+            f"{', '.join(data.train.modalities)}: say which is which with --modality image=COLUMN --modality "
+            "text=COLUMN."
         )
     return data

