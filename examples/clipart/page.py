@@ -1,6 +1,6 @@
-"""Pictures beside search results, as one HTML file that needs nothing else.
+"""Show pictures beside search results, as one HTML file that needs nothing else, and as one picture.
 
-python page.py pictures.parquet searches/ page.html
+python page.py pictures.parquet searches/ page.html sheet.png
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def section(hits: list[dict[str, Any]], pictures: dict[str, bytes]) -> str:
 
 
 def write_sheet(results: list[list[dict[str, Any]]], pictures: dict[str, bytes], sheet: Path, columns: int = 8) -> None:
-    """One row per search: the query, then its first hits with their distances."""
+    """Draw one row for each search: the query, then its first hits with their distances."""
     canvas, axes = plt.subplots(len(results), columns, figsize=(columns * 1.15, len(results) * 1.25), squeeze=False)
     for row, hits in zip(axes, results, strict=True):
         query = str(hits[0]["query"])

@@ -126,7 +126,11 @@ class PartWriter:
             while len(table):
                 part = table.slice(0, self._most - self._rows)
                 table = table.slice(len(part))
-                self._hold(part)
+                self._held.append(part)
+                self._rows += len(part)
+                self._bytes += part.nbytes
+                if sum(map(len, self._held)) >= _GROUP_ROWS:
+                    self._write_held()
                 if self._rows >= self._most or self._bytes >= FILE_BYTES:
                     kept += self._finish()
         return kept
@@ -136,13 +140,6 @@ class PartWriter:
         with writing(self._folder):
             return self._finish()
 
-    def _hold(self, table: pa.Table) -> None:
-        self._held.append(table)
-        self._rows += len(table)
-        self._bytes += table.nbytes
-        if sum(map(len, self._held)) >= _GROUP_ROWS:
-            self._write_held()
-
     def _finish(self) -> int:
         if not self._rows:
             return 0
@@ -150,9 +147,7 @@ class PartWriter:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-        partial = self._path.with_name(self._path.name + _PARTIAL)
-        _to_disk(partial)
-        partial.rename(self._path)
+        _publish(self._path)
         kept, self._rows, self._bytes = self._rows, 0, 0
         self._number += 1
         return kept
@@ -194,7 +189,7 @@ def ids_of(part: Path) -> list[Any]:
     return ids
 
 
-def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> ImportManifest:
+def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> None:
     """Write `import.json` for these files."""
     files = tuple(
         ImportFile(
@@ -206,11 +201,8 @@ def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> Imp
         description=content.description, id_kind=content.id_kind, rows=sum(file.rows for file in files), files=files
     )
     with writing(folder):
-        partial = folder / (MANIFEST + _PARTIAL)
-        partial.write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        _to_disk(partial)
-        partial.rename(folder / MANIFEST)
-    return manifest
+        Path(f"{folder / MANIFEST}{_PARTIAL}").write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        _publish(folder / MANIFEST)
 
 
 def read_manifest(folder: Path) -> ImportManifest:
@@ -258,6 +250,9 @@ def writing(folder: Path) -> Iterator[None]:
         raise InputError(f"'{folder}' cannot be written: {error.strerror or error}.") from error
 
 
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
+def _publish(path: Path) -> None:
+    """Give a file its name, now that all of it is written and on the disk."""
+    partial = Path(f"{path}{_PARTIAL}")
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
+    partial.rename(path)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,11 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def encoder(bundle: Path) -> HashEncoder:
+    return HashEncoder.load(bundle, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     ids = [f"käfer {i}" for i in np.random.default_rng(0).permutation(N)]
     columns = gappy_columns(N, id=ids, labels=label_lists(N))
@@ -52,10 +58,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
 
 
 @pytest.fixture(scope="session")
-def right(bundle: Path, source: FeatureSource) -> Rows:
+def right(encoder: HashEncoder, source: FeatureSource) -> Rows:
     """The code of each id, by the encoder alone."""
     table = source.read()
-    codes = HashEncoder.load(bundle, device="cpu", threads=1).encode_table(table)["code"]
+    codes = encoder.encode_table(table)["code"]
     return {key: code.tobytes() for key, code in zip(table.ids, codes, strict=True)}
 
 
@@ -80,6 +86,14 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def row_of(*words: object) -> dict[str, Any]:
+    """The one row that a command gives, which goes well."""
+    done = run(*words, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    return row
+
+
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     out, err = process.communicate()
     assert "Traceback" not in err
@@ -98,11 +112,17 @@ def rows_written(connection: Connection, collection: str) -> int:
         return 0
 
 
+def wait_for_rows(process: subprocess.Popen[str], connection: Connection, collection: str, rows: int) -> None:
+    """Wait until a process has written so many rows; it must not end before."""
+    while rows_written(connection, collection) < rows:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
 def test_the_index_asked_for(
-    connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
 ) -> None:
     collection, told = name(), []
-    encoder = HashEncoder.load(bundle, device="cpu", threads=1)
     options = IngestOptions(index="BIN_IVF_FLAT", nlist=32)
     listeners = Listeners(indexed=lambda done, rows: told.append((done, rows)))
     report = ingest(source, encoder, connection, collection, options, listeners=listeners)
@@ -123,10 +143,10 @@ def test_the_index_asked_for(
 
 
 def test_a_first_load_that_was_cut_off_gets_its_index(
-    connection: Connection, bundle: Path, source: FeatureSource, name: Callable[[], str]
+    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str]
 ) -> None:
     """Killed between the making of the collection and that of its index."""
-    collection, encoder = name(), HashEncoder.load(bundle, device="cpu", threads=1)
+    collection = name()
     HashIndex.create(connection, collection, encoder.manifest)
     connection.client.release_collection(collection)
     connection.client.drop_index(collection, connection.client.list_indexes(collection)[0])
@@ -142,29 +162,22 @@ def test_every_row_once_after_the_client_was_killed(
     command = ["ingest", source.info.path, "-b", bundle, "-c", collection, "--uri", uri, "--no-wait"]
     with connect(MilvusSettings(uri=uri)) as connection:
         process = start(*command, *SLOWLY)
-        while rows_written(connection, collection) < moment:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
+        wait_for_rows(process, connection, collection, moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         there = rows_written(connection, collection)
     assert moment <= there < N
-    done = run(*command, "--resume", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
+    row = row_of(*command, "--resume")
     assert row["skipped"] + row["written"] == N
     assert row["skipped"] >= there
     assert rows_of(uri, collection) == right
 
 
 def test_every_row_once_after_the_server_was_killed(
-    bundle: Path, source: FeatureSource, right: Rows, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    own_server: milvus_server.MilvusServer, bundle: Path, source: FeatureSource, right: Rows
 ) -> None:
     """First it comes back in time, and the ingest goes on by itself; then it does not, and the ingest gives up."""
-    if os.environ.get("MILVUS_URI"):
-        pytest.skip("kills its own server only, and MILVUS_URI is set")
-    monkeypatch.setenv("ETCD_CONFIG_PATH", str(etcd_beside_another(tmp_path / "etcd.yaml")))
-    with milvus_server.MilvusServer(tmp_path) as server:
+    with own_server as server:
         command = ["ingest", source.info.path, "-b", bundle, "--uri", server.uri, "--timeout", 10, "--no-wait"]
         process = start(*command, *SLOWLY, "--format", "json")
         kill_at(server, process, 2_000)
@@ -184,49 +197,41 @@ def test_every_row_once_after_the_server_was_killed(
         assert "rows were written; go on with: milvus-ichash ingest" in done.stderr
         assert done.stderr.rstrip().endswith("--resume")
         server.start()
-        done = run(*command, "-c", "second", "--resume", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)[0]["skipped"] >= 2_000
+        assert row_of(*command, "-c", "second", "--resume")["skipped"] >= 2_000
         assert rows_of(server.uri, "second") == right
 
 
 def test_a_rate_limit_is_waited_for(
-    bundle: Path, source: FeatureSource, right: Rows, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    own_server: milvus_server.MilvusServer,
+    bundle: Path,
+    source: FeatureSource,
+    right: Rows,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if os.environ.get("MILVUS_URI"):
-        pytest.skip("needs a server with other settings, and MILVUS_URI is set")
-    monkeypatch.setenv("ETCD_CONFIG_PATH", str(etcd_beside_another(tmp_path / "etcd.yaml")))
     monkeypatch.setenv("QUOTAANDLIMITS_DML_ENABLED", "true")
     for call in ("INSERT", "UPSERT"):
         monkeypatch.setenv(f"QUOTAANDLIMITS_DML_{call}RATE_MAX", "0.1")  # MB/s
-    with milvus_server.MilvusServer(tmp_path) as server:
-        done = run(
-            "ingest",
-            source.info.path,
-            "-b",
-            bundle,
-            "--uri",
-            server.uri,
-            "--batch-size",
-            1000,
-            "--no-wait",
-            "--format",
-            "json",
-        )
+    with own_server as server:
+        done = run("ingest", source.info.path, "-b", bundle, "--uri", server.uri, "--batch-size", 1000, "--no-wait")
         assert done.returncode == 0, done.stderr
         assert "rate limit exceeded" in done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert rows_of(server.uri, "ichash") == right
 
 
-def etcd_beside_another(path: Path) -> Path:
-    """Settings for the etcd in a Milvus, whose ports are else the same in all."""
+@pytest.fixture
+def own_server(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> milvus_server.MilvusServer:
+    """A second server, not yet started, that a test may kill or set up in its own way."""
+    if os.environ.get("MILVUS_URI"):
+        pytest.skip("needs a server of its own, and MILVUS_URI is set")
+    # The ports of the etcd in a Milvus are else the same in all.
     clients, peers = (f"http://127.0.0.1:{milvus_server.free_port()}" for _ in range(2))
-    path.write_text(
+    (tmp_path / "etcd.yaml").write_text(
         f"name: default\nlisten-client-urls: {clients}\nadvertise-client-urls: {clients}\nlisten-peer-urls: {peers}\n"
         f"initial-advertise-peer-urls: {peers}\ninitial-cluster: default={peers}\n"
     )
-    return path
+    monkeypatch.setenv("ETCD_CONFIG_PATH", str(tmp_path / "etcd.yaml"))
+    return milvus_server.MilvusServer(tmp_path)
 
 
 def kill_at(
@@ -234,25 +239,17 @@ def kill_at(
 ) -> None:
     """kill -9 of the server once so many rows are there."""
     with connect(MilvusSettings(uri=server.uri)) as connection:
-        while rows_written(connection, collection) < rows:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
+        wait_for_rows(process, connection, collection, rows)
         server.kill()
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory, bundle: Path, source: FeatureSource) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory, encoder: HashEncoder, source: FeatureSource) -> Path:
     """Four files to import."""
     if os.environ.get("MILVUS_URI"):
         pytest.skip("the server of MILVUS_URI does not find files that are made here")
     folder = tmp_path_factory.mktemp("import") / "files"
-    to_parquet(
-        source,
-        HashEncoder.load(bundle, device="cpu", threads=1),
-        folder,
-        IngestOptions(fields=["title"]),
-        file_rows=1_800,
-    )
+    to_parquet(source, encoder, folder, IngestOptions(fields=["title"]), file_rows=1_800)
     assert len(list(folder.glob("part-*.parquet"))) == 4
     return folder
 
@@ -261,14 +258,12 @@ def test_files_are_imported_by_the_server(
     uri: str, files: Path, bundle: Path, source: FeatureSource, right: Rows, name: Callable[[], str]
 ) -> None:
     collection = name()
-    command = ["import", files, "-c", collection, "--uri", uri, "--nlist", 16, "--format", "json"]
+    command = ["import", files, "-c", collection, "--uri", uri, "--nlist", 16]
     nowhere = run(*command, "--path", "/nowhere")
     assert (nowhere.returncode, nowhere.stdout) == (3, "")
     assert "does not find '/nowhere/part-00000.parquet'" in nowhere.stderr
     assert "--path" in nowhere.stderr
-    done = run(*command)
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
+    row = row_of(*command)
     assert (row["files"], row["rows"], row["imported"], row["skipped"]) == (4, N, N, 0)
     assert rows_of(uri, collection) == right
     with connect(MilvusSettings(uri=uri)) as connection:
@@ -284,7 +279,7 @@ def test_files_are_imported_by_the_server(
             back.codes["code"][:1], top_k=1, filter=f'id == "{back.ids[0]}"', output_fields=["title"], nprobe=16
         )
         assert hit.fields == [[{"title": f"title {rows[0]}"}]]
-        again = json.loads(run(*command).stdout)[0]
+        again = row_of(*command)
         assert (again["imported"], again["skipped"], index.count()) == (0, N, N)
         index.delete(back.ids[:1])
         one_less = run(*command)
@@ -343,15 +338,12 @@ def test_files_of_cut_codes_go_into_a_collection_of_their_length(
 
 def test_every_row_once_after_an_import_was_killed(uri: str, files: Path, right: Rows, name: Callable[[], str]) -> None:
     collection = name()
-    command = ["import", files, "-c", collection, "--uri", uri, "--no-wait", "--format", "json"]
+    command = ["import", files, "-c", collection, "--uri", uri, "--no-wait"]
     with connect(MilvusSettings(uri=uri)) as connection:
         process = start(*command)
-        while rows_written(connection, collection) < 0:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
+        wait_for_rows(process, connection, collection, 0)
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    done = run(*command)
-    assert done.returncode == 0, done.stderr
+    row_of(*command)
     assert rows_of(uri, collection) == right
