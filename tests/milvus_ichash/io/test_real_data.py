@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, Holdout, find_duplicate_ids, open_source
+from milvus_ichash.io import ColumnNames, Holdout, find_duplicate_ids, open_source, open_splits
+
+pytest.importorskip("scipy")
+
+
+@pytest.fixture
+def fashion(shared_data: Path) -> Path:
+    return shared_data / "fashion" / "fashion.npz"
+
+
+@pytest.fixture
+def openclipart(shared_data: Path) -> Path:
+    return shared_data / "openclipart" / "features.npz"
 
 
 @pytest.mark.parametrize(
     ("split", "rows", "labels"), [("query", 2_000, 3_871), ("train", 5_000, 9_652), ("retrieval", 17_857, 34_494)]
 )
-def test_fashion(shared_data, split, rows, labels):
-    source = open_source(shared_data / "fashion" / "fashion.npz", split=split)
+def test_fashion(fashion, split, rows, labels):
+    source = open_source(fashion, split=split)
     info = source.info
     assert (info.rows, info.dims, info.classes, info.id_kind) == (rows, {"image": 1280, "text": 1000}, 43, "int64")
     assert info.label_names[0] == "baseColour=Beige"
     assert info.payload == ("text",)
-    seen, count = 0, 0
-    for batch in source.batches(5_000):
-        assert batch.present.all()
-        seen += len(batch)
-        count += int(batch.labels.sum())
-    assert (seen, count) == (rows, labels)
+    table = source.read()
+    assert table.present.all()
+    assert (len(table), table.labels.sum()) == (rows, labels)
     find_duplicate_ids(source)
 
 
-def test_fashion_rows_are_those_of_numpy(shared_data):
-    with np.load(shared_data / "fashion" / "fashion.npz") as data:
-        query = open_source(shared_data / "fashion" / "fashion.npz", split="query").read()
+def test_fashion_rows_are_those_of_numpy(fashion):
+    splits = open_splits(fashion)
+    query, train = splits["query"].read(), next(splits["train"].batches(300, start=1_000))
+    with np.load(fashion) as data:
         assert np.array_equal(query.features["image"], data["I_te"].astype(np.float32))
         assert np.array_equal(query.features["text"], data["T_te"])
         assert np.array_equal(query.labels, data["L_te"])
         assert query.ids.tolist() == data["id_te"].tolist()
         assert query.payload["text"] == data["text_te"].tolist()
-        train = next(open_source(shared_data / "fashion" / "fashion.npz", split="train").batches(300, start=1_000))
         assert train.ids.tolist() == data["id_db"][np.sort(data["train"])[1_000:1_300]].tolist()
 
 
 def test_mfeat(shared_data):
-    pytest.importorskip("scipy")
     file = shared_data / "mfeat" / "mfeat.mat"
     for split, rows in (("train", 1_500), ("retrieval", 1_500), ("query", 500)):
         table = open_source(file, split=split).read()
@@ -53,28 +65,24 @@ def test_mfeat(shared_data):
 
 @pytest.mark.parametrize("name", [".", "mirflickr25k-yall.mat", "mirflickr25k-lall.mat"])
 def test_mirflickr_has_text_only(shared_data, name):
-    pytest.importorskip("scipy")
     table = open_source(shared_data / "mirflickr25k" / name).read()
     assert (len(table), table.dims, table.labels.shape[1]) == (20_015, {"text": 1386}, 24)
     assert round(table.labels.sum() / len(table), 2) == 3.78
     assert table.present.all()
 
 
-def test_mirflickr_cut_as_the_papers_do(shared_data):
-    pytest.importorskip("scipy")
-    cut = Holdout(queries=2_000, train=10_000)
+def test_mirflickr_with_the_holdout_of_the_papers(shared_data):
+    splits = open_splits(shared_data / "mirflickr25k", holdout=Holdout(queries=2_000, train=10_000))
     order = np.random.default_rng(0).permutation(20_015)
     for split, rows in (("query", order[:2_000]), ("retrieval", order[2_000:]), ("train", order[2_000:12_000])):
-        source = open_source(shared_data / "mirflickr25k", split=split, holdout=cut)
-        assert np.concatenate(list(source.ids())).tolist() == np.sort(rows).tolist()
+        assert np.concatenate(list(splits[split].ids())).tolist() == np.sort(rows).tolist()
 
 
-def test_openclipart_and_its_split_of_all_items(shared_data):
-    file = shared_data / "openclipart" / "features.npz"
-    with np.load(file) as data:
-        order = np.random.default_rng(0).permutation(5_210)
+def test_openclipart_with_a_holdout_of_all_items(openclipart):
+    splits, order = open_splits(openclipart, holdout=500), np.random.default_rng(0).permutation(5_210)
+    with np.load(openclipart) as data:
         for split, rows in (("query", np.sort(order[:500])), ("retrieval", np.sort(order[500:]))):
-            table = open_source(file, split=split, holdout=Holdout(500)).read()
+            table = splits[split].read()
             assert table.dims == {"image": 1280, "words": 776}
             assert table.ids.tolist() == data["id"][rows].tolist()
             assert np.array_equal(table.features["words"], data["words"][rows])
@@ -82,29 +90,23 @@ def test_openclipart_and_its_split_of_all_items(shared_data):
             assert table.label_names == tuple(data["label_names"].tolist())
 
 
-def test_openclipart_split_of_the_items_with_words(shared_data, tmp_path):
-    with np.load(shared_data / "openclipart" / "features.npz") as data:
+def test_openclipart_with_a_holdout_of_the_items_with_words(openclipart, tmp_path):
+    with np.load(openclipart) as data:
         rows = np.flatnonzero(data["words"].sum(axis=1) > 0)
-        np.savez(tmp_path / "worded.npz", id=data["id"][rows], words=data["words"][rows])
-        ids = data["id"][rows]
-    order = np.random.default_rng(0).permutation(3_742)
-    query = open_source(tmp_path / "worded.npz", split="query", holdout=Holdout(500)).read()
-    assert query.ids.tolist() == ids[np.sort(order[:500])].tolist()
+        ids, words = data["id"][rows], data["words"][rows]
+    np.savez(tmp_path / "worded.npz", id=ids, words=words)
+    query = open_source(tmp_path / "worded.npz", split="query", holdout=500).read()
+    assert query.ids.tolist() == ids[np.sort(np.random.default_rng(0).permutation(3_742)[:500])].tolist()
 
 
-def test_openclipart_pictures_are_no_features_yet(shared_data):
+def test_openclipart_pictures_are_no_features_yet(openclipart):
     with pytest.raises(InputError, match=r"no column of feature vectors .* columns: id, image, title, tags, labels"):
-        open_source(shared_data / "openclipart" / "openclipart.parquet")
+        open_source(openclipart.with_name("openclipart.parquet"))
 
 
-def test_openclipart_labels_and_words_as_parquet(shared_data, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    items = pq.ParquetFile(shared_data / "openclipart" / "openclipart.parquet").read(
-        columns=["id", "title", "tags", "labels"]
-    )
-    with np.load(shared_data / "openclipart" / "features.npz") as data:
+def test_openclipart_labels_and_words_as_parquet(openclipart, tmp_path):
+    items = pq.ParquetFile(openclipart.with_name("openclipart.parquet")).read(columns=["id", "title", "tags", "labels"])
+    with np.load(openclipart) as data:
         words, labels, names = data["words"], data["labels"], data["label_names"].tolist()
     column = pa.array([row if row.any() else None for row in words], pa.list_(pa.uint8()))
     pq.write_table(
