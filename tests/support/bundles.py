@@ -16,39 +16,17 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx.parser
+from onnx import TensorProto, numpy_helper
 from support.exact import exact
 
 from milvus_ichash.bundle import ENCODER, BagOfWords, CodeOutput, Manifest, Modality, PictureTower, save
 
 OPSET = 18
+FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 IMAGE_AND_TEXT = {"image": 12, "text": 8}
-
-
-class Graph:
-    """Nodes and constants of an ONNX graph in the making."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def model(self, inputs: list[Any], outputs: list[Any]) -> bytes:
-        graph = helper.make_graph(self.nodes, "encoder", inputs, outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-        onnx.checker.check_model(model)
-        return model.SerializeToString()
 
 
 def build_bundle(
@@ -124,65 +102,51 @@ def _digest(layers: Mapping[str, Sequence[np.ndarray]]) -> str:
 def _encoder(
     dims: dict[str, int], bits: int, codes: Mapping[str, str | None], layers: Mapping[str, Sequence[np.ndarray]]
 ) -> bytes:
-    g = Graph()
-    zero = g.constant("zero", np.zeros((), np.float32))
-    there = _presence_columns(g, list(dims))
-    z = {m: _projection(g, m, there[m], zero, layers[m]) for m in dims}
+    inputs = [f"float[batch, {dim}] {m}" for m, dim in dims.items()] + [f"bool[batch, {len(dims)}] present"]
+    outputs = [f"uint8[batch, {bits // 8}] {code}, float[batch, {bits}] {code}_relaxed" for code in codes]
+    constants: dict[str, np.ndarray] = {"zero": np.zeros((), np.float32)}
+    nodes, z = [], {}
+    for column, m in enumerate(dims):
+        constants[f"{m}_column"] = np.array([column])
+        nodes += [f"{m}_there = Gather <axis = 1> (present, {m}_column)", f"{m}_x0 = Where ({m}_there, {m}, zero)"]
+        for i, w in enumerate(layers[m]):
+            constants[f"{m}_w{i}"] = w
+            nodes += [
+                f"{m}_r{i} = {'Relu' if i else 'Identity'} ({m}_x{i})",
+                f"{m}_x{i + 1} = MatMul ({m}_r{i}, {m}_w{i})",
+            ]
+        z[m] = f"{m}_x{len(layers[m])}"
+    nodes += [f"total = Sum ({', '.join(z.values())})"]
+    nodes += [f"{m}_count = Cast <to = {FLOAT}> ({m}_there)" for m in dims]
+    nodes += [f"count = Sum ({', '.join(f'{m}_count' for m in dims)})", "mean = Div (total, count)"]
     for code, modality in codes.items():
-        relaxed = f"{code}_relaxed"
-        if modality is None:
-            g.add("Sum", list(z.values()), relaxed)
-        else:
-            g.add("Where", [there[modality], z[modality], _mean_of_present(g, code, z, there)], relaxed)
-        _pack(g, relaxed, code, bits, zero)
-    inputs = [helper.make_tensor_value_info(m, TensorProto.FLOAT, ["batch", dim]) for m, dim in dims.items()]
-    inputs.append(helper.make_tensor_value_info("present", TensorProto.BOOL, ["batch", len(dims)]))
-    outputs = []
-    for code in codes:
-        outputs.append(helper.make_tensor_value_info(code, TensorProto.UINT8, ["batch", bits // 8]))
-        outputs.append(helper.make_tensor_value_info(f"{code}_relaxed", TensorProto.FLOAT, ["batch", bits]))
-    return g.model(inputs, outputs)
-
-
-def _presence_columns(g: Graph, names: Sequence[str]) -> dict[str, str]:
-    """bool (B, 1) for each modality."""
-    columns = {}
-    for i, m in enumerate(names):
-        index = g.constant(f"{m}_column", np.array([i], np.int64))
-        columns[m] = g.add("Gather", ["present", index], f"{m}_present", axis=1)
-    return columns
-
-
-def _projection(g: Graph, m: str, there: str, zero: str, layers: Sequence[np.ndarray]) -> str:
-    """z_m, with zeros where the modality is missing (there is no bias)."""
-    x = g.add("Where", [there, m, zero], f"{m}_masked")
-    for i, w in enumerate(layers):
-        if i:
-            x = g.add("Relu", [x], f"{m}_relu_{i}")
-        x = g.add("MatMul", [x, g.constant(f"{m}_w{i}", w)], f"{m}_linear_{i}")
-    return x
-
-
-def _mean_of_present(g: Graph, code: str, z: Mapping[str, str], there: Mapping[str, str]) -> str:
-    total = g.add("Sum", list(z.values()), f"{code}_total")
-    ones = [g.add("Cast", [t], f"{code}_{m}_count", to=TensorProto.FLOAT) for m, t in there.items()]
-    count = g.add("Sum", ones, f"{code}_count")
-    return g.add("Div", [total, count], f"{code}_completed")
-
-
-def _pack(g: Graph, relaxed: str, code: str, bits: int, zero: str) -> None:
-    bit = g.add("Cast", [g.add("Greater", [relaxed, zero], f"{code}_positive")], f"{code}_bits", to=TensorProto.FLOAT)
-    shape = g.constant(f"{code}_shape", np.array([-1, bits // 8, 8], np.int64))
-    place = g.constant(f"{code}_places", (2 ** np.arange(7, -1, -1)).astype(np.float32))
-    split = g.add("Reshape", [bit, shape], f"{code}_split")
-    value = g.add("MatMul", [split, place], f"{code}_value")
-    g.add("Cast", [value], code, to=TensorProto.UINT8)
+        constants[f"{code}_shape"] = np.array([-1, bits // 8, 8])
+        constants[f"{code}_places"] = (2 ** np.arange(7, -1, -1)).astype(np.float32)
+        of_present = "Identity (total)" if modality is None else f"Where ({modality}_there, {z[modality]}, mean)"
+        nodes += [
+            f"{code}_relaxed = {of_present}",
+            f"{code}_positive = Greater ({code}_relaxed, zero)",
+            f"{code}_bits = Cast <to = {FLOAT}> ({code}_positive)",
+            f"{code}_split = Reshape ({code}_bits, {code}_shape)",
+            f"{code}_value = MatMul ({code}_split, {code}_places)",
+            f"{code} = Cast <to = {UINT8}> ({code}_value)",
+        ]
+    return _graph(inputs, outputs, nodes, constants)
 
 
 def _tower(rng: np.random.Generator, size: int, dim: int) -> bytes:
-    g = Graph()
-    axes = g.constant("axes", np.array([2, 3], np.int64))
-    colour = g.add("ReduceMean", ["pixels", axes], "colour", keepdims=0)
-    g.add("MatMul", [colour, g.constant("w", rng.standard_normal((3, dim)).astype(np.float32))], "features")
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, size, size])
-    return g.model([pixels], [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", dim])])
+    nodes = ["colour = ReduceMean <keepdims = 0> (pixels, axes)", "features = MatMul (colour, w)"]
+    constants = {"axes": np.array([2, 3]), "w": rng.standard_normal((3, dim)).astype(np.float32)}
+    return _graph([f"float[batch, 3, {size}, {size}] pixels"], [f"float[batch, {dim}] features"], nodes, constants)
+
+
+def _graph(
+    inputs: Sequence[str], outputs: Sequence[str], nodes: Sequence[str], constants: Mapping[str, np.ndarray]
+) -> bytes:
+    """An ONNX file, from inputs, outputs and nodes in ONNX's own textual form."""
+    signature = f"encoder ({', '.join(inputs)}) => ({', '.join(outputs)})"
+    text = f'<ir_version: 8, opset_import: ["": {OPSET}]> {signature} {{ {" ".join(nodes)} }}'
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
