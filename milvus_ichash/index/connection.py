@@ -56,8 +56,7 @@ def import_pymilvus() -> ModuleType:
         os.environ.update({name: before[name] for name in _BLANKED if name in before})
     for name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    module: ModuleType = pymilvus
-    return module
+    return sys.modules[pymilvus.__name__]
 
 
 class Connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
 from support.gappy_parquet import gappy_columns, write_parquet
+from support.searches import found, search_at_once
 
 from milvus_ichash.errors import InputError, MismatchError, PartialIngestError
 from milvus_ichash.index.connection import Connection
@@ -103,25 +103,13 @@ def test_a_cut_collection_ranks_by_the_cut_codes(
     )
     wanted = [ranked(query, whole_codes, bits) for query in whole_codes[:5]]
     for queries in (whole_codes[:5], whole_codes[:5, : bits // 8]):
-        hits = index.search(queries, top_k=N)
-        assert [
-            list(zip(d, i, strict=True)) for d, i in zip(hits.distances.tolist(), hits.ids.tolist(), strict=True)
-        ] == wanted
+        assert found(index.search(queries, top_k=N)) == found(search_at_once(index, [queries], top_k=N)[0]) == wanted
         for ranking in (index.rank_all(queries), index.rank_first(queries, top_k=N)):
             assert [list(zip(d.tolist(), i.tolist(), strict=True)) for i, d in ranking] == wanted
-        asynchronous = asyncio.run(search_async(index, queries))
-        np.testing.assert_array_equal(asynchronous, hits.distances)
     items = features_to_codes(encoder, source.read())
     assert [(row["distance"], row["id"]) for row in find_nearest(index, items, top_k=N)][:N] == wanted[0]
     with pytest.raises(InputError, match=f"Hamming distances of {bits}-bit codes"):
         index.search(whole_codes[:1], radius=bits + 1)
-
-
-async def search_async(index: HashIndex, queries: np.ndarray) -> np.ndarray:
-    try:
-        return (await index.search_async(queries, top_k=N)).distances
-    finally:
-        await index.connection.close_async()
 
 
 def test_python_makes_one_and_fills_it(

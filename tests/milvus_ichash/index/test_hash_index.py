@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.searches import Pairs, found, search_at_once
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.rankings import Hits
 from milvus_ichash.settings import MilvusSettings
 
 N = 300
@@ -47,19 +46,10 @@ def index(connection: Connection, fused: Manifest, items: Items) -> HashIndex:
     return items.into(HashIndex.create(connection, "items", fused))
 
 
-Pairs = list[tuple[int, str]]
-
-
 def nearest(items: Items, query: np.ndarray, rows: np.ndarray | slice = slice(None)) -> Pairs:
     """(distance, id) of these rows, by brute force."""
     distances = hamming_distance(query[None], items.codes[rows])[0]
     return sorted(zip(distances.tolist(), items.ids[rows].tolist(), strict=True))
-
-
-def found(hits: Hits) -> list[Pairs]:
-    """(distance, id) of what each query found."""
-    columns = zip(hits.counts.tolist(), hits.distances.tolist(), hits.ids.tolist(), strict=True)
-    return [list(zip(distances[:n], ids[:n], strict=True)) for n, distances, ids in columns]
 
 
 def test_what_goes_in_is_read_back(index: HashIndex, items: Items) -> None:
@@ -117,28 +107,13 @@ def test_searches_under_way_at_once_find_what_one_after_the_other_finds(index: H
     queries = [items.codes[q : q + 2] for q in range(0, 20, 2)]
     options: Any = {"top_k": 20, "radius": 5, "output_fields": ["title"]}
 
-    async def all_of_them() -> list[Hits]:
-        try:
-            return await asyncio.gather(*(index.search_async(codes, **options) for codes in queries))
-        finally:
-            await index.connection.close_async()
-
-    for _ in range(2):  # each asyncio.run has an event loop of its own
-        for codes, hits in zip(queries, asyncio.run(all_of_them()), strict=True):
+    for _ in range(2):  # each time in an event loop of its own
+        for codes, hits in zip(queries, search_at_once(index, queries, **options), strict=True):
             expected = index.search(codes, **options)
             assert expected.counts.min() >= 1
             assert (found(hits), hits.fields) == (found(expected), expected.fields)
-
-
-def test_an_asynchronous_search_names_an_unknown_field(index: HashIndex, items: Items) -> None:
-    async def search() -> None:
-        try:
-            await index.search_async(items.codes[:1], filter="colour == 'red'")
-        finally:
-            await index.connection.close_async()
-
     with pytest.raises(InputError, match="names 'colour'"):
-        asyncio.run(search())
+        search_at_once(index, queries, filter="colour == 'red'")
 
 
 def test_output_fields(index: HashIndex, items: Items) -> None:

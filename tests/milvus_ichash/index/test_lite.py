@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -29,6 +30,12 @@ time.sleep(60)
 """
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a database may be made."""
+    return tmp_path / "x.db"
+
+
 def processes(path: Path) -> list[psutil.Process]:
     """Milvus Lite processes that have this database open."""
     everything = psutil.process_iter(["name", "cmdline"])
@@ -47,13 +54,17 @@ def gone(path: Path) -> bool:
     return not processes(path)
 
 
-def hold(path: Path) -> subprocess.Popen[str]:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "open\n"
-    return holder
+@contextmanager
+def held(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The database, open in another process."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            yield holder
+        finally:
+            holder.kill()
 
 
 def open_lite(path: Path) -> Connection:
@@ -65,8 +76,7 @@ def assert_opens(path: Path) -> None:
         assert connection.client.list_collections() == []
 
 
-def test_process_ends_with_the_last_connection(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
+def test_process_ends_with_the_last_connection(path: Path, tmp_path: Path) -> None:
     first = open_lite(path)
     second = open_lite(tmp_path / "." / "x.db")
     assert first.is_lite
@@ -78,47 +88,38 @@ def test_process_ends_with_the_last_connection(tmp_path: Path) -> None:
     assert processes(path) == []
 
 
-def test_process_ends_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), open_lite(tmp_path / "x.db"):
+def test_process_ends_after_an_error(path: Path) -> None:
+    with pytest.raises(RuntimeError), open_lite(path):
         raise RuntimeError
-    assert processes(tmp_path / "x.db") == []
+    assert processes(path) == []
 
 
-def test_a_database_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    holder = hold(path)
-    try:
+def test_a_database_that_another_process_holds_is_left_alone(path: Path) -> None:
+    with held(path):
         for _ in range(2):  # the failed attempt must not take the holder's lock away
             with pytest.raises(MilvusError, match="in use by another process"):
                 open_lite(path)
         assert len(processes(path)) == 1
-    finally:
-        holder.kill()
-        holder.wait()
     assert_opens(path)
 
 
-def test_interrupt_does_not_reach_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    holder = hold(path)
-    server = processes(path)[0]
-    assert os.getpgid(server.pid) != os.getpgid(holder.pid)
-    os.killpg(holder.pid, signal.SIGINT)
-    holder.wait(20)
+def test_interrupt_does_not_reach_the_process(path: Path) -> None:
+    with held(path) as holder:
+        assert os.getpgid(processes(path)[0].pid) != os.getpgid(holder.pid)
+        os.killpg(holder.pid, signal.SIGINT)
+        holder.wait(20)
     assert gone(path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_process_ends_with_its_owner_however_that_dies(how: signal.Signals, tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    holder = hold(path)
-    holder.send_signal(how)
-    holder.wait(20)
+def test_process_ends_with_its_owner_however_that_dies(how: signal.Signals, path: Path) -> None:
+    with held(path) as holder:
+        holder.send_signal(how)
+        holder.wait(20)
     assert gone(path)
 
 
-def test_a_process_that_died_is_told_and_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
+def test_a_process_that_died_is_told_and_replaced(path: Path) -> None:
     first = connect(MilvusSettings(uri=str(path), timeout=2))
     processes(path)[0].kill()
     assert gone(path)
@@ -143,17 +144,17 @@ def test_other_files_are_refused_and_not_touched(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_temporary_folder_far_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_folder_far_down(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path is longer than that of a socket may be."""
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    assert_opens(tmp_path / "x.db")
+    assert_opens(path)
 
 
-def test_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
-    (tmp_path / "x.db").touch()
-    assert_opens(tmp_path / "x.db")
+def test_empty_file_is_as_good_as_none(path: Path) -> None:
+    path.touch()
+    assert_opens(path)
 
 
 def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
@@ -171,35 +172,35 @@ def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
             open_lite(path)
 
 
-def test_release_without_binary_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_without_binary_vectors_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "milvus_lite-3.0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: milvus-lite\nVersion: 3.0.1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BackendMissingError, match=r"milvus-lite 3.0.1 has no BINARY_VECTOR.*milvus-ichash\[lite\]"):
-        open_lite(tmp_path / "x.db")
+        open_lite(path)
 
 
-def test_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named_with_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(name: str) -> str:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(lite, "version", nothing)
     with pytest.raises(BackendMissingError, match=r"milvus-ichash\[lite\]"):
-        open_lite(tmp_path / "x.db")
+        open_lite(path)
 
 
-def test_package_without_its_executable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_without_its_executable_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite, "find_spec", lambda name: None)
     with pytest.raises(BackendMissingError, match="no executable for this platform"):
-        open_lite(tmp_path / "x.db")
-    assert gone(tmp_path / "x.db")
+        open_lite(path)
+    assert gone(path)
 
 
-def test_it_works_without_pkg_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_works_without_pkg_resources(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """milvus_lite 2.5.1 imports it, and setuptools 82 dropped it."""
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
-    assert_opens(tmp_path / "x.db")
+    assert_opens(path)
 
 
 def test_a_database_open_through_a_client_of_its_own_is_told(tmp_path: Path) -> None:
