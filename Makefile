@@ -61,10 +61,12 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/dev.stamp
 	set -- $(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(PYTEST_ARGS); $(IN_CLOSED)
