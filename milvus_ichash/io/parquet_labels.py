@@ -51,10 +51,8 @@ class ParquetLabels:
             )
         rows, values = _flat(column)
         if self.form == "names":
-            found = pc.index_in(values, value_set=pa.array(self.rule.names, values.type))
-        else:
-            found = values
-        return self.rule.from_numbers(rows, found.to_numpy(), ~parquet_columns.valid(column), first_row)
+            values = pc.index_in(values, value_set=pa.array(self.rule.names, values.type))
+        return self.rule.from_numbers(rows, values.to_numpy(), ~parquet_columns.valid(column), first_row)
 
 
 def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLabels | None:

@@ -1,4 +1,4 @@
-"""Files of arrays as numpy, h5py and MATLAB write them: `save_...(path, **arrays)` adds the ending, returns the file."""
+"""Files of arrays as numpy, h5py and MATLAB write them: `save_x(path, **arrays)` adds the ending, returns the file."""
 
 from __future__ import annotations
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from support.array_files import save_h5
 
-from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.errors import InputError
 from milvus_ichash.io import ColumnNames, open_source
 
 h5py = pytest.importorskip("h5py")
@@ -62,21 +60,3 @@ def test_what_is_no_array_of_numbers_or_strings_is_left_out(tmp_path):
     assert open_source(file).info.payload == ()
     with pytest.raises(InputError, match="labels are of a kind that cannot be read"):
         open_source(file, columns=ColumnNames(labels="ragged"))
-
-
-def test_a_file_that_is_none(tmp_path):
-    file = tmp_path / "a.h5"
-    file.write_bytes(b"no HDF5 in here")
-    with pytest.raises(InputError, match=r"a\.h5 cannot be read as HDF5"):
-        open_source(file)
-    whole = save_h5(tmp_path / "b.h5", x=np.random.default_rng(0).random((500, 20))).read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cannot be read as HDF5"):
-        open_source(file).read()
-
-
-def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
-    file = save_h5(tmp_path / "a.h5", x=IMAGE)
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(BackendMissingError, match=r"pip install 'milvus-ichash\[files\]'"):
-        open_source(file)

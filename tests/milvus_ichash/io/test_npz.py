@@ -188,13 +188,6 @@ def test_object_arrays_are_refused_by_name_and_never_loaded(file, tmp_path):
     assert not trap.exists()
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"no zip file", r"cannot be read as \.npz")])
-def test_a_file_that_is_none(file, content, message):
-    file.write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        open_source(file)
-
-
 @pytest.mark.parametrize(("left_out", "start"), [(None, 0), (8, 0), (60, 3), (-9, 0)])
 def test_an_array_that_is_damaged_inside_is_named(file, left_out, start):
     np.lib.format.write_array(whole := io.BytesIO(), np.ones((4, 2)), version=(2, 0))
@@ -207,14 +200,10 @@ def test_an_array_that_is_damaged_inside_is_named(file, left_out, start):
 
 
 @pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
-def test_a_file_cut_short_or_changed_inside(file, save_as):
+def test_a_file_that_was_changed_inside(file, save_as):
     save_as(file, x=np.random.default_rng(0).random((2000, 8)))
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cannot be read as \.npz"):
-        open_source(file)
-    changed = bytearray(whole)
-    changed[len(whole) // 2] ^= 0xFF
+    changed = bytearray(file.read_bytes())
+    changed[len(changed) // 2] ^= 0xFF
     file.write_bytes(changed)
     with pytest.raises(InputError, match=r"cannot be read as \.npz \(array 'x\.npy'\)"):
         list(open_source(file).batches(100))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.array_files import save_npz
+from scipy.sparse import csc_matrix
+from support.array_files import save_h5, save_npz, save_v5, save_v73
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.io import (
     FeatureSource,
     Holdout,
@@ -47,6 +51,40 @@ def test_a_file_that_is_not_there_or_of_no_known_ending(tmp_path, name, message)
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InputError, match=message):
         open_source(tmp_path / name)
+
+
+def save_parquet(path: Path, *, x: np.ndarray) -> Path:
+    pq.write_table(pa.table({"x": list(x)}), path.with_suffix(".parquet"))
+    return path.with_suffix(".parquet")
+
+
+@pytest.mark.parametrize(
+    ("save", "kind"),
+    [(save_npz, r"\.npz"), (save_v5, "a MATLAB file"), (save_h5, "HDF5"), (save_parquet, "parquet")],
+)
+@pytest.mark.parametrize("part", [0, 0.5, None])
+def test_a_file_that_is_not_what_its_ending_says(tmp_path, save, kind, part):
+    file = save(tmp_path / "a", x=np.random.default_rng(0).random((500, 20)))
+    whole, other = file.read_bytes(), b"something else, and longer than the header of any of these formats " * 10
+    file.write_bytes(other if part is None else whole[: int(len(whole) * part)])
+    with pytest.raises(InputError, match=rf"a\.\w+ (cannot be read as {kind}|is empty)"):
+        open_source(file).read()
+
+
+@pytest.mark.parametrize(
+    ("save", "x", "module", "package"),
+    [
+        (save_h5, np.eye(4), "h5py", "h5py"),
+        (save_v73, np.eye(4), "h5py", "h5py"),
+        (save_v5, np.eye(4), "scipy.io", "scipy"),
+        (save_v73, csc_matrix(np.eye(4)), "scipy.sparse", "scipy"),
+    ],
+)
+def test_without_its_library_the_extra_is_named(tmp_path, monkeypatch, save, x, module, package):
+    file = save(tmp_path / "a", x=x)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendMissingError, match=rf"needs {package}: pip install 'milvus-ichash\[files\]'"):
+        open_source(file)
 
 
 def test_a_path_may_be_a_string(file):

@@ -288,11 +288,9 @@ def test_a_modality_that_is_null_at_first_and_one_that_is_null_throughout(file):
     assert source.read().present.sum(axis=0).tolist() == [rows, 1]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut short", "changed inside"])
-def test_a_damaged_file(file, damage):
+def test_a_file_that_was_changed_inside(file):
     whole = write(file, {"x": vectors(5000, 16)}, write_page_checksum=True).read_bytes()
-    content = {"empty": b"", "cut short": whole[: len(whole) // 2]}
-    file.write_bytes(content.get(damage, whole[:1000] + bytes(2000) + whole[3000:]))
+    file.write_bytes(whole[:1000] + bytes(2000) + whole[3000:])
     with pytest.raises(InputError, match="cannot be read as parquet"):
         open_source(file).read()
 
