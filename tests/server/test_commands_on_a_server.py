@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.command import run_here
+from support.command import environment, run_here
 from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError
 
 
 @pytest.fixture
-def run(uri: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def run(uri: str) -> Callable[..., Any]:
     """A command against the server: its exit code, what it printed as JSON, and stderr."""
-    monkeypatch.setenv("MILVUS_URI", uri)
 
-    def call(*words: object, style: str = "json") -> tuple[int, Any, str]:
-        done = run_here(*words, "--format", style)
+    def call(*words: object) -> tuple[int, Any, str]:
+        done = run_here(*words, "--format", "json", env=environment(MILVUS_URI=uri))
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     return call

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from support.command import environment, python_path
 
 from milvus_ichash.features import FeatureTable
 
@@ -25,10 +25,9 @@ def plugin() -> Iterator[None]:
         sys.path.remove(str(PLUGIN))
 
 
-def environment() -> dict[str, str]:
+def tiny_environment() -> dict[str, str]:
     """Environment of a process that has the methods, on one thread."""
-    before = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), before])), "OMP_NUM_THREADS": "1"}
+    return environment(PYTHONPATH=python_path(PLUGIN))
 
 
 def make_table(

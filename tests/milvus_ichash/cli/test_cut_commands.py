@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.command import run_here
+from support.command import CommandLine, refused
 from support.labelled_items import items, write_npz
 
 from milvus_ichash.codes import hamming_distance
@@ -30,11 +25,11 @@ N = 120
 VOCABULARY = [f"word{i}" for i in range(8)]
 
 
-class Place:
+class Place(CommandLine):
     """A folder with `rows.npz`, `queries.npz`, bundles, and a database in which a collection `cut` holds 32 of 64 bits."""
 
     def __init__(self, folder: Path, make_bundle: Callable[..., Path]) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.bundle = make_bundle(bits=64, nested=LENGTHS, words={"text": VOCABULARY})
         self.plain = make_bundle(bits=64, words={"text": VOCABULARY})
         self.cross = make_bundle(bits=64, nested=LENGTHS, fused=False)
@@ -46,34 +41,6 @@ class Place:
         write_npz(folder / "queries.npz", items(20, seed=1, first_id=1000, words=True))
         self.rows("ingest", "rows.npz", "-b", self.bundle, "-c", "cut", "--bits", 32)
         self.rows("ingest", "rows.npz", "-b", self.bundle, "-c", "whole")
-
-    def run(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """The command in this process: as `in_a_process`, without its seconds of imports."""
-        before = Path.cwd()
-        os.chdir(self.folder)
-        try:
-            with patch.dict(os.environ, self._environment(), clear=True):
-                return run_here(*words)
-        finally:
-            os.chdir(before)
-
-    def in_a_process(self, *words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "milvus_ichash", *map(str, words)]
-        env = self._environment()
-        done = subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert "Traceback" not in done.stderr
-        return done
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-        return kept | {"OMP_NUM_THREADS": "1", "MILVUS_URI": "./x.db"}
-
-    def rows(self, *words: object) -> Any:
-        done = self.run(*words, "--format", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
     def stored(self, collection: str) -> dict[str, bytes]:
         with connect(MilvusSettings(uri=str(self.folder / "x.db"))) as connection:
@@ -111,8 +78,7 @@ def test_a_new_collection_holds_the_first_bits_and_keeps_them(place: Place) -> N
 def test_exit_codes_of_the_program_itself(place: Place) -> None:
     for bundle, bits, code in ((place.bundle, 8, 2), (place.plain, 64, 4)):
         done = place.in_a_process("ingest", "rows.npz", "-b", bundle, "-c", "cut", "--bits", bits)
-        assert (done.returncode, done.stdout) == (code, "")
-        assert done.stderr.startswith("Error: ") and "32 bits" in done.stderr
+        assert refused(done, code, "32 bits") and done.stderr.startswith("Error: ")
     assert place.stored("cut") == place.first(32)
 
 
@@ -203,8 +169,7 @@ def test_files_are_of_the_length_asked_for(place: Place) -> None:
     description = json.loads((place.folder / "files" / "import.json").read_text())["description"]
     assert (description["bits"], description["cut_from"]) == (32, 64)
     other = place.run("ingest", "rows.npz", "-b", place.bundle, "--bits", 8, "--to-parquet", "files", "--resume")
-    assert (other.returncode, other.stdout) == (2, "")
-    assert "with other --codes, --bits" in other.stderr
+    assert refused(other, 2, "with other --codes, --bits")
 
 
 def test_queries_are_cut_to_the_collection(place: Place) -> None:

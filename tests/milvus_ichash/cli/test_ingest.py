@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,29 +12,21 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.command import PROGRAM, CommandLine, environment, refused
 from support.gappy_parquet import gappy_columns, write_parquet
 
-from milvus_ichash.index.connection import Connection, connect
+from milvus_ichash.index.connection import connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.settings import MilvusSettings
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 N = 3000
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-PROGRAM = [sys.executable, "-m", "milvus_ichash"]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        command, env = [*PROGRAM, *map(str, arguments)], ENVIRONMENT | environment
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr
-        return done
-
-    return call
+def place(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +59,9 @@ def right_rows(bundle: Path, items: Path) -> tuple[int, dict[str, bytes]]:
     return len(table), {key: code.tobytes() for key, code in zip(table.ids, codes, strict=True)}
 
 
-def test_ingest_and_ingest_again(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+def test_ingest_and_ingest_again(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        done = run("ingest", items, "--bundle", bundle, "--uri", "x.db", "--format", "json")
+        done = place.in_a_process("ingest", items, "--bundle", bundle, "--format", "json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)
         assert {
@@ -85,8 +76,8 @@ def test_ingest_and_ingest_again(run: Run, bundle: Path, items: Path, tmp_path: 
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
 
 
-def test_a_dry_run_leaves_nothing(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
-    done = run("ingest", items, "--bundle", bundle, "--dry-run", "--format", "json")
+def test_a_dry_run_leaves_nothing(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
+    done = place.run("ingest", items, "--bundle", bundle, "--dry-run", "--format", "json")
     assert done.returncode == 0
     assert json.loads(done.stdout)[0]["rows"] == N
     assert json.loads(done.stdout)[0]["written"] == 0
@@ -97,23 +88,11 @@ def test_a_dry_run_leaves_nothing(run: Run, bundle: Path, items: Path, tmp_path:
 @pytest.fixture
 def started(bundle: Path, items: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """An ingest into x.db in the middle of its work."""
-    command = [
-        *PROGRAM,
-        "ingest",
-        str(items),
-        "--bundle",
-        str(bundle),
-        "--uri",
-        "x.db",
-        "--batch-size",
-        "20",
-        "--token",
-        "sesame",
-    ]
+    words = ["ingest", str(items), "--bundle", str(bundle), "--uri", "x.db", "--batch-size", "20", "--token", "sesame"]
     process = subprocess.Popen(
-        command,
+        [*PROGRAM, *words],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -131,7 +110,7 @@ def started(bundle: Path, items: Path, tmp_path: Path) -> Iterator[subprocess.Po
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_every_row_once_after_it_was_ended(
-    how: signal.Signals, started: subprocess.Popen[str], run: Run, bundle: Path, items: Path, tmp_path: Path
+    how: signal.Signals, started: subprocess.Popen[str], place: CommandLine, bundle: Path, items: Path, tmp_path: Path
 ) -> None:
     # As Ctrl-C in a terminal does: to the whole group of processes.
     os.killpg(started.pid, how)
@@ -143,35 +122,32 @@ def test_every_row_once_after_it_was_ended(
         assert "rows were written; go on with: milvus-ichash ingest" in err
         assert err.rstrip().endswith("--token ... --resume")
         assert "sesame" not in err
-    done = run("ingest", items, "--bundle", bundle, "--uri", "x.db", "--resume", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
+    (row,) = place.rows("ingest", items, "--bundle", bundle, "--resume")
     assert 0 < row["skipped"] < N
     assert row["skipped"] + row["written"] == row["rows"] == N
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
 
 
-def test_a_bad_row_in_the_middle(run: Run, bundle: Path, tmp_path: Path) -> None:
+def test_a_bad_row_in_the_middle(place: CommandLine, bundle: Path, tmp_path: Path) -> None:
     image = [[1.0 * i] * 6 for i in range(50)]
     image[37][2] = float("nan")
     bad = write(tmp_path / "bad.parquet", 50, image=image)
-    done = run("ingest", bad, "--bundle", bundle, "--uri", "x.db", "--batch-size", "10")
+    done = place.run("ingest", bad, "--bundle", bundle, "--batch-size", "10")
     assert done.returncode == 5
     assert "row 37 (id 'k37') has NaN or infinity in 'image'" in done.stderr
     assert "30 rows were written; go on with: milvus-ichash ingest" in done.stderr
     image[37][2] = 0.0
     write(bad, 50, image=image)
-    done = run("ingest", bad, "--bundle", bundle, "--uri", "x.db", "--batch-size", "10", "--resume", "--format", "json")
-    (row,) = json.loads(done.stdout)
+    (row,) = place.rows("ingest", bad, "--bundle", bundle, "--batch-size", "10", "--resume")
     assert (row["skipped"], row["written"]) == (30, 20)
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, bad)
 
 
 def test_bad_input_before_anything_is_written(
-    run: Run, bundle: Path, tmp_path: Path, make_bundle: Callable[..., Path]
+    place: CommandLine, bundle: Path, tmp_path: Path, make_bundle: Callable[..., Path]
 ) -> None:
     good = write(tmp_path / "good.parquet", 20)
-    assert run("ingest", good, "--bundle", bundle, "--uri", "x.db").returncode == 0
+    assert place.run("ingest", good, "--bundle", bundle).returncode == 0
     there = rows_of(tmp_path / "x.db")
     twice = write(tmp_path / "twice.parquet", 20, id=[f"n{i % 19}" for i in range(20)])
     other = make_bundle(modalities={"image": 6, "text": 4}, bits=32, seed=5)
@@ -181,63 +157,40 @@ def test_bad_input_before_anything_is_written(
         (("ingest", good, "--bundle", bundle, "--recreate"), 2, "add --yes"),
         (("ingest", good, "--bundle", bundle, "--fields", "colour"), 2, "no payload column 'colour'; there is title"),
     ):
-        done = run(*arguments, "--uri", "x.db")
-        assert (done.returncode, done.stdout) == (code, "")
-        assert says in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        done = place.run(*arguments)
+        assert refused(done, code, says) and len(done.stderr.splitlines()) == 1
     assert rows_of(tmp_path / "x.db") == there
-    assert run("ingest", good, "--bundle", other, "--uri", "x.db", "--recreate", "--yes").returncode == 0
+    assert place.run("ingest", good, "--bundle", other, "--recreate", "--yes").returncode == 0
     assert rows_of(tmp_path / "x.db") == right_rows(other, good)
 
 
-def test_places_where_milvus_is_not(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+def test_places_where_milvus_is_not(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database " * 100)
     for uri, code, says in (
         ("http://127.0.0.1:1", 3, "not reached at http://127.0.0.1:1"),
         ("text.db", 3, "is not a Milvus Lite database"),
         ("nowhere/x.db", 3, "there is no folder"),
     ):
-        done = run("ingest", items, "--bundle", bundle, "--uri", uri, "--timeout", "2")
+        done = place.run("ingest", items, "--bundle", bundle, "--uri", uri, "--timeout", "2")
         assert (done.returncode, done.stdout) == (code, "")
         assert says in done.stderr
     with connect(MilvusSettings(uri=str(tmp_path / "held.db"))):
-        done = run("ingest", items, "--bundle", bundle, MILVUS_URI="./held.db")
-        assert done.returncode == 3
-        assert "in use by another process" in done.stderr
+        done = place.in_a_process("ingest", items, "--bundle", bundle, MILVUS_URI="./held.db")
+        assert refused(done, 3, "in use by another process")
 
 
-def test_splits_and_columns(run: Run, bundle: Path, tmp_path: Path) -> None:
+def test_splits_and_columns(place: CommandLine, bundle: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed.parquet"
     table = pq.read_table(write(tmp_path / "items.parquet", 40))
     pq.write_table(table.rename_columns(["key", "picture", "words", "title"]), renamed)
     columns = ["--id-column", "key", "--modality", "image=picture", "--modality", "text=words"]
-    done = run(
-        "ingest",
-        renamed,
-        "-b",
-        bundle,
-        "--uri",
-        "x.db",
-        "--holdout",
-        "10",
-        *columns,
-        "--fields",
-        "none",
-        "--format",
-        "json",
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["written"] == 30
+    (row,) = place.rows("ingest", renamed, "-b", bundle, "--holdout", "10", *columns, "--fields", "none")
+    assert row["written"] == 30
     with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
-        assert fields(connection) == ["id", "has_image", "has_text"]
+        index = HashIndex.open(connection, "ichash")
+        assert index.field_names() == ["id", "has_image", "has_text"]
         queries = np.random.default_rng(0).permutation(40)[:10]
-        assert sorted(HashIndex.open(connection, "ichash").read_back().ids) == sorted(
-            {f"k{i}" for i in range(40)} - {f"k{i}" for i in queries}
-        )
-
-
-def fields(connection: Connection) -> list[str]:
-    return HashIndex.open(connection, "ichash").field_names()
+        assert sorted(index.read_back().ids) == sorted({f"k{i}" for i in range(40)} - {f"k{i}" for i in queries})
 
 
 def ids_in(folder: Path) -> list[str]:
@@ -246,24 +199,22 @@ def ids_in(folder: Path) -> list[str]:
     ]
 
 
-def test_into_files_which_needs_no_milvus(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
-    command = ("ingest", items, "--bundle", bundle, "--to-parquet", "files", "--format", "json")
-    done = run(*command, MILVUS_URI="http://127.0.0.1:1")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
+def test_into_files_which_needs_no_milvus(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
+    command = ("ingest", items, "--bundle", bundle, "--to-parquet", "files")
+    (row,) = place.rows(*command, MILVUS_URI="http://127.0.0.1:1")
     assert {"folder": "files", "rows": N, "written": N, "skipped": 0, "missing image": N // 4}.items() <= row.items()
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
-    again = run(*command)
-    assert (again.returncode, again.stdout) == (2, "")
-    assert "'files' is not empty" in again.stderr
-    assert json.loads(run(*command, "--resume").stdout)[0]["skipped"] == N
+    assert refused(place.run(*command), 2, "'files' is not empty")
+    assert place.rows(*command, "--resume")[0]["skipped"] == N
 
 
-def test_every_row_once_in_files_after_it_was_killed(run: Run, bundle: Path, items: Path, tmp_path: Path) -> None:
+def test_every_row_once_in_files_after_it_was_killed(
+    place: CommandLine, bundle: Path, items: Path, tmp_path: Path
+) -> None:
     command = ["ingest", str(items), "--bundle", str(bundle), "--to-parquet", "files", "--batch-size", "3"]
     process = subprocess.Popen(
-        [*PROGRAM, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True
+        [*PROGRAM, *command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, start_new_session=True
     )
     while not (tmp_path / "files").exists():
         assert process.poll() is None, process.communicate()
@@ -271,13 +222,12 @@ def test_every_row_once_in_files_after_it_was_killed(run: Run, bundle: Path, ite
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "files" / "import.json").exists()
-    done = run(*command, "--resume")
-    assert done.returncode == 0, done.stderr
+    place.rows(*command, "--resume")
     assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
     assert json.loads((tmp_path / "files" / "import.json").read_text())["rows"] == N
 
 
-def test_what_milvus_lite_and_files_do_not_have(run: Run, bundle: Path, tmp_path: Path) -> None:
+def test_what_milvus_lite_and_files_do_not_have(place: CommandLine, bundle: Path, tmp_path: Path) -> None:
     good = write(tmp_path / "good.parquet", 20)
     ingest = ("ingest", good, "--bundle", bundle)
     for arguments, says in (
@@ -286,10 +236,9 @@ def test_what_milvus_lite_and_files_do_not_have(run: Run, bundle: Path, tmp_path
         ((*ingest, "--to-parquet", "files", "--nlist", "4"), "give --index and --nlist to `milvus-ichash import`"),
         (("import", "files"), "Milvus Lite has no bulk import"),
     ):
-        done = run(*arguments, "--uri", "x.db")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert says in done.stderr
+        done = place.run(*arguments)
+        assert refused(done, 2, says)
     for option in ("--patience=-1", "--index=HNSW"):
-        assert run(*ingest, option).returncode == 2
-    assert run("import", "nowhere", "--uri", "http://127.0.0.1:1").returncode == 3
+        assert place.run(*ingest, option).returncode == 2
+    assert place.run("import", "nowhere", "--uri", "http://127.0.0.1:1").returncode == 3
     assert not (tmp_path / "files").exists()

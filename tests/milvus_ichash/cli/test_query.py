@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.command import CommandLine, refused
 from support.gappy_parquet import gappy_columns, write_parquet
 
 from milvus_ichash.codes import hamming_distance
@@ -30,7 +28,7 @@ class Place:
     """A folder with items, their bundles and a database, and the command run in it."""
 
     def __init__(self, folder: Path, make_bundle: Callable[..., Path]) -> None:
-        self.folder = folder
+        self.folder, self.program = folder, CommandLine(folder)
         rng = np.random.default_rng(0)
         words = [None if i % 4 == 1 else row for i, row in enumerate((rng.random((N, 4)) < 0.5).astype(float).tolist())]
         self.items = gappy_columns(N, id=[f"k{i:02d}" for i in range(N)], text=4) | {"text": words}
@@ -47,20 +45,11 @@ class Place:
                 ingest(source, encoder, connection, name)
         self.codes = {name: encoder.encode_table(source.read()) for name, encoder in self.encoders.items()}
 
-    def run(self, *arguments: object, uri: str = "./x.db") -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILVUS_", "ZILLIZ_"))}
-        command = [sys.executable, "-m", "milvus_ichash", "query", *map(str, arguments)]
-        env = {**kept, "MILVUS_URI": uri}
-        done = subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert "Traceback" not in done.stderr
-        return done
+    def run(self, *words: object) -> subprocess.CompletedProcess[str]:
+        return self.program.run("query", *words)
 
-    def rows(self, *arguments: object) -> list[dict[str, Any]]:
-        done = self.run(*arguments, "--format", "json")
-        assert done.returncode == 0, done.stderr
-        rows: list[dict[str, Any]] = json.loads(done.stdout)
+    def rows(self, *words: object) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.program.rows("query", *words)
         return rows
 
     def ranked(self, collection: str, query: np.ndarray, code: str) -> list[tuple[int, str]]:
@@ -112,20 +101,8 @@ def test_a_stored_item_within_a_radius(place: Place) -> None:
 
 
 def test_a_feature_file_by_one_modality(place: Place) -> None:
-    done = place.run(
-        "-b",
-        place.bundles["cross"],
-        "-c",
-        "cross",
-        "--features",
-        "items.parquet",
-        "--only",
-        "image",
-        "-k",
-        1,
-        "-f",
-        "csv",
-    )
+    searched = ("-b", place.bundles["cross"], "-c", "cross", "--features", "items.parquet")
+    done = place.program.in_a_process("query", *searched, "--only", "image", "-k", 1, "-f", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     with_image = [i for i in range(N) if i % 4]
     assert [row["query"] for row in rows] == [f"k{i:02d}" for i in with_image]
@@ -164,13 +141,10 @@ def test_people_get_a_table_and_remarks(place: Place) -> None:
 )
 def test_bad_input(arguments: list[str], code: int, says: str, place: Place) -> None:
     done = place.run(*(place.bundles["fused"] if word == "BUNDLE" else word for word in arguments))
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert refused(done, code, says) and len(done.stderr.splitlines()) == 1
 
 
 def test_a_database_that_is_not_there_is_not_made(place: Place) -> None:
-    done = place.run("--id", "a", uri="./other.db")
-    assert done.returncode == 2
-    assert "there is no database './other.db'" in done.stderr
+    done = place.run("--id", "a", "--uri", "./other.db")
+    assert refused(done, 2, "there is no database './other.db'")
     assert not (place.folder / "other.db").exists()

@@ -9,26 +9,20 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support.command import run_here
-from support.tiny import environment, make_table, plugin, write_npz
+from support.command import PROGRAM, refused, run_here
+from support.tiny import make_table, tiny_environment, write_npz
 
 from ichash_export.train.checkpoint import load_record
 from milvus_ichash.bundle import verify
 from milvus_ichash.cli import packages
 
-PROGRAM = [sys.executable, "-m", "milvus_ichash"]
-
-
-def _run(*words: object) -> subprocess.CompletedProcess[str]:
-    with plugin():
-        return run_here("train", *words)
+pytestmark = pytest.mark.usefixtures("tiny_methods")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.json"
     words.write_text(json.dumps(list("abcdefgh")))
-    done = _run(
+    done = run_here(
+        "train",
         *(
             data,
             "--out",
@@ -118,7 +113,7 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*PROGRAM, *map(str, words)],
-        env={**environment(), "COLUMNS": "250"},
+        env={**tiny_environment(), "COLUMNS": "250"},
         stdout=subprocess.PIPE,
         stderr=slave,
         text=True,
@@ -140,8 +135,7 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     assert not (out / "bundle").exists()
     program, *again = shlex.split(shown.split("Go on with: ")[1])
     assert (program, again[-1], "--overwrite" in again) == ("milvus-ichash", "--resume", False)
-    with plugin():
-        done = run_here(*again, "--format", "json")
+    done = run_here(*again, "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
     assert verify(out / "bundle").training["finished"]
     assert json.loads(done.stdout)[0]["epochs"] > 4
@@ -164,27 +158,23 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
 )
 def test_bad_input_is_one_sentence(data: Path, tmp_path: Path, words: list[str], message: str) -> None:
     out = tmp_path / "run"
-    done = _run(data, "--out", out, *[w.format(out=out) for w in words])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_here("train", data, "--out", out, *[w.format(out=out) for w in words])
+    assert refused(done, 2, message)
     assert not out.exists()
 
 
 def test_a_training_set_without_a_label(tmp_path: Path) -> None:
     table = make_table()
     np.savez(tmp_path / "x.npz", id=table.ids, **table.features)
-    done = _run(tmp_path / "x.npz", "--out", tmp_path / "run", "--method", "tiny")
-    assert done.returncode == 2
-    assert "none of the 200 training items has a label" in done.stderr
+    done = run_here("train", tmp_path / "x.npz", "--out", tmp_path / "run", "--method", "tiny")
+    assert refused(done, 2, "none of the 200 training items has a label")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 def test_cuda_that_is_not_there(data: Path, tmp_path: Path) -> None:
-    done = _run(data, "--out", tmp_path / "run", "--method", "tiny", "--device", "cuda")
-    assert done.returncode == 6
-    assert "--device cuda: this torch" in done.stderr
+    done = run_here("train", data, "--out", tmp_path / "run", "--method", "tiny", "--device", "cuda")
+    assert refused(done, 6, "--device cuda: this torch")
 
 
 def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,5 +185,4 @@ def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatc
         ("export", tmp_path / "run", "--out", tmp_path / "b"),
     ):
         done = run_here(*words)
-        assert (done.returncode, done.stdout) == (6, "")
-        assert "ing needs torch, safetensors: pip install 'milvus-ichash[train]'." in done.stderr
+        assert refused(done, 6, "ing needs torch, safetensors: pip install 'milvus-ichash[train]'.")
