@@ -2,7 +2,8 @@
 prints below.
 
     python docs/refresh.py [--no-run]
- A command is a ```console block that begins with `milvus-ichash compare`; the lines below it that begin with `|` are
+
+A command is a ```console block that begins with `milvus-ichash compare`; the lines below it that begin with `|` are
 its table. With --no-run nothing is trained: the tables show the runs that are there. Run it where ../shared/data is,
 from the clone's top folder.
 """

@@ -1,5 +1,6 @@
 """The baselines: float features with cosine, and the hashing that faiss has.
- A baseline is a file with a function `fit`, and a line of `_BASELINES`. `fit(train, bits, seed)` learns from a table
+
+A baseline is a file with a function `fit`, and a line of `_BASELINES`. `fit(train, bits, seed)` learns from a table
 that may have gaps. It returns the function that embeds a table: one row per item, by the name of the code. No baseline
 looks at labels.
 """

@@ -1,10 +1,12 @@
 """CCA-ITQ: codes of each modality from canonical correlations (Gong, Lazebnik, Gordo, Perronnin, IEEE TPAMI 2013).
- In the paper the second view are the labels; here the views are the modalities. Canonical directions W are learnt from
+
+In the paper the second view are the labels; here the views are the modalities. Canonical directions W are learnt from
 the training items that have all modalities, then one ITQ rotation for all modalities. With C the covariance of the
 modalities side by side and D its diagonal blocks, W are the leading solutions of
 
     C w = lambda (D + rho I) w
- which is regularised CCA for two modalities, and works for more of them. As in Gong, Ke, Isard, Lazebnik (A Multi-View
+
+which is regularised CCA for two modalities, and works for more of them. As in Gong, Ke, Isard, Lazebnik (A Multi-View
 Embedding Space for Modeling Internet Images, Tags, and their Semantics, IJCV 2014), each direction is weighted by the
 fourth power of its lambda.
 """

@@ -1,5 +1,6 @@
 """Cosine of the float features: each modality scaled to length 1, side by side; no hashing at all.
- The features are taken as they are, as a user of a float index would: neither centred nor standardised. A modality that
+
+The features are taken as they are, as a user of a float index would: neither centred nor standardised. A modality that
 an item lacks contributes nothing.
 """
 

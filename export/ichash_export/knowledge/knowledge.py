@@ -5,7 +5,8 @@
     names, embeddings              str (n,), float32 (n, d): the words
     class_names, class_embeddings  str (c,), float32 (c, d): the classes' names as the data has them; c may be 0
     record                         str (): JSON with the name of the encoder, the prompts and the number of words
- Every row of the embeddings has length 1. No pickle: any program can write such a file, with the embeddings of CLIP,
+
+Every row of the embeddings has length 1. No pickle: any program can write such a file, with the embeddings of CLIP,
 say.
 """
 

@@ -1,5 +1,6 @@
 """Checkpoints: one safetensors file, with tensors as they are and everything else as JSON in its header. No pickle.
- The file is written beside its place and renamed onto it. So a run that is killed at any moment leaves a whole
+
+The file is written beside its place and renamed onto it. So a run that is killed at any moment leaves a whole
 checkpoint: the new one, or the one before.
 """
 

@@ -1,5 +1,6 @@
 """Training: what all methods share between a feature table and trained weights.
- Everything random comes from torch's global generator and one CPU generator. Both are seeded from the run's seed and
+
+Everything random comes from torch's global generator and one CPU generator. Both are seeded from the run's seed and
 the epoch before every epoch. So a run that was stopped and goes on from its checkpoint makes the same weights, bit for
 bit, as one that was not stopped.
 """
