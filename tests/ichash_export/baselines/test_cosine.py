@@ -26,7 +26,8 @@ def oracle(queries: np.ndarray, database: np.ndarray, query_labels: np.ndarray, 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 40), st.booleans())
 def test_it_is_the_oracle_s(seed: int, queries: int, rows: int, coarse: bool) -> None:
-    """Coarse vectors have many equal scores; products of fine ones are exact in float32 too, and far apart if not equal."""
+    """Coarse vectors have many equal scores; products of fine ones are exact in float32 too, and far apart if not
+    equal."""
     rng = np.random.default_rng(seed)
     made = [rng.integers(0, 3, (n, 2)) / 4 if coarse else rng.integers(-64, 65, (n, 3)) / 128 for n in (queries, rows)]
     q, d = (x.astype(np.float32) for x in made)

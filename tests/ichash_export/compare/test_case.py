@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.grids import tiny_case
-from support.tiny import plugin
 
 from ichash_export.compare.case import BASELINE, Case, Protocol, changes, key
 from milvus_ichash.errors import InputError
@@ -18,10 +16,7 @@ from milvus_ichash.errors import InputError
 DIGESTS = {"train": "1", "query": "2", "retrieval": "3"}
 
 
-@pytest.fixture(autouse=True)
-def methods() -> Iterator[None]:
-    with plugin():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_methods")
 
 
 def test_the_identity_holds_every_setting_and_option(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from support.grids import dataset, write_splits
-from support.tiny import plugin
 
 from ichash_export.compare.case import BASELINE, FULL
 from ichash_export.compare.dataset import Dataset
@@ -16,11 +14,7 @@ from ichash_export.methods import registry
 from ichash_export.papers.recipes import load_recipe, load_recipe_set
 from milvus_ichash.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def methods() -> Iterator[None]:
-    with plugin():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_methods")
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,13 @@ from dataclasses import replace
 
 import pytest
 from support.grids import data_file, figures_of, tiny_case, write_splits
-from support.tiny import plugin
 
 from ichash_export.compare.case import BASELINE, Case, Protocol
 from ichash_export.compare.dataset import DataFile
 from ichash_export.compare.workers import run_here, run_in_workers
 from milvus_ichash.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def methods() -> Iterator[None]:
-    with plugin():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_methods")
 
 
 @pytest.fixture(scope="module")

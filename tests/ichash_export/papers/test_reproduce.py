@@ -140,7 +140,8 @@ def test_ours_is_the_mean_over_seeds_of_the_weighted_parts() -> None:
 
 
 def test_a_table_is_run_and_goes_on_where_it_stopped(items: Path, tmp_path: Path) -> None:
-    """First as a user runs it; then again, with nothing left to run; then with other settings, before anything is run."""
+    """First as a user runs it; then again, with nothing left to run; then with other settings, before anything is
+    run."""
     results = tmp_path / "runs.jsonl"
     words = ["PMCH 2", "--data", f"mirflickr25k={items}", *SMALL, "--results", str(results), "-f", "json"]
     done = run_here("reproduce", *words, "--bits", "16")

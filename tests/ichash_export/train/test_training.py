@@ -111,7 +111,8 @@ def test_a_resumed_run_makes_the_same_weights(
 
 
 def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """kill -9 at a random moment, twice; the checkpoint is whole each time, and the weights are those of an untouched run."""
+    """kill -9 at a random moment, twice; the checkpoint is whole each time, and the weights are those of an untouched
+    run."""
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)  # one after every epoch
     more, path = {"pause": 0.02}, tmp_path / CHECKPOINT
     seen = 0
