@@ -228,7 +228,6 @@ class Method(nn.Module, ABC):
         Raises:
             InputError: where the data cannot train this method (too few paired items, say).
         """
-        return
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
@@ -290,7 +289,6 @@ class Method(nn.Module, ABC):
 
         In evaluation mode and without gradients; the next epoch must not depend on whether it was called.
         """
-        return
 
     @abstractmethod
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:

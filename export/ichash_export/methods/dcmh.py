@@ -73,7 +73,7 @@ class DCMHConfig(MethodConfig):
     """Weight of the distance from B."""
     balance: float = setting(1.0, ge=0)
     """Weight of the bits' means, which should be zero."""
-    hidden: tuple[int, ...] = setting((4096, 8192), "paper")
+    hidden: tuple[int, ...] = setting((4096, 8192), "public code")
     """Hidden width of the networks, by modality; the last one is that of all further modalities too."""
     learning_rate: float = setting(1e-3, gt=0)
     """In the first epoch; it falls to zero along a cosine."""
@@ -138,7 +138,7 @@ class DCMH(Method):
         }
 
     def learning_rates(self, epoch: int) -> Mapping[str, float]:
-        """Return the same rate for all networks."""
+        """Return the rate of this epoch, which is the same for all networks."""
         rate = cosine_rate(self.config.learning_rate, epoch, self.config.epochs)
         return dict.fromkeys(self.spec.modalities, rate)
 
@@ -173,7 +173,7 @@ class DCMH(Method):
         }
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of J."""
+        """Return the weights of J."""
         return {"L_Q": self.config.quantisation, "L_balance": self.config.balance}
 
     def shared_codes(self) -> Tensor:

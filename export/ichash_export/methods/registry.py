@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, NoReturn
 
 from ichash_export.methods.citation import Citation
 from milvus_ichash.errors import InputError
@@ -128,121 +127,85 @@ def _parse(name: str, module: str, path: Path) -> MethodInfo:
     except SyntaxError as error:
         raise InputError(f"method '{name}': '{path}' is not Python, line {error.lineno}: {error.msg}.") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    methods = [node for node in classes if "family" in _constants(node)]
+    methods = [node for node in classes if "family" in _attributes(node)]
     if len(methods) != 1:
         raise InputError(
             f"method '{name}': '{path}' must have exactly one class that states its `family`; it has {len(methods)}."
         )
-    constants = _constants(methods[0])
+    method, stated = methods[0], _attributes(methods[0])
+    first_line = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
     return MethodInfo(
         name=name,
         module=module,
-        class_name=methods[0].name,
-        family=constants["family"],
-        description=_first_line(tree).removeprefix(f"{methods[0].name}: "),
-        citation=_citation(methods[0]),
-        settings=_settings(methods[0], classes),
+        class_name=method.name,
+        family=ast.literal_eval(stated["family"].value),
+        description=first_line.removeprefix(f"{method.name}: "),
+        citation=_citation(stated["citation"].value) if "citation" in stated else None,
+        settings=_settings(method, classes),
     )
 
 
-def _first_line(tree: ast.Module) -> str:
-    return (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
+@dataclass(frozen=True)
+class _Attribute:
+    """An attribute that a class body assigns."""
+
+    annotation: str
+    """Its type as written; empty where there is none."""
+    value: ast.expr
+    note: str
+    """The string that stands below it."""
 
 
-def _constants(node: ast.ClassDef) -> dict[str, str]:
-    """Class attributes that are plain strings."""
+def _attributes(node: ast.ClassDef) -> dict[str, _Attribute]:
+    """The attributes of a class, by name."""
     found = {}
-    for target, _, value in _assignments(node):
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            found[target] = value.value
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            continue
+        target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+        annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else ""
+        below = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        found[ast.unparse(target)] = _Attribute(annotation, statement.value, " ".join(str(below).split()))
     return found
 
 
-def _citation(node: ast.ClassDef) -> Citation | None:
-    """The `Citation(...)` of a class, whose arguments are literals."""
-    for name, _, value in _assignments(node):
-        if name == "citation" and isinstance(value, ast.Call):
-            return Citation(
-                *[ast.literal_eval(argument) for argument in value.args],
-                **{keyword.arg: ast.literal_eval(keyword.value) for keyword in value.keywords if keyword.arg},
-            )
-    return None
-
-
-def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
-    """(name, annotation, value) of every assignment in a class body."""
-    for statement in node.body:
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and statement.value is not None
-        ):
-            yield statement.target.id, statement.annotation, statement.value
-        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            yield statement.targets[0].id, None, statement.value
+def _citation(value: ast.expr) -> Citation | None:
+    """The `Citation(...)` as written, whose arguments are literals."""
+    if not isinstance(value, ast.Call):
+        return None
+    given = {k.arg: ast.literal_eval(k.value) for k in value.keywords if k.arg}
+    return Citation(*[ast.literal_eval(argument) for argument in value.args], **given)
 
 
 def _settings(method: ast.ClassDef, classes: list[ast.ClassDef]) -> tuple[Setting, ...]:
     """The settings of the method's Config class: those of all configs first, then its own."""
-    by_name = {node.name: node for node in classes} | {
-        node.name: node for node in method.body if isinstance(node, ast.ClassDef)
-    }
     base = ast.parse((_FOLDER / "base.py").read_text("utf-8"))
-    by_name["MethodConfig"] = next(
-        node for node in base.body if isinstance(node, ast.ClassDef) and node.name == "MethodConfig"
-    )
-    stated = next(
-        (value.id for name, _, value in _assignments(method) if name == "Config" and isinstance(value, ast.Name)), None
-    )
-    wanted = stated or ("Config" if "Config" in by_name else "MethodConfig")
-    chain: list[ast.ClassDef] = []
+    nodes = [*base.body, *classes, *method.body]
+    by_name = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+    stated = _attributes(method).get("Config")
+    wanted = ast.unparse(stated.value) if stated else "Config" if "Config" in by_name else "MethodConfig"
+    chain: list[dict[str, _Attribute]] = []
     while wanted in by_name:
-        chain.insert(0, by_name[wanted])
-        wanted = next((b.id for b in by_name[wanted].bases if isinstance(b, ast.Name)), "")
+        chain.insert(0, _attributes(by_name[wanted]))
+        wanted = next(map(ast.unparse, by_name[wanted].bases), "")
     settings: dict[str, Setting] = {}
-    for node in chain:
-        notes = _notes(node)
-        for name, annotation, value in _assignments(node):
-            if annotation is not None and not ast.unparse(annotation).startswith("ClassVar"):
-                inherited = settings[name].description if name in settings else ""
-                settings[name] = Setting(
-                    name, ast.unparse(annotation), _default(value), notes.get(name, inherited), _source(value)
-                )
+    for name, attribute in [item for attributes in chain for item in attributes.items()]:
+        if attribute.annotation and not attribute.annotation.startswith("ClassVar"):
+            inherited = settings[name].description if name in settings else ""
+            settings[name] = _setting(name, attribute, inherited)
     return tuple(settings.values())
 
 
-def _default(value: ast.expr) -> str:
-    """The default as written: `setting(0.5, ge=0)`, `Field(0.5, ge=0)` and `0.5` are all 0.5."""
-    if _is_call(value, "Field", "setting"):
-        given = [k.value for k in value.keywords if k.arg in ("default", "default_factory")]
-        value = value.args[0] if value.args else given[0] if given else ast.Constant(...)
-    return ast.unparse(value)
-
-
-def _source(value: ast.expr) -> str:
-    """Where the default is from, by the second argument of `setting`, which is "ours" where it is left out."""
-    if not _is_call(value, "setting"):
-        return ""
-    given = [*value.args[1:2], *[k.value for k in value.keywords if k.arg == "source"]]
-    return str(ast.literal_eval(given[0])) if given else "ours"
-
-
-def _is_call(value: ast.expr, *names: str) -> TypeGuard[ast.Call]:
-    """Whether this is a call of one of these functions."""
-    return isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] in names
-
-
-def _notes(node: ast.ClassDef) -> dict[str, str]:
-    """Strings that stand below an assignment, and `description=` of a Field, by the name of the setting."""
-    notes = {}
-    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
-        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
-            continue
-        name, value = statement.target.id, statement.value
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-            notes[name] = " ".join(after.value.value.split())
-        elif isinstance(value, ast.Call):
-            given = [k.value for k in value.keywords if k.arg == "description"]
-            if given and isinstance(given[0], ast.Constant):
-                notes[name] = str(given[0].value)
-    return notes
+def _setting(name: str, attribute: _Attribute, inherited: str) -> Setting:
+    """The setting as written: the default of `setting(0.5, "paper", ge=0)`, `Field(0.5, ge=0)` and `0.5` is 0.5."""
+    value, kind, description = attribute.value, attribute.annotation, attribute.note or inherited
+    function = ast.unparse(value.func).split(".")[-1] if isinstance(value, ast.Call) else ""
+    if not isinstance(value, ast.Call) or function not in ("setting", "Field"):
+        return Setting(name, kind, ast.unparse(value), description)
+    given = dict(zip(("default", "source"), value.args, strict=False)) | {
+        k.arg: k.value for k in value.keywords if k.arg
+    }
+    default = given.get("default", given.get("default_factory", ast.Constant(...)))
+    said = {part: ast.literal_eval(given[part]) for part in ("source", "description") if part in given}
+    source = said.get("source", "ours") if function == "setting" else ""
+    return Setting(name, kind, ast.unparse(default), attribute.note or said.get("description", inherited), source)

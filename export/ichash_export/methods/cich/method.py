@@ -324,7 +324,7 @@ class CICH(Method):
         )
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of eq. 11."""
+        """Return the weights of eq. 11."""
         c = self.config
         return {"L_Q": c.quantisation, "L_SaCH": c.alpha, "L_CCA": c.delta, "L_label": c.label_loss}
 

@@ -115,9 +115,9 @@ class EGICHConfig(MethodConfig):
     """Temperature of L_intra and L_inter."""
     sharpness: float = setting(1.0, gt=0)
     """Exponent of the predicted probabilities in eq. 2; above 1, a code is less of a mixture of many classes."""
-    together: bool = setting(False, "public code")
+    together: bool = setting(False)
     """All networks learn in one step, in place of one after the other."""
-    mixed: bool = setting(False, "public code")
+    mixed: bool = setting(False)
     """Batches of complete and incomplete items alike."""
     hidden: int = setting(1024, "public code", ge=1)
     """Width of the encoders' hidden layer."""
@@ -245,7 +245,7 @@ class EGICH(Method):
         return found
 
     def learning_rates(self, epoch: int) -> Mapping[str, float]:
-        """Return the same rate for all."""
+        """Return the rate of this epoch, which is the same for all optimisers."""
         rate = linear_rate(self.config.learning_rate, epoch, self.config.epochs)
         return dict.fromkeys((*self.spec.modalities, "knowledge"), rate)
 
@@ -306,7 +306,7 @@ class EGICH(Method):
         return self._network(m).code(torch.where(there, f, stand_in))
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of eq. 7, and that of the label heads."""
+        """Return the weights of eq. 7, and that of the label heads."""
         c = self.config
         return {
             "L_align": c.gamma,

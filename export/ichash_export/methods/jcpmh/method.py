@@ -301,7 +301,7 @@ class JCPMH(Method):
         return terms
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of eq. 14."""
+        """Return the weights of eq. 14."""
         return {"L_b": self.config.alpha, "L_2": self.config.lambda_1, "L_3": self.config.lambda_2}
 
     def _structure(self, autoencoder: GraphAutoencoder, whole: dict[str, Tensor], labels: Tensor) -> Tensor:

@@ -260,7 +260,7 @@ class NCH(Method):
         }
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of L."""
+        """Return the weights of L."""
         return {"L3 quantisation": self.config.quantisation, "L4 generation": self.config.generation}
 
     def _seen(self, data: TrainData) -> TrainData:
@@ -296,7 +296,7 @@ class NCH(Method):
         return self._guides[1]
 
     def _generation(self, made: dict[Pair, Tensor], guides: dict[Pair, Tensor], present: Tensor) -> Tensor:
-        """L4."""
+        """L4, over the items that have a."""
         loss = torch.zeros((), device=present.device)
         for (a, b), guide in guides.items():
             errors = (made[a, b] - guide).square().mean(dim=1)

@@ -228,7 +228,7 @@ class PMCH(Method):
         return terms
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of eq. 10."""
+        """Return the weights of eq. 10."""
         return {"L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
 
     def _shown(self, present: Tensor) -> Tensor:

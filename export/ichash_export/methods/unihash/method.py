@@ -244,7 +244,7 @@ class UniHash(Method):
         }
 
     def weights(self) -> Mapping[str, float]:
-        """Return those of L."""
+        """Return the weights of L."""
         c = self.config
         return {
             "L_proto": c.proto,
