@@ -7,7 +7,6 @@ modalities, or over pairs of them divided by M - 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -15,23 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ichash_export.losses import pairwise_likelihood, shared_label, signs
-from ichash_export.methods.cich.memory import LabelSets
+from ichash_export.methods.base import Terms
+from ichash_export.methods.cich.memory import LabelSets, Memory
 from ichash_export.methods.cich.networks import View
 
 Views = Mapping[str, View]
 """By modality."""
-
-
-@dataclass(frozen=True)
-class Coded:
-    """The codes of one modality in a batch."""
-
-    rows: Tensor
-    """int64 (R,), the rows of the batch that have a code."""
-    h: Tensor
-    """Relaxed codes, float32 (R, K)."""
-    recovered: Tensor
-    """bool (R,), True where the row lacks the modality and its code is that of a recovered feature."""
 
 
 def quantisation_to(h: Tensor, b: Tensor) -> Tensor:
@@ -53,6 +41,27 @@ def prototype_term(views: Views, labels: Tensor, psi: Tensor, sets: LabelSets) -
     return _sum(
         [pairwise_likelihood(view.h, psi, s[view.rows], sets.counts) for view in views.values() if len(view.rows)]
     )
+
+
+def prototype_losses(psi: Tensor, s: Tensor, b: Tensor, index: Tensor, sets: LabelSets, memory: Memory) -> Terms:
+    """Return eq. 3 as the prototypes learn by it: with k = p, and with k = u, v for the codes that the memory holds.
+
+    Args:
+        psi: the prototypical codes of `sets`, float32 (U, K).
+        s: float32 (B, U), 1 where an item of the batch shares a label with a label set, else 0.
+        b: shared codes of the batch (B, K).
+        index: int64 (B,), which training items these are.
+        sets: the labels of all items.
+        memory: the codes of the start of the round; empty: k = p only.
+    """
+    own = psi[sets.which[index]]
+    likelihood, distance = pairwise_likelihood(own, psi, s, sets.counts), quantisation_to(own, b)
+    for seen in memory.values():
+        there = seen.place[index] >= 0
+        if there.any():
+            h = seen.h[seen.place[index[there]]]
+            likelihood = likelihood + pairwise_likelihood(h, psi, s[there], sets.counts)
+    return {"L_P": likelihood, "L_Q": distance}
 
 
 def pair_term(views: Views, labels: Tensor) -> Tensor:
@@ -105,21 +114,28 @@ def semantic_contrast(h_u: Tensor, h_v: Tensor, a: Tensor, tau: float) -> Tensor
     return contrast(h_u, h_v, a, tau) + contrast(h_v, h_u, a.T, tau)
 
 
-def contrast_term(codes: Mapping[str, Coded], labels: Tensor, *, tau: float, propagate: bool) -> Tensor:
+def contrast_term(
+    views: Views, recovered: Mapping[str, tuple[Tensor, Tensor]], labels: Tensor, *, tau: float, propagate: bool
+) -> Tensor:
     """Return L^SaCH (eq. 5 to 7) among all items of the batch that have a code, observed or recovered.
 
     Args:
-        codes: by modality.
+        views: the batch.
+        recovered: by modality, the rows that lack it, int64 (R,), and the codes of their recovered features (R, K).
         labels: float32 (B, C).
         tau: temperature.
         propagate: take eq. 6 for recovered items, else S for all.
     """
-    s, found = shared_label(labels, labels), []
-    for u, v in combinations(codes.values(), 2):
-        if len(u.rows) and len(v.rows):
-            a = adjacency(s[u.rows][:, v.rows], u.recovered, v.recovered, propagate=propagate)
-            found.append(semantic_contrast(u.h, v.h, a, tau))
-    return _sum(found) / (len(codes) - 1) if found else labels.new_zeros(())
+    s, codes, found = shared_label(labels, labels), [], []
+    for m, view in views.items():
+        rows, h = recovered.get(m, (view.rows[:0], view.h[:0]))
+        made = torch.cat([torch.zeros_like(view.rows), torch.ones_like(rows)]).bool()
+        codes.append((torch.cat([view.rows, rows]), torch.cat([view.h, h]), made))
+    for (rows_u, h_u, made_u), (rows_v, h_v, made_v) in combinations(codes, 2):
+        if len(rows_u) and len(rows_v):
+            a = adjacency(s[rows_u][:, rows_v], made_u, made_v, propagate=propagate)
+            found.append(semantic_contrast(h_u, h_v, a, tau))
+    return _sum(found) / (len(views) - 1) if found else labels.new_zeros(())
 
 
 def label_term(heads: nn.ModuleDict, views: Views, labels: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.losses import pairwise_likelihood, shared_label, signs
+from ichash_export.losses import shared_label, signs
 from ichash_export.methods.base import (
     Citation,
     Family,
@@ -83,7 +83,7 @@ from ichash_export.methods.base import (
 from ichash_export.methods.batches import batches
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, check_items, remember
-from ichash_export.methods.cich.networks import Encoder, Networks, View
+from ichash_export.methods.cich.networks import Encoder, Networks
 from ichash_export.methods.cich.recovery import MeanRecovery, NeighbourRecovery, Recovered, Recovery, StoredContext
 from milvus_ichash.errors import InputError
 
@@ -278,16 +278,9 @@ class CICH(Method):
     ) -> None:
         """Step 3 of Algorithm 1, one pass over all items: eq. 3 for W_p; without a memory, its terms with k = p."""
         for index in batches(len(data), self.config.batch_size, generator, data.device):
-            psi = sets.labels @ self.W_p
-            own, s = psi[sets.which[index]], shared_label(data.labels[index], sets.labels)
-            likelihood = pairwise_likelihood(own, psi, s, sets.counts)
-            distance = eq.quantisation_to(own, self.state["B"][index])
-            for seen in memory.values():
-                there = seen.place[index] >= 0
-                if there.any():
-                    h = seen.h[seen.place[index[there]]]
-                    likelihood = likelihood + pairwise_likelihood(h, psi, s[there], sets.counts)
-            self.step({"L_P": likelihood, "L_Q": distance}, optimizer)
+            psi, s = sets.labels @ self.W_p, shared_label(data.labels[index], sets.labels)
+            terms = eq.prototype_losses(psi, s, self.state["B"][index], index, sets, memory)
+            self.step(terms, optimizer)
 
     def network_losses(self, data: TrainData, index: Tensor, sets: LabelSets, memory: Memory) -> Terms:
         """Return the terms of eq. 11 on the training items of these indices, int64 (B,), without their weights."""
@@ -305,23 +298,11 @@ class CICH(Method):
             alignment, recovered = recovery.batch(views, index)
             terms |= alignment
         if c.variant == "full":
-            codes = {m: self._coded(m, view, recovered) for m, view in views.items()}
-            terms["L_SaCH"] = eq.contrast_term(codes, items.labels, tau=c.tau, propagate=c.propagation)
+            codes = {m: (found.rows, self.networks.code(m, found.features)) for m, found in recovered.items()}
+            terms["L_SaCH"] = eq.contrast_term(views, codes, items.labels, tau=c.tau, propagate=c.propagation)
         if c.label_loss:
             terms["L_label"] = eq.label_term(self.networks.label_heads, views, items.labels)
         return terms
-
-    def _coded(self, m: str, view: View, recovered: dict[str, Recovered]) -> eq.Coded:
-        """The codes of a modality in a batch, those of recovered features behind the observed ones."""
-        observed = torch.zeros_like(view.rows, dtype=torch.bool)
-        if m not in recovered:
-            return eq.Coded(view.rows, view.h, observed)
-        more = recovered[m]
-        return eq.Coded(
-            torch.cat([view.rows, more.rows]),
-            torch.cat([view.h, self.networks.code(m, more.features)]),
-            torch.cat([observed, torch.ones_like(more.rows, dtype=torch.bool)]),
-        )
 
     def weights(self) -> Mapping[str, float]:
         """Return the weights of eq. 11."""
