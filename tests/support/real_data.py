@@ -37,13 +37,13 @@ class RealData:
     labels: np.ndarray
     label_names: tuple[str, ...]
 
-    def trained(self, method: type[M], config: MethodConfig, *, bits: int = 32, data: TrainData | None = None) -> M:
-        """Return the method after all its epochs on the training items, or on `data` in their place, from seed 0."""
-        torch.manual_seed(0)
+    def trained(self, method: type[M], config: MethodConfig, *, data: TrainData | None = None, seed: int = 0) -> M:
+        """Return the method of 32 bits after all its epochs on the training items, or on `data` in their place."""
+        torch.manual_seed(seed)
         dims = {m: x.shape[1] for m, x in self.held.items()}
         data = self.train if data is None else data
         made = method(
-            ModelSpec(dims, len(self.label_names), bits, self.label_names, method.input_sizes(config, None)), config
+            ModelSpec(dims, len(self.label_names), 32, self.label_names, method.input_sizes(config, None)), config
         )
         run(made, data, range(config.epochs))
         return finished(made, data)

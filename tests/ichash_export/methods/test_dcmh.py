@@ -8,64 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from support.by_numpy import array, shares_label
+from support.real_data import fashion
+from support.train_data import DIMS, VIEWS, items, run, same_weights
+from torch import nn
 
-from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.dcmh import DCMH, DCMHConfig
-from ichash_export.onnx.parity import compare_with_torch
-from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
-from ichash_export.train.model import Model
-from milvus_ichash.codes import pack
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.metrics import mean_average_precision
-from milvus_ichash.incomplete import partition_mask
 
-DIMS = {"image": 6, "text": 4}
-VIEWS = {"image": 6, "text": 4, "sound": 5}
 SMALL = {"epochs": 4, "batch_size": 8, "hidden": (7, 9), "quantisation": 0.3, "balance": 0.6, "learning_rate": 1e-2}
 
 
-def items(n: int = 30, dims: dict[str, int] = DIMS, missing: float = 0.5, classes: int = 4) -> TrainData:
-    """Items without structure; a share of them has one modality only."""
-    random = torch.Generator().manual_seed(0)
-    present = torch.ones(n, len(dims), dtype=torch.bool)
-    few = torch.randperm(n, generator=random)[: int(n * missing)]
-    present[few] = torch.eye(len(dims), dtype=torch.bool)[torch.arange(len(few)) % len(dims)]
-    features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
-    labels = (torch.rand(n, classes, generator=random) < 0.3).float()
-    labels[labels.sum(1) == 0, 0] = 1
-    return TrainData(features, present, labels)
-
-
-def model(dims: dict[str, int] = DIMS, classes: int = 4, bits: int = 8, **chosen: Any) -> DCMH:
+def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **chosen: Any) -> DCMH:
     torch.manual_seed(1)
     return DCMH(ModelSpec(dims, classes, bits), DCMHConfig(**{**SMALL, **chosen}))
 
 
-def run(dcmh: DCMH, data: TrainData, epochs: int) -> list[dict[str, float]]:
-    dcmh.begin(data)
-    optimizers, losses = dcmh.optimizers(), []
-    for epoch in range(epochs):
-        torch.manual_seed(epoch)
-        losses.append(dcmh.train_epoch(data, epoch, optimizers, torch.Generator().manual_seed(epoch)))
-    return losses
-
-
-def array(x: Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
-
-
 def whole_objective(outputs: list[np.ndarray], b: np.ndarray, labels: np.ndarray, gamma: float, eta: float) -> float:
     """The paper's J, sum by sum; for more than two modalities each pair's likelihood counts once and is divided by M - 1."""
-    n, pairs = len(b), 0.0
+    n, pairs, s = len(b), 0.0, shares_label(labels, labels)
     for u in range(len(outputs)):
         for v in range(u + 1, len(outputs)):
             for i in range(n):
                 for j in range(n):
                     theta = outputs[u][i] @ outputs[v][j] / 2
-                    s = float((labels[i] * labels[j]).any())
-                    pairs -= s * theta - np.log(1 + np.exp(theta))
+                    pairs -= s[i, j] * theta - np.log(1 + np.exp(theta))
     total = pairs / (len(outputs) - 1)
     for f in outputs:
         total += gamma * ((b - f) ** 2).sum() + eta * (f.sum(axis=0) ** 2).sum()
@@ -117,19 +85,19 @@ def test_b_is_the_best_code_for_the_outputs() -> None:
     """B minimises J for given F and G: no single bit flipped the other way lowers it."""
     data = items(9, missing=0)
     dcmh = model()
-    run(dcmh, data, 1)
+    run(dcmh, data, [0])
     f, g, b = (array(dcmh.state[name]) for name in ("outputs_image", "outputs_text", "B"))
     assert np.array_equal(b, dcmh.shared_codes().numpy())
     assert set(np.unique(b)) == {-1.0, 1.0}
     cost = (b - f) ** 2 + (b - g) ** 2
-    assert (cost <= (-b - f) ** 2 + (-b - g) ** 2).all()
+    assert (cost - (-b - f) ** 2 - (-b - g) ** 2).max() < 1e-6
 
 
 def test_outputs_are_those_of_the_last_batches() -> None:
     """Without dropout, a network that stands still leaves F and G as it gives them."""
     data = items()
     dcmh = model(learning_rate=1e-12)
-    run(dcmh, data, 1)
+    run(dcmh, data, [0])
     paired = data.rows(data.present.all(dim=1).nonzero().flatten())
     for m, x in paired.features.items():
         assert torch.allclose(dcmh.state[f"outputs_{m}"], dcmh.networks[m](x), atol=1e-5)
@@ -152,76 +120,25 @@ def test_it_learns_from_paired_items_only() -> None:
         data.labels,
     )
     ours, theirs = model(), model()
-    losses = run(ours, data, 2)
-    assert run(theirs, changed, 2) == losses
-    for (name, x), y in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
-        assert torch.equal(x, y), name
-
-
-def test_a_missing_modality_has_no_code() -> None:
-    data = items()
-    dcmh = model().eval()
-    codes = dcmh.encode(data.features, data.present)
-    for i, m in enumerate(DIMS):
-        bits = np.unpackbits(pack(codes[f"{m}_code"].detach().numpy()), axis=1)
-        assert not bits[~data.present[:, i].numpy()].any()
-        assert bits[data.present[:, i].numpy()].any()
-
-
-def test_the_export_gives_the_same_codes() -> None:
-    data = items()
-    dcmh = model()
-    run(dcmh, data, 1)
-    exported = Model(dcmh).eval()
-    compare_with_torch(exported, to_onnx(ExportGraph(exported)), dims=DIMS)
+    run(ours, data, [0, 1])
+    run(theirs, changed, [0, 1])
+    same_weights(theirs.state_dict(), ours.state_dict())
 
 
 def test_without_a_paired_item_it_says_so() -> None:
     with pytest.raises(
-        InputError, match="dcmh trains on items that have all of image, text; none of the 30 training items has"
+        InputError, match="dcmh trains on items that have all of image, text; none of the 40 training items has"
     ):
         model().begin(items(missing=1.0))
 
 
-def test_one_modality_is_not_enough() -> None:
-    with pytest.raises(InputError, match=r"dcmh .* needs at least two; there is only 'image'"):
-        model({"image": 6})
-
-
+@pytest.mark.slow
 def test_it_learns_real_data(shared_data: Path) -> None:
-    """Product photographs and names: 800 items with half of them paired, seconds of training, far from random ranking."""
-    with np.load(shared_data / "fashion" / "fashion.npz") as data:
-        rows = data["train"][:1100]
-        raw = {"image": data["I_db"][rows].astype(np.float32), "text": data["T_db"][rows].astype(np.float32)}
-        labels = data["L_db"][rows].astype(np.uint8)
-    present = np.ones((1100, 2), bool)
-    present[:800] = partition_mask(present[:800], "easy", 0)
-    scaled = {}
-    for i, (m, x) in enumerate(raw.items()):
-        scaling = FeatureScaling(x.shape[1])
-        scaling.fit_standard(torch.from_numpy(x[:800][present[:800, i]]))
-        scaled[m] = scaling(torch.from_numpy(x), torch.from_numpy(present[:, i])).detach()
-    everything = TrainData(scaled, torch.from_numpy(present), torch.from_numpy(labels).float())
-    dcmh = model(
-        {m: x.shape[1] for m, x in raw.items()},
-        labels.shape[1],
-        32,
-        **{
-            "epochs": 12,
-            "batch_size": 64,
-            "hidden": (256,),
-            "learning_rate": 1e-3,
-            "dropout": 0.5,
-            "quantisation": 0.1,
-            "balance": 1.0,
-        },
-    )
-    run(dcmh, everything.rows(torch.arange(800)), 12)
-    query = everything.rows(torch.arange(800, 1100))
-    with torch.no_grad():
-        codes = {name: pack(x.numpy()) for name, x in dcmh.eval().encode(query.features, query.present).items()}
-    shuffled = np.random.default_rng(0).permutation(300)
-    for a, b in (("image_code", "text_code"), ("text_code", "image_code")):
-        found = mean_average_precision(codes[a], codes[b], labels[800:], labels[800:])
-        random = mean_average_precision(codes[a], codes[b][shuffled], labels[800:], labels[800:])
-        assert found > random + 0.08, (a, found, random)
+    """Photographs and names of 1,200 products, half of them paired: modalities find each other far better than by chance."""
+    data = fashion(shared_data)
+    config = DCMHConfig(epochs=12, batch_size=64, hidden=(256,), dropout=0.5, quantisation=0.1, balance=1.0)
+    dcmh = data.trained(DCMH, config)
+    image, text = (data.codes(dcmh, *DIMS, output=f"{m}_code") for m in DIMS)
+    found = data.mean_ap(image, text), data.mean_ap(text, image)
+    # Measured: 0.44 and 0.49; by chance 0.26.
+    assert min(found) > data.chance + 0.08, (found, data.chance)

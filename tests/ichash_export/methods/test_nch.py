@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,16 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
+from support.by_numpy import array, by_numpy, quantisation, similarity_loss, softmax, squashed
+from support.real_data import mfeat
+from support.train_data import DIMS, VIEWS, items, run
 
-from ichash_export.layers import FeatureScaling, observed_only
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.batches import proportional_batches
 from ichash_export.methods.nch.method import NCH, NCHConfig
 from ichash_export.methods.nch.neighbours import NearestAnchors, NeighbourAttention
-from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.metrics import mean_average_precision
 
-DIMS = {"image": 6, "text": 4}
-VIEWS = {"image": 6, "text": 4, "sound": 5}
 SMALL = {
     "epochs": 4,
     "neighbour_epochs": 2,
@@ -46,21 +42,6 @@ VARIANTS = [
 ]
 
 
-def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classes: int = 3, seed: int = 0) -> TrainData:
-    """Items without structure; a share of them lacks something, in every pattern there is."""
-    random = torch.Generator().manual_seed(seed)
-    present = torch.ones(n, len(dims), dtype=torch.bool)
-    few = torch.randperm(n, generator=random)[: int(n * missing)]
-    gaps = torch.tensor(
-        [pattern for pattern in product([True, False], repeat=len(dims)) if any(pattern) and not all(pattern)]
-    )
-    present[few] = gaps[torch.arange(len(few)) % len(gaps)]
-    features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
-    labels = (torch.rand(n, classes, generator=random) < 0.4).float()
-    labels[labels.sum(1) == 0, 0] = 1
-    return TrainData(features, present, labels)
-
-
 def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **settings: Any) -> NCH:
     torch.manual_seed(1)
     return NCH(ModelSpec(dims, classes, bits), NCHConfig(**{**SMALL, **settings}))
@@ -73,39 +54,7 @@ def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> NC
     return nch
 
 
-def run(nch: NCH, data: TrainData, epochs: list[int], optimizers: Any = None) -> list[dict[str, float]]:
-    if optimizers is None:
-        nch.begin(data)
-        optimizers = nch.optimizers()
-    losses = []
-    for epoch in epochs:
-        torch.manual_seed(epoch)
-        losses.append(nch.train_epoch(data, epoch, optimizers, torch.Generator().manual_seed(epoch)))
-    return losses
-
-
 # ---- the same arithmetic, in numpy
-
-
-def by_numpy(network: nn.Module, x: np.ndarray, training: bool = False) -> np.ndarray:
-    """Linear, BatchNorm and tanh layers, one after the other, in float64."""
-    if isinstance(network, nn.Sequential):
-        for layer in network:
-            x = by_numpy(layer, x, training)
-        return x
-    if isinstance(network, nn.Linear):
-        bias = 0 if network.bias is None else network.bias.detach().double().numpy()
-        return x @ network.weight.detach().double().numpy().T + bias
-    if isinstance(network, nn.BatchNorm1d):
-        mean = x.mean(0) if training else network.running_mean.double().numpy()
-        var = x.var(0) if training else network.running_var.double().numpy()
-        scaled = (x - mean) / np.sqrt(var + network.eps)
-        return scaled * network.weight.detach().double().numpy() + network.bias.detach().double().numpy()
-    return np.tanh(x) if isinstance(network, nn.Tanh) else x
-
-
-def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.array([[2 / (1 + np.exp(-sum(x * y for x, y in zip(i, j, strict=True)))) - 1 for j in b] for i in a])
 
 
 def attention(
@@ -123,15 +72,10 @@ def attention(
                 score = (by_numpy(module.of_item, q[i : i + 1]) + by_numpy(module.of_anchor, k[j : j + 1])).item()
                 score = score if score > 0 else 0.2 * score
             scores.append(score * s[i, j])
-        shares = np.exp(scores) / np.exp(scores).sum()
-        attended.append(sum(share * v[j] for j, share in enumerate(shares)))
-    z = by_numpy(module.norm_attended, np.array(attended), training)
-    z = by_numpy(module.norm_fed, z + by_numpy(module.feed_forward, z, training), training)
-    return by_numpy(module.decoder, z, training)
-
-
-def array(x: torch.Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
+        attended.append(sum(share * v[j] for j, share in enumerate(softmax(scores))))
+    z = by_numpy(module.norm_attended, np.array(attended), training=training)
+    z = by_numpy(module.norm_fed, z + by_numpy(module.feed_forward, z, training=training), training=training)
+    return by_numpy(module.decoder, z, training=training)
 
 
 def completed(
@@ -143,7 +87,7 @@ def completed(
     for a, b in permutations(names, 2):
         there = present[:, names.index(a)]
         made[a, b] = np.zeros_like(filled[b])
-        made[a, b][there] = by_numpy(nch.generators[f"{a}_to_{b}"], array(data.features[a])[there], training)
+        made[a, b][there] = by_numpy(nch.generators[f"{a}_to_{b}"], array(data.features[a])[there], training=training)
     for i in range(len(data)):
         for j, b in enumerate(names):
             if not present[i, j]:
@@ -152,7 +96,8 @@ def completed(
 
 
 def codes(nch: NCH, filled: dict[str, np.ndarray], training: bool) -> np.ndarray:
-    return by_numpy(nch.head, sum(by_numpy(nch.encoders[m], x, training) for m, x in filled.items()), training)
+    fused = sum(by_numpy(nch.encoders[m], x, training=training) for m, x in filled.items())
+    return by_numpy(nch.head, fused, training=training)
 
 
 # ---- equations
@@ -197,7 +142,7 @@ def test_stage_1_loss_is_l1() -> None:
     nch = model(dropout=0.0)
     nch.begin(data)
     paired = data.rows(data.present.all(dim=1).nonzero().flatten())
-    s = similarity(array(paired.labels), array(nch.state["anchor_labels"]))
+    s = squashed(array(paired.labels), array(nch.state["anchor_labels"]))
     l1 = 0.0
     for a, b in (("image", "text"), ("text", "image")):
         keys, values = array(nch.state[f"anchors_{a}"]), array(nch.state[f"anchors_{b}"])
@@ -214,17 +159,8 @@ def test_stage_2_losses_are_l2_l3_l4(dims: dict[str, int]) -> None:
     nch.train()
     made, filled = completed(nch, data, training=True)
     h = codes(nch, filled, training=True)
-    s = similarity(array(data.labels), array(data.labels))
-    n = len(data)
-    l2 = np.mean(
-        [
-            [(h[i] @ h[j] / np.linalg.norm(h[i]) / np.linalg.norm(h[j]) - s[i, j]) ** 2 for j in range(n)]
-            for i in range(n)
-        ]
-    )
-    l3 = np.mean([(v - (1 if v > 0 else -1)) ** 2 for row in h for v in row])
     l4 = 0.0
-    toward = similarity(array(data.labels), array(nch.state["anchor_labels"]))
+    toward = squashed(array(data.labels), array(nch.state["anchor_labels"]))
     for (a, b), guess in made.items():
         there = data.present[:, list(dims).index(a)].numpy()
         keys, values = array(nch.state[f"anchors_{a}"]), array(nch.state[f"anchors_{b}"])
@@ -232,8 +168,8 @@ def test_stage_2_losses_are_l2_l3_l4(dims: dict[str, int]) -> None:
         l4 += ((guess[there] - guide[there]) ** 2).mean()
     (losses,) = run(nch, data, [nch.warmup], nch.optimizers())
     assert losses == {
-        "L2 similarity": pytest.approx(l2, rel=1e-4),
-        "L3 quantisation": pytest.approx(l3, rel=1e-4),
+        "L2 similarity": pytest.approx(similarity_loss(h, array(data.labels)), rel=1e-4),
+        "L3 quantisation": pytest.approx(quantisation(h), rel=1e-4),
         "L4 generation": pytest.approx(l4, rel=1e-4),
     }
 
@@ -248,13 +184,12 @@ def test_the_weights_are_those_of_the_settings() -> None:
     assert model().objective(terms).item() == pytest.approx(1 + 0.1 * 10 + 0.1 * 100)
 
 
-def test_both_stages_lower_their_losses() -> None:
-    data = items(80)
-    nch = model(epochs=60, neighbour_epochs=30, dropout=0.0, learning_rate=1e-2)
-    losses = run(nch, data, list(range(60)))
-    assert losses[29]["L1 neighbours"] < 0.7 * losses[0]["L1 neighbours"]
-    for term in losses[30]:
-        assert losses[59][term] < 0.9 * losses[30][term], term
+@pytest.mark.parametrize("settings", VARIANTS, ids=str)
+def test_each_variant_has_its_terms(settings: dict[str, Any]) -> None:
+    first, second = run(nch := model(**settings), items(), [0, nch.warmup])
+    assert set(first) == ({"L1 neighbours"} if settings in ({}, {"neighbour": "gat"}) else set())
+    guided = "completion" not in settings and settings.get("neighbour") != "none"
+    assert (second["L4 generation"] > 0) == guided
 
 
 # ---- encoding
@@ -280,23 +215,6 @@ def test_a_modality_that_two_others_can_give_is_the_mean_of_both() -> None:
     torch.testing.assert_close(nch.encode(x, present), whole)
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=str)
-def test_every_variant_trains_both_stages_and_encodes_rows_by_themselves(settings: dict[str, Any]) -> None:
-    data = items()
-    nch = model(**settings)
-    first, second = run(nch, data, [0, nch.warmup])
-    assert set(first) == ({"L1 neighbours"} if settings in ({}, {"neighbour": "gat"}) else set())
-    guided = "completion" not in settings and settings.get("neighbour") != "none"
-    assert np.isfinite(list(second.values())).all() and (second["L4 generation"] > 0) == guided
-    nch.eval()
-    u = nch.encode(data.features, data.present)["code"]
-    assert u.shape == (40, 8) and u.dtype == torch.float32 and u.abs().max() < 1
-    assert u[:20].var() > 0 and not torch.equal(u[0], u[1])
-    for i in (0, 7, 39):
-        row = nch.encode({m: x[i : i + 1] for m, x in data.features.items()}, data.present[i : i + 1])["code"]
-        torch.testing.assert_close(row, u[i : i + 1], atol=1e-6, rtol=0)
-
-
 def test_without_completion_a_missing_modality_adds_nothing() -> None:
     data = items()
     nch = trained(data, completion="none").eval()
@@ -314,21 +232,6 @@ def test_mean_completion_encodes_the_mean_features() -> None:
     torch.testing.assert_close(
         alone, nch.head(nch.encoders["image"](only_images[0]) + nch.encoders["text"](only_images[1]))
     )
-
-
-def test_batch_norm_learns_from_observed_rows_only() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, momentum=1.0))
-    x, there = torch.randn(6, 3), torch.tensor([True, False, True, True, False, True])
-    x[~there] = 1e6
-    y = observed_only(network, x, there, 2)
-    assert not y[~there].any()
-    torch.testing.assert_close(y[there].mean(0), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(network[1].running_mean, network[0](x[there]).mean(0))
-    one = observed_only(network, x, torch.tensor([True] + [False] * 5), 2)
-    assert one.shape == (6, 2) and not one.any()
-    network.eval()
-    torch.testing.assert_close(observed_only(network, x, there, 2)[there], network(x[there]))
 
 
 # ---- stages and anchors
@@ -386,23 +289,6 @@ def test_each_stage_trains_its_own_part_only() -> None:
     assert same(first[0], second[0]) == list(first[0]) and same(first[1], second[1]) == []
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not() -> None:
-    data = items()
-    whole = model()
-    whole.begin(data)
-    optimizers = whole.optimizers()
-    run(whole, data, [0, 1, 2], optimizers)
-    again = model(anchors=5)
-    again.load_state_dict(whole.state_dict())
-    again.state = {name: x.clone() for name, x in whole.state.items()}
-    restored = again.optimizers()
-    for name, optimizer in restored.items():
-        optimizer.load_state_dict(deepcopy(optimizers[name].state_dict()))
-    assert run(whole, data, [3], optimizers) == run(again, data, [3], restored)
-    for name, x in whole.state_dict().items():
-        assert torch.equal(x, again.state_dict()[name]), name
-
-
 def test_guides_follow_the_data() -> None:
     data, other = items(), items(seed=5)
     nch = trained(data)
@@ -449,8 +335,6 @@ def test_the_schedule_is_that_of_stage_2(schedule: str, rates: list[float]) -> N
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValidationError, match="neighbour_epochs"):
         NCHConfig(epochs=10, neighbour_epochs=10)
-    with pytest.raises(InputError, match="at least two"):
-        NCH(ModelSpec({"text": 4}, 3, 8), NCHConfig())
     with pytest.raises(ValidationError, match="hidden"):
         NCHConfig(hidden=())
 
@@ -458,67 +342,17 @@ def test_settings_that_cannot_be() -> None:
 # ---- real data
 
 
-def test_completion_helps_on_fashion(shared_data: Path) -> None:
-    """1,200 products, half of them with one modality; among 800 others, pictures alone and words alone search complete ones."""
-    file = np.load(shared_data / "fashion" / "fashion.npz")
-    train, held = file["train"][:1200], file["train"][1200:2000]
-    raw = {"image": file["I_db"], "text": file["T_db"]}
-    order = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
-    present = torch.ones(1200, 2, dtype=torch.bool)
-    present[order[:300], 0], present[order[300:600], 1] = False, False
-    features, searched = {}, {}
-    for i, (m, x) in enumerate(raw.items()):
-        known, new = (torch.from_numpy(x[rows].astype(np.float32)) for rows in (train, held))
-        scaling = FeatureScaling(x.shape[1])
-        scaling.fit_standard(known[present[:, i]])
-        features[m], searched[m] = scaling(known, present[:, i]), scaling(new, torch.ones(800, dtype=torch.bool))
-    data = TrainData(features, present, torch.from_numpy(file["L_db"][train].astype(np.float32)))
-    labels = file["L_db"][held].astype(np.uint8)
-
-    def mean_ap(**settings: Any) -> dict[str, float]:
-        sizes = {
-            "hidden": (256,),
-            "width": 128,
-            "generator_hidden": 256,
-            "attention_width": 128,
-            "attention_hidden": 128,
-            "anchors": 200,
-        }
-        schedule = {"epochs": 18, "neighbour_epochs": 8, "batch_size": 64, "weight_decay": 3e-3, "schedule": "cosine"}
-        torch.manual_seed(0)
-        nch = NCH(ModelSpec({"image": 1280, "text": 1000}, 43, 32), NCHConfig(**sizes, **schedule, **settings))
-        run(nch, data, list(range(18)))
-        nch.eval()
-
-        def bits(image: bool, text: bool) -> np.ndarray:
-            there = torch.tensor([[image, text]]).expand(800, 2)
-            x = {m: x * there[:, i : i + 1] for i, (m, x) in enumerate(searched.items())}
-            return np.packbits(nch.encode(x, there)["code"].detach().numpy() > 0, axis=1)
-
-        complete = bits(True, True)
-        queries = {"image": bits(True, False), "text": bits(False, True)}
-        return {task: mean_average_precision(q, complete, labels, labels) for task, q in queries.items()}
-
-    found, without = mean_ap(), mean_ap(completion="none")
-    chance = np.mean(labels @ labels.T > 0)
-    assert min(found.values()) > 1.5 * chance, (found, chance)
-    assert found["text"] > without["text"] + 0.01 and sum(found.values()) > sum(without.values()), (found, without)
-
-
-# ---- recipes
-
-
-def test_recipes_fit_the_settings() -> None:
-    names = recipe_names("nch")
-    assert {name.split("/")[1] for name in names} >= {
-        "mirflickr25k",
-        "nuswide",
-        "mscoco",
-        "fashion",
-        "openclipart",
-        "mfeat",
-    }
-    for name in names:
-        recipe = load_recipe(name)
-        assert recipe.method == "nch"
-        NCHConfig(**recipe.settings)
+@pytest.mark.slow
+def test_generators_complete_real_digits_in_three_views(shared_data: Path) -> None:
+    """Most of 1,500 digits have gaps of any pattern; 500 others are searched by one view."""
+    data = mfeat(shared_data)
+    sizes = {"hidden": (256,), "width": 128, "generator_hidden": 256, "attention_width": 64, "attention_hidden": 64}
+    schedule = {"epochs": 30, "neighbour_epochs": 10, "batch_size": 128, "schedule": "cosine", "learning_rate": 3e-3}
+    config = NCHConfig(generation=1.0, anchors=100, **sizes, **schedule)
+    completed, without = (
+        list(data.single_modality_scores(data.trained(NCH, config.model_copy(update=chosen))).values())
+        for chosen in ({}, {"completion": "none"})
+    )
+    # Measured for seeds 0 to 2: 0.60 to 0.62 at least, and 0.022 to 0.063 more; 0.042 for seed 0 on two threads.
+    assert min(completed) > 0.5, (completed, without)
+    assert np.mean(completed) > np.mean(without) + 0.005, (completed, without)

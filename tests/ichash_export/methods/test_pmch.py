@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import nn
+from support import train_data
+from support.by_numpy import array, by_numpy, cos, quantisation, similarity_loss, softmax
+from support.real_data import mfeat
+from support.train_data import DIMS, VIEWS, finished, run
 
-from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.pmch.completion import AttentionScores, GraphAutoencoder, NearestPrototypes
 from ichash_export.methods.pmch.method import PMCH, PMCHConfig, prototype_loss
-from ichash_export.papers.recipes import load_recipe, recipe_names
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.metrics import mean_average_precision
 
-DIMS = {"image": 6, "text": 4}
-VIEWS = {"image": 6, "text": 4, "sound": 5}
 SMALL = {"hidden": (9, 8), "width": 7, "weight_net": (10, 9), "batch_size": 16, "random_anchors": 5, "nearest": 2}
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -39,16 +36,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classes: int = 3, seed: int = 0) -> TrainData:
-    """Items without structure; a share of them has one modality only."""
-    random = torch.Generator().manual_seed(seed)
-    present = torch.ones(n, len(dims), dtype=torch.bool)
-    few = torch.randperm(n, generator=random)[: int(n * missing)]
-    present[few] = torch.eye(len(dims), dtype=torch.bool)[torch.arange(len(few)) % len(dims)]
-    features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
-    labels = (torch.rand(n, classes, generator=random) < 0.4).float()
-    labels[labels.sum(1) == 0, 0] = 1
-    return TrainData(features, present, labels)
+items = partial(train_data.items, single=True)
 
 
 def views(n: int = 40) -> TrainData:
@@ -65,49 +53,14 @@ def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **settin
     return PMCH(ModelSpec(dims, classes, bits), PMCHConfig(**{**SMALL, **settings}))
 
 
-def run(pmch: PMCH, data: TrainData, epochs: int) -> dict[str, float]:
-    """Train, and return the last epoch's losses."""
-    pmch.begin(data)
-    optimizers = pmch.optimizers()
-    losses: dict[str, float] = {}
-    for epoch in range(epochs):
-        torch.manual_seed(epoch)
-        losses = pmch.train_epoch(data, epoch, optimizers, torch.Generator().manual_seed(epoch))
-    pmch.eval()
-    pmch.finish(data)
-    return losses
-
-
 def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> PMCH:
     """A model after one epoch, so that nothing is at its initial value."""
     pmch = model(dims, **settings)
-    run(pmch, data, 1)
-    return pmch
+    run(pmch, data, [0])
+    return finished(pmch, data)
 
 
 # ---- the same arithmetic, in numpy
-
-
-def array(x: torch.Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
-
-
-def by_numpy(network: nn.Module, x: np.ndarray) -> np.ndarray:
-    """Linear layers and activations, one after the other, in float64, for one item."""
-    if isinstance(network, nn.Sequential):
-        for layer in network:
-            x = by_numpy(layer, x)
-        return x
-    if isinstance(network, nn.Linear):
-        bias = 0 if network.bias is None else array(network.bias)
-        return array(network.weight) @ x + bias
-    if isinstance(network, nn.ReLU):
-        return np.maximum(x, 0)
-    return np.tanh(x) if isinstance(network, nn.Tanh) else x
-
-
-def cos(a: np.ndarray, b: np.ndarray) -> float:
-    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 class Derivation:
@@ -126,7 +79,7 @@ class Derivation:
         """Eq. 4-5, 12-13."""
         omega = by_numpy(self.pmch.recovery.coefficients[source].network, self.v[i][source])
         if self.pmch.config.softmax:
-            omega = np.exp(omega) / np.exp(omega).sum()
+            omega = softmax(omega)
         return sum(omega[c] * self.p[target, c] for c in range(self.p.shape[1]))
 
     def hashed(self, features: list[np.ndarray]) -> np.ndarray:
@@ -144,18 +97,10 @@ class Derivation:
         )
 
     def terms(self) -> dict[str, float]:
-        h = [self.code(i) for i in range(self.n)]
-        similarity, signs = [], []
-        for i in range(self.n):
-            for j in range(self.n):
-                s = (
-                    2 / (1 + np.exp(-sum(a * b for a, b in zip(self.labels[i], self.labels[j], strict=True)))) - 1
-                )  # eq. 8
-                similarity.append((cos(h[i], h[j]) - s) ** 2)  # eq. 7
-            signs += [(x - (1 if x > 0 else -1)) ** 2 for x in h[i]]  # eq. 9
+        h = np.array([self.code(i) for i in range(self.n)])
         return {
-            "L_sim": float(np.mean(similarity)),
-            "L_sign": float(np.mean(signs)),
+            "L_sim": similarity_loss(h, self.labels),  # eq. 7-8
+            "L_sign": quantisation(h),  # eq. 9
             "L_recons": self._reconstruction(),
             "L_proto": self._prototypes(h),
         }
@@ -262,26 +207,6 @@ def test_a_batch_without_a_paired_item_trains(settings: dict[str, Any]) -> None:
         assert all(torch.isfinite(p.grad).all() for p in pmch.parameters() if p.grad is not None)
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(1, 9), m=st.integers(2, 4), which=st.sampled_from(VARIANTS))
-def test_a_row_is_coded_by_itself_under_any_mask(seed: int, n: int, m: int, which: dict[str, Any]) -> None:
-    dims = dict(zip("abcd"[:m], (3, 5, 2, 4)[:m], strict=True))
-    random = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    pmch = PMCH(ModelSpec(dims, 3, 8), PMCHConfig(**{**SMALL, **which}))
-    pmch.begin(items(dims=dims))
-    pmch.eval()
-    pmch.finish(items(dims=dims))
-    present = torch.rand(n, m, generator=random) < 0.5
-    present[torch.arange(n), torch.randint(m, (n,), generator=random)] = True
-    features = {k: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (k, d) in enumerate(dims.items())}
-    u = pmch.encode(features, present)["code"]
-    assert u.shape == (n, 8) and u.dtype == torch.float32 and torch.isfinite(u).all()
-    for i in range(n):
-        row = pmch.encode({k: x[i : i + 1] for k, x in features.items()}, present[i : i + 1])["code"]
-        torch.testing.assert_close(row, u[i : i + 1], atol=1e-6, rtol=0)
-
-
 def test_modality_dropout_hides_all_but_one_modality_from_paired_items() -> None:
     present = torch.tensor([[True, True, True], [True, False, True], [False, True, False]]).repeat(400, 1)
     torch.manual_seed(0)
@@ -311,21 +236,14 @@ def test_modality_dropout_changes_codes_only() -> None:
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
-def test_every_ablation_trains_and_encodes(settings: dict[str, Any]) -> None:
-    data = items()
-    pmch = model(**settings)
-    before = {name: p.detach().clone() for name, p in pmch.named_parameters()}
-    losses = run(pmch, data, 2)
+def test_each_variant_has_its_terms(settings: dict[str, Any]) -> None:
     expected = {"L_sim", "L_sign"}
     if settings.get("completion") not in ("mean", "none"):
         expected.add("L_recons")
     if "completion" not in settings and "anchors" not in settings:
         expected.add("L_proto")
-    assert set(losses) == expected and np.isfinite(list(losses.values())).all()
-    assert [name for name, p in pmch.named_parameters() if torch.equal(p, before[name])] == []
-    u = pmch.encode(data.features, data.present)["code"]
-    assert u.shape == (40, 8) and u.var() > 0 and u.abs().max() < 1
-    assert pmch.completion().endswith(".")
+    (losses,) = run(model(**settings), items(), [0])
+    assert set(losses) == expected
 
 
 def test_nearest_prototypes_count_alike() -> None:
@@ -349,7 +267,7 @@ def test_attention_is_a_softmax_over_similarities(kind: Any) -> None:
             else:
                 e = (by_numpy(module.of_item, q) + by_numpy(module.of_prototype, k)).item()
                 scores.append(e if e > 0 else 0.2 * e)
-        np.testing.assert_allclose(found, np.exp(scores) / np.exp(scores).sum(), atol=1e-6)
+        np.testing.assert_allclose(found, softmax(scores), atol=1e-6)
 
 
 def test_graph_convolutions_look_at_label_neighbours_in_training_only() -> None:
@@ -429,8 +347,6 @@ def test_two_of_three_modalities_are_a_pair() -> None:
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(InputError, match="at least two; there is only 'text'"):
-        PMCH(ModelSpec({"text": 4}, 3, 8), PMCHConfig())
     for wrong in (
         {"hidden": ()},
         {"weight_net": ()},
@@ -441,62 +357,17 @@ def test_settings_that_cannot_be() -> None:
             PMCHConfig(**wrong)
 
 
-def test_recipes_fit_the_settings() -> None:
-    names = recipe_names("pmch")
-    assert {
-        "pmch/mirflickr25k",
-        "pmch/nuswide",
-        "pmch/mscoco",
-        "pmch/fashion",
-        "pmch/openclipart",
-        "pmch/mfeat",
-    } <= set(names)
-    for name in names:
-        recipe = load_recipe(name)
-        PMCHConfig(**recipe.settings)
-
-
 # ---- real data
 
 
+@pytest.mark.slow
 def test_prototypes_complete_real_digits_in_three_views(shared_data: Path) -> None:
-    """1,500 digits in three views, most of them with gaps of any pattern; 500 others are searched by one view."""
-    scipy_io = pytest.importorskip("scipy.io")
-    file = scipy_io.loadmat(shared_data / "mfeat" / "mfeat.mat")
-    prefixes = {"fourier": "I", "karhunen": "T", "pixels": "P"}
-    raw = {m: torch.from_numpy(file[f"{p}_tr"].astype(np.float32)) for m, p in prefixes.items()}
-    held = {m: torch.from_numpy(file[f"{p}_te"].astype(np.float32)) for m, p in prefixes.items()}
-    labels, held_labels = (
-        np.eye(10, dtype=np.uint8)[file[f"L_{part}"].ravel().astype(int) - 1] for part in ("tr", "te")
+    """Most of 1,500 digits have gaps of any pattern; 500 others are searched by one view."""
+    data, sizes = mfeat(shared_data), {"hidden": (256,), "width": 128, "weight_net": (256,), "batch_size": 128}
+    completed, without = (
+        list(data.single_modality_scores(data.trained(PMCH, PMCHConfig(epochs=8, **sizes, **chosen))).values())
+        for chosen in ({}, {"completion": "none"})
     )
-    random = torch.Generator().manual_seed(0)
-    present = torch.rand(len(labels), 3, generator=random) < 0.5
-    present[torch.arange(len(labels)), torch.randint(3, (len(labels),), generator=random)] = True
-    scaling = {m: FeatureScaling(x.shape[1]) for m, x in raw.items()}
-    for i, (m, x) in enumerate(raw.items()):
-        scaling[m].fit_standard(x[present[:, i]])
-    data = TrainData(
-        {m: scaling[m](x, present[:, i]) for i, (m, x) in enumerate(raw.items())},
-        present,
-        torch.from_numpy(labels.astype(np.float32)),
-    )
-
-    def single_view_scores(**settings: Any) -> np.ndarray:
-        torch.manual_seed(0)
-        spec = ModelSpec({m: x.shape[1] for m, x in raw.items()}, 10, 32)
-        pmch = PMCH(spec, PMCHConfig(hidden=(256,), width=128, weight_net=(256,), batch_size=128, **settings))
-        run(pmch, data, 8)
-
-        def codes(mask: list[bool]) -> np.ndarray:
-            there = torch.tensor([mask]).expand(len(held_labels), 3)
-            features = {m: scaling[m](x, there[:, i]) for i, (m, x) in enumerate(held.items())}
-            with torch.no_grad():
-                return np.packbits(pmch.encode(features, there)["code"].numpy() > 0, axis=1)
-
-        database = codes([True] * 3)
-        one_view = [[i == j for j in range(3)] for i in range(3)]
-        return np.array([mean_average_precision(codes(mask), database, held_labels, held_labels) for mask in one_view])
-
-    completed, without = single_view_scores(), single_view_scores(completion="none")
-    assert completed.min() > 0.5, (completed, without)
-    assert completed.mean() > without.mean() + 0.01, (completed, without)
+    # Measured for seeds 0 to 2: 0.77 to 0.78 at least, and 0.16 to 0.18 more.
+    assert min(completed) > 0.5, (completed, without)
+    assert np.mean(completed) > np.mean(without) + 0.08, (completed, without)
