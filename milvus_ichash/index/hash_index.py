@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -455,17 +454,19 @@ class HashIndex:
 
     def _request(self, **options: Unpack[SearchOptions]) -> SearchRequest:
         """Return a request that Milvus can be sent, with the defaults for what is left open."""
-        asked = SearchRequest(self.collection, **options)
-        check_reach(asked.top_k, asked.radius, self.bits)
-        for name in asked.output_fields:
+        wanted = options.get("output_fields", ())
+        for name in wanted:
             if name in self.codes:
                 raise InputError(f"the code '{name}' cannot be an output field of a search: read_back gives codes.")
-        return replace(
-            asked,
-            code=self._code(asked.code),
-            nprobe=self.spec.choose_nprobe(asked.nprobe),
-            output_fields=self._fields(asked.output_fields),
-        )
+        chosen: SearchOptions = {
+            **options,
+            "code": self._code(options.get("code")),
+            "nprobe": self.spec.choose_nprobe(options.get("nprobe")),
+            "output_fields": self._fields(wanted),
+        }
+        request = SearchRequest(self.collection, **chosen)
+        check_reach(request.top_k, request.radius, self.bits)
+        return request
 
     def _complete_request(self, code: str | None, filter: str) -> SearchRequest:
         if self.spec.kind != "BIN_FLAT":
