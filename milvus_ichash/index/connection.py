@@ -74,7 +74,6 @@ class Connection:
 
     def __init__(self, settings: MilvusSettings, lite: LiteServer | None) -> None:
         self.client: Any = None
-        self.settings = settings
         self.alias = uuid4().hex
         self.columnar: Columnar | None = None
         self.is_lite = lite is not None

@@ -22,11 +22,6 @@ def literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
-def equals(key: Any) -> str:
-    """Return the filter for the item with this id."""
-    return f"{ID} == {literal(key)}"
-
-
 def among(keys: Iterable[Any]) -> str:
     """Return the filter for the items with these ids (at least one)."""
     return f"{ID} in [{', '.join(map(literal, keys))}]"
