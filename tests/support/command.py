@@ -55,7 +55,7 @@ def run_process(
 ) -> CompletedProcess[str]:
     """Run `milvus-ichash` in a process of its own."""
     command = [*PROGRAM, *map(str, words)]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500, check=False)
 
 
 def refused(done: CompletedProcess[str], code: int, says: str) -> bool:

@@ -26,7 +26,7 @@ from milvus_ichash.index.connection import connect
 from milvus_ichash.settings import MilvusSettings
 connection = connect(MilvusSettings(uri=sys.argv[1]))
 print("open", flush=True)
-time.sleep(60)
+time.sleep(10**6)
 """
 
 
@@ -48,10 +48,9 @@ def processes(path: Path) -> list[psutil.Process]:
 
 def gone(path: Path) -> bool:
     """True once no process has the database open; waits for it."""
-    deadline = time.monotonic() + 10
-    while processes(path) and time.monotonic() < deadline:
+    while processes(path):
         time.sleep(0.02)
-    return not processes(path)
+    return True
 
 
 @contextmanager
@@ -107,7 +106,7 @@ def test_interrupt_does_not_reach_the_process(path: Path) -> None:
     with held(path) as holder:
         assert os.getpgid(processes(path)[0].pid) != os.getpgid(holder.pid)
         os.killpg(holder.pid, signal.SIGINT)
-        holder.wait(20)
+        holder.wait()
     assert gone(path)
 
 
@@ -115,7 +114,7 @@ def test_interrupt_does_not_reach_the_process(path: Path) -> None:
 def test_process_ends_with_its_owner_however_that_dies(how: signal.Signals, path: Path) -> None:
     with held(path) as holder:
         holder.send_signal(how)
-        holder.wait(20)
+        holder.wait()
     assert gone(path)
 
 
