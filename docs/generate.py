@@ -3,8 +3,8 @@
     python docs/generate.py            write them
     python docs/generate.py --check    change nothing; exit with 1 where one of them is out of date
 
-README's tables stand between the lines `<!-- generated: NAME -->` and `<!-- end -->`. Neither torch nor a terminal is needed, and the
-width of the terminal does not matter.
+README's tables stand between the lines `<!-- generated: NAME -->` and `<!-- end -->`. Neither torch nor a terminal is
+needed, and the width of the terminal does not matter.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ Commands = dict[str, Callable[..., Any]]
 ROOT = Path(__file__).parents[1]
 INTRODUCTION = """# The command line
 
-This page is generated from the program by `python docs/generate.py`: do not edit it. `milvus-ichash COMMAND --help` shows the same.
+This page is generated from the program by `python docs/generate.py`: do not edit it.
+`milvus-ichash COMMAND --help` shows the same.
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 2 bad input or usage; 3 Milvus was not reached or refused;
-4 bundle and collection do not belong together; 5 an ingest was partly written; 6 something is not installed; 130 Ctrl-C.
+Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 2 bad input or usage; 3 Milvus was not
+reached or refused; 4 bundle and collection do not belong together; 5 an ingest was partly written; 6 something is not
+installed; 130 Ctrl-C.
 """
 
 

@@ -67,8 +67,8 @@ class GridOptions:
         str,
         typer.Option(
             "--seeds",
-            help="Random seeds, with commas between them, such as 0,1,2. A seed sets gaps, initial weights and the order "
-            "of the items.",
+            help="Random seeds, with commas between them, such as 0,1,2. A seed sets gaps, initial weights and the "
+            "order of the items.",
             rich_help_panel=_GRID,
         ),
     ] = "0"
@@ -143,7 +143,7 @@ class HidingOptions:
         str | None,
         typer.Option(
             "--pdr",
-            help="Partial data ratios, such as 0.5,0.9: the shares of training items from which one modality is hidden.",
+            help="Partial data ratios, such as 0.5,0.9: shares of training items from which one modality is hidden.",
             rich_help_panel=_HIDDEN,
             show_default="0",
         ),
@@ -170,9 +170,9 @@ class HidingOptions:
         IncompleteUse,
         typer.Option(
             "--use",
-            help="What incomplete items are used for. complete: for training; the database has no gaps. With the others, "
-            "the database has gaps as the training items do. discard: for nothing; enhance: for training; extend: for "
-            "training and in the database.",
+            help="What incomplete items are used for. complete: for training; the database has no gaps. With the other "
+            "words, the database has gaps as the training items do. discard: for nothing; enhance: for training; "
+            "extend: for training and in the database.",
             rich_help_panel=_HIDDEN,
         ),
     ] = "complete"

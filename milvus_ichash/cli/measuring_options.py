@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from milvus_ichash.choices import DatabasePart, Ties
 from milvus_ichash.cli.options import FEATURE_FILES
-from milvus_ichash.cli.output import OUTPUT
+from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
+    from milvus_ichash.evaluation.result import EvaluationResult
+    from milvus_ichash.evaluation.sweep import SweepResult
 
 MEASURE = "How to measure"
 
@@ -58,7 +60,7 @@ class MeasuringOptions:
         Ties,
         typer.Option(
             "--ties",
-            help="Order of rows at the same distance. expected: the mean over all orders; stable: by id, as in the papers.",
+            help="Order of rows at the same distance. expected: the mean over all orders; stable: by id, as papers do.",
             rich_help_panel=MEASURE,
         ),
     ] = "expected"
@@ -107,6 +109,23 @@ def check_files(figure: Path | None, json_file: Path | None) -> None:
         check_figure(figure)
     if json_file is not None:
         check_folder(json_file)
+
+
+def write_result(
+    result: EvaluationResult | SweepResult,
+    report: Any,
+    output: OutputOptions,
+    figure: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Write remarks, the JSON file, the figure and the table of a result, as its report module makes them."""
+    for remark in result.notes:
+        output.note(remark)
+    if json_file:
+        result.save(json_file)
+    if figure:
+        report.figure(result, figure)
+    output.emit(report.table(result), title=report.title(result))
 
 
 def check_named_once(option: str, collections: list[str]) -> None:

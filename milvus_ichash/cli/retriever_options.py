@@ -48,8 +48,8 @@ class RetrieverOptions:
         Via | None,
         typer.Option(
             "--via",
-            help="search: rank by searches in Milvus. readback: read the codes out of the collection once and rank them "
-            "here; gives the figures of BIN_FLAT, much faster. exact: rank the codes of a file, without Milvus.",
+            help="search: rank by searches in Milvus. readback: read the codes out of the collection once and rank "
+            "them here; gives the figures of BIN_FLAT, much faster. exact: rank the codes of a file, without Milvus.",
             rich_help_panel=MEASURE,
             show_default="search; exact with --against",
         ),
@@ -67,7 +67,7 @@ class RetrieverOptions:
         int | None,
         typer.Option(
             "--top-k",
-            help="With --via search: find this many rows for each query, by one search; all other rows count as missed.",
+            help="With --via search: find this many rows for each query by one search; other rows count as missed.",
             rich_help_panel=MEASURE,
             show_default="all rows; 16384 of BIN_IVF_FLAT",
         ),
@@ -85,8 +85,8 @@ class RetrieverOptions:
         int | None,
         typer.Option(
             "--bits",
-            help="With --via exact: length to which the codes are cut, one that the bundle was trained for. A collection "
-            "has a length of its own.",
+            help="With --via exact: length to which the codes are cut, one that the bundle was trained for. A "
+            "collection has a length of its own.",
             rich_help_panel=MEASURE,
             show_default="the bundle's",
         ),
@@ -180,6 +180,6 @@ def warn_of_time(queries: int, rows: int, output: OutputOptions, *, columnar: bo
     if seconds > _LONG:
         slow = "" if columnar else " (this pymilvus has no columnar calls, so every row comes as an object of its own)"
         output.note(
-            f"{queries} queries rank all {rows} rows by searches in Milvus, about {max(1, round(seconds / 60))} min for "
-            f"each task{slow}; --via readback gives the same figures in seconds."
+            f"{queries} queries rank all {rows} rows by searches in Milvus, about {max(1, round(seconds / 60))} min "
+            f"for each task{slow}; --via readback gives the same figures in seconds."
         )

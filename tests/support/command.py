@@ -31,7 +31,7 @@ def python_path(*folders: Path) -> str:
 
 
 def run_here(*words: object, folder: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
-    """Run `milvus-ichash` in this process, and catch what it writes and its exit code: without a process's seconds of imports."""
+    """Run `milvus-ichash` in this process, without the seconds of a new one; catch what it writes and its exit code."""
     out, err, code, before = io.StringIO(), io.StringIO(), 0, Path.cwd()
     arguments = ["milvus-ichash", *map(str, words)]
     os.chdir(folder or before)
@@ -59,7 +59,7 @@ def run_process(
 
 
 def refused(done: CompletedProcess[str], code: int, says: str) -> bool:
-    """Whether a run ended with this exit code and one sentence on stderr that has these words in it, and nothing on stdout."""
+    """Whether a run ended with this exit code, nothing on stdout, and these words, without a traceback, on stderr."""
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert says in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr, done.stderr
     return True

@@ -175,7 +175,8 @@ def _bundle(folder: Path) -> Check:
 
     try:
         manifest = verify(folder)
-        found = f"{manifest.method}, {manifest.bits} bits, fingerprint {manifest.fingerprint}, takes {', '.join(manifest.dims)}"
+        takes = ", ".join(manifest.dims)
+        found = f"{manifest.method}, {manifest.bits} bits, fingerprint {manifest.fingerprint}, takes {takes}"
         encoder = HashEncoder.load(folder)
     except InputError as error:
         return Check("bundle", "cannot be used", str(error), error.exit_code)

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from milvus_ichash.cli.measuring_options import MEASURE, JsonFileOption, MeasuringOptions, QueriesArgument, check_files
+from milvus_ichash.cli.measuring_options import (
+    MEASURE,
+    JsonFileOption,
+    MeasuringOptions,
+    QueriesArgument,
+    check_files,
+    write_result,
+)
 from milvus_ichash.cli.options import BundleOption, DataOptions, DeviceOption, MilvusOptions
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.retriever_options import RetrieverOptions, open_retrievers
@@ -73,10 +80,4 @@ def evaluate(
         ranking, database, encoder, address, len(table), tasks=tasks or (), output=output
     ) as retrievers:
         result = measure(encoder, table, retrievers, tasks=tasks, settings=settings, progress=output.progress)
-    for remark in result.notes:
-        output.note(remark)
-    if json_file:
-        result.save(json_file)
-    if figure:
-        report.figure(result, figure)
-    output.emit(report.table(result), title=report.title(result))
+    write_result(result, report, output, figure, json_file)

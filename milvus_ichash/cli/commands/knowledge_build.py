@@ -21,8 +21,8 @@ def build(
         Path,
         typer.Option(
             "--words",
-            help="WordNet's index.noun or data.noun (in /usr/share/wordnet with Debian's package wordnet-base), or a text "
-            "file with one word a line.",
+            help="WordNet's index.noun or data.noun (in /usr/share/wordnet with Debian's package wordnet-base), or a "
+            "text file with one word a line.",
         ),
     ],
     classes: Annotated[
@@ -98,6 +98,7 @@ def _class_names(path: Path, columns: ColumnOptions) -> list[str]:
     found = open_source(path, columns=columns.column_names).info.label_names
     if not found:
         raise InputError(
-            f"'{path}' names no labels: give --classes a text file with one name a line, in the order of the label columns."
+            f"'{path}' names no labels: give --classes a text file with one name a line, in the order of the label "
+            "columns."
         )
     return list(found)

@@ -64,9 +64,9 @@ def reproduce(
 ) -> None:
     """Run a published table with our methods, and print our figures beside the published ones.
 
-    Every run takes the method's recipe for the data set (`recipes/<method>/<data set>.toml`), hides what the table hides
-    from training, queries and database, and takes the ablation that the cell names. The numbers of items are those of
-    the data file. Cells whose data is not given say so; cells of other methods show the published figure only. Our
+    Every run takes the method's recipe for the data set (`recipes/METHOD/DATA.toml`), hides what the table hides from
+    training, queries and database, and takes the ablation that the cell names. The numbers of items are those of the
+    data file. Cells whose data is not given say so; cells of other methods show the published figure only. Our
     figures are tie-aware mAP@all of the exported bundle. For a quick try: --bits 16 --set epochs=2.
 
     Examples:

@@ -14,6 +14,7 @@ from milvus_ichash.cli.measuring_options import (
     QueriesArgument,
     check_files,
     check_named_once,
+    write_result,
 )
 from milvus_ichash.cli.option_values import listed
 from milvus_ichash.cli.options import MILVUS, BundleOption, DataOptions, DeviceOption, MilvusOptions
@@ -130,10 +131,4 @@ def sweep(
             settings=settings,
             progress=output.progress,
         )
-    for remark in result.notes:
-        output.note(remark)
-    if json_file:
-        result.save(json_file)
-    if figure:
-        sweep_report.figure(result, figure)
-    output.emit(sweep_report.table(result), title=sweep_report.title(result))
+    write_result(result, sweep_report, output, figure, json_file)

@@ -26,7 +26,7 @@ VOCABULARY = [f"word{i}" for i in range(8)]
 
 
 class Place(CommandLine):
-    """A folder with `rows.npz`, `queries.npz`, bundles, and a database in which a collection `cut` holds 32 of 64 bits."""
+    """A folder with `rows.npz`, `queries.npz`, bundles, and a database whose collection `cut` holds 32 of 64 bits."""
 
     def __init__(self, folder: Path, make_bundle: Callable[..., Path]) -> None:
         super().__init__(folder)

