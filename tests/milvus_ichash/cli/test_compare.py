@@ -148,7 +148,7 @@ def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_pat
 
 
 def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_path: Path) -> None:
-    """With two jobs: a kill -9 ends the workers too and keeps the lines that were written; then it goes on as if nothing was."""
+    """With two jobs: a kill -9 ends the workers too, and keeps the lines that were written; then it goes on."""
     results, whole = tmp_path / "runs.jsonl", tmp_path / "whole.jsonl"
     words = ("--methods", "lsh,pca-itq,tiny", "--seeds", "0", "--set", "tiny.pause=0.5")
     process = subprocess.Popen(

