@@ -48,7 +48,8 @@ def figure(hit: dict[str, Any], pictures: dict[str, bytes]) -> str:
     missing = f"<br><mark>missing: {html.escape(str(hit['missing']))}</mark>" if hit.get("missing") else ""
     title = html.escape(str(hit.get("title") or hit["id"]))
     picture = embedded(pictures[hit["id"]])
-    return f"<figure>{picture}<figcaption>{title}<br><small>distance {hit['distance']}</small>{missing}</figcaption></figure>"
+    caption = f"{title}<br><small>distance {hit['distance']}</small>{missing}"
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
 def section(hits: list[dict[str, Any]], pictures: dict[str, bytes]) -> str:

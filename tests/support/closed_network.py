@@ -2,8 +2,8 @@
 
     python tests/support/closed_network.py COMMAND ...
 
-Linux only: a network namespace with a loopback interface. Made as root, or by an unprivileged user in a user namespace where
-the system allows that. Exit code 125: it could not be made.
+Linux only: a network namespace with a loopback interface. Made as root, or by an unprivileged user in a user namespace
+where the system allows that. Exit code 125: it could not be made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def become(command: list[str]) -> int:
     words = prefix()
     if words is None:
         sys.stderr.write(
-            "closed_network: no network namespace can be made here (unshare, ip, and the right to use them are needed).\n"
+            "closed_network: no network namespace can be made here: unshare, ip and the right to use them are needed.\n"
         )
         return CANNOT
     return os.execvp(words[0], [*words, "sh", "-c", f"{_LOOPBACK} {shlex.join(command)}"])

@@ -18,9 +18,9 @@ Columns = dict[str, Any]
 
 
 def gappy_columns(n: int, *, image: int = 6, text: int = 4, **more: Sequence[Any] | None) -> Columns:
-    """Return n items with `exact` features of these sizes and a title; items 0, 4, 8 ... lack the image, 1, 5, 9 ... the text.
+    """Return n items with `exact` features of these sizes and a title; more columns are added, or replace these.
 
-    More columns are added, or replace these.
+    Items 0, 4, 8 ... lack the image, items 1, 5, 9 ... the text.
     """
     rng = np.random.default_rng(0)
     features = {"image": exact(rng.standard_normal((n, image))), "text": exact(rng.standard_normal((n, text)))}

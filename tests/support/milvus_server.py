@@ -1,7 +1,7 @@
-"""A real Milvus server of the PyPI package `milvus` (2.3.5), as a process of ours: with a data folder of its own, on free ports.
+"""A real Milvus server of the PyPI package `milvus` (2.3.5), as a process of ours, with its own data folder and ports.
 
-It listens on all interfaces and no setting changes that, so it is started only where the network is closed: where there is
-nothing but a loopback interface, as in a network namespace of its own (`support/closed_network.py`).
+It listens on all interfaces and no setting changes that, so it is started only where the network is closed: where there
+is nothing but a loopback interface, as in a network namespace of its own (`support/closed_network.py`).
 
     python tests/support/closed_network.py python tests/support/milvus_server.py [COMMAND ...]
 
