@@ -85,7 +85,7 @@ class DataFile:
             chosen = holdout_splits(whole, Holdout(self.holdout))
             tables = {split: chosen[split].read() for split in SPLITS}
         read = Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
-        return hold_out(read, self.queries_from_train) if self.queries_from_train else read
+        return with_queries_from_train(read, self.queries_from_train) if self.queries_from_train else read
 
     def _prepared(self, source: FeatureSource) -> FeatureTable:
         if source.info.classes is None:
@@ -106,8 +106,8 @@ class DataFile:
         return table
 
 
-def hold_out(data: Dataset, number: int) -> Dataset:
-    """The data with this many training items as queries, the same ones every time.
+def with_queries_from_train(data: Dataset, number: int) -> Dataset:
+    """Return the data with this many training items in the place of the queries, the same ones every time.
 
     Raises:
         InputError: fewer than two training items would be left.

@@ -3,7 +3,6 @@ trained."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -19,7 +18,7 @@ from ichash_export.compare.unseen_classes import draw_classes, known_classes
 from ichash_export.methods import registry
 from ichash_export.methods.base import Method, ModelSpec
 from ichash_export.train.model import build_model
-from ichash_export.train.options import validated
+from ichash_export.train.options import did_you_mean, validated
 from ichash_export.train.plan import parse_settings
 from ichash_export.train.recipe import Recipe
 from ichash_export.train.training_items import masked
@@ -87,7 +86,9 @@ def _named(
         raise InputError(_unknown(name, method))
     known: Mapping[str, Mapping[str, Any]] = {FULL: {}, **registry.load(method).ablations}
     if variant and variant not in known:
-        raise InputError(f"{method} has no ablation '{variant}'; it has: {', '.join(known)}.{_hint(variant, known)}")
+        raise InputError(
+            f"{method} has no ablation '{variant}'; it has: {', '.join(known)}.{did_you_mean(variant, known)}"
+        )
     recipe = recipes.get(method)
     base = {**(recipe.settings if recipe else {}), **given.get("", {}), **given.get(method, {})}
     options = {
@@ -123,12 +124,7 @@ def _unknown(name: str, method: str) -> str:
     if method in baseline_names():
         return f"'{name}': a baseline has no ablations."
     known = [*registry.method_names(), *baseline_names()]
-    return f"there is no method or baseline '{method}'; there are: {', '.join(known)}.{_hint(method, known)}"
-
-
-def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    return f"there is no method or baseline '{method}'; there are: {', '.join(known)}.{did_you_mean(method, known)}"
 
 
 def remarks(who: Sequence[Contender], recipe_set: str | None) -> list[str]:

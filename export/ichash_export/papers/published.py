@@ -20,15 +20,14 @@ PMCH's ablations are named so: "w/o Completion" is `no completion`, "+GCAE" `gra
 "+anchors" `random anchors`, "+KNN" and "+GAT" `KNN` and `GAT`, "+TEs" `transformer`.
 
 Some things are not stated at the table and were read from the text: CICH's Table III gives one figure for both
-directions, which is taken for their mean, as in Table IV; CICH's Tables II to V use its default, Extend; PMCH's Table 2 is
-on MIRFlickr-25K (section 4.2). Figures are as printed: some means in CICH's Table II (DADH and DCHMT on MIRFlickr-25K) are
-not the means of the cells beside them.
+directions, which is taken for their mean, as in Table IV; CICH's Tables II to V use its default, Extend; PMCH's Table 2
+is on MIRFlickr-25K (section 4.2). Figures are as printed: some means in CICH's Table II (DADH and DCHMT on
+MIRFlickr-25K) are not the means of the cells beside them.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ichash_export.methods import registry
 from ichash_export.papers.recipes import recipes_folder
-from ichash_export.train.options import validated
+from ichash_export.train.options import did_you_mean, validated
 from milvus_ichash.choices import Level
 from milvus_ichash.errors import InputError
 
@@ -103,9 +102,9 @@ def published_table(name: str) -> tuple[PublishedFigure, ...]:
     tables = published_tables()
     wanted = " ".join(name.upper().split())
     if wanted not in tables:
-        close = difflib.get_close_matches(wanted, tables, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise InputError(f"there is no published table '{name}'; there are: {', '.join(tables)}.{hint}")
+        raise InputError(
+            f"there is no published table '{name}'; there are: {', '.join(tables)}.{did_you_mean(wanted, tables)}"
+        )
     return tables[wanted]
 
 

@@ -4,7 +4,7 @@ without it."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -41,6 +41,12 @@ class TrainingOptions(BaseModel):
         return self
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'NAME'?" with the known name that is nearest to this one, or "" where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
 def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model:
     """Return `model(**values)`, with errors that a person can act on.
 
@@ -55,8 +61,7 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model
     known = list(model.model_fields)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}."
+            hint = did_you_mean(name, known).lstrip().replace("Did", "did") or f"there are: {', '.join(known)}."
             raise InputError(f"{what} has no '{name}': {hint}")
     try:
         return model.model_validate(dict(values))
