@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from functools import partial
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import Tensor, nn
+from support import train_data
+from support.by_numpy import array, by_numpy, cross_entropy, shares_label, sigmoid, signs
+from support.real_data import fashion
+from support.train_data import DIMS, VIEWS, finished, run
 
-from ichash_export.layers import FeatureScaling
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, hamming_neighbours, remember
@@ -25,13 +27,8 @@ from ichash_export.methods.cich.recovery import kl_standard_normal, reconstructi
 from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.train.model import Model
-from milvus_ichash.codes import pack
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.metrics import mean_average_precision
-from milvus_ichash.incomplete import partition_mask
 
-DIMS = {"image": 6, "text": 4}
-VIEWS = {"image": 6, "text": 4, "sound": 5}
 SMALL = {
     "epochs": 4,
     "batch_size": 16,
@@ -42,19 +39,6 @@ SMALL = {
     "delta": 0.5,
     "beta": 0.3,
     "tau": 0.4,
-}
-QUICK: dict[str, Any] = {
-    "epochs": 6,
-    "batch_size": 128,
-    "hidden": 256,
-    "width": 128,
-    "linear": [],
-    "neighbours": 5,
-    "propagation": False,
-    "alpha": 3,
-    "tau": 0.3,
-    "delta": 1,
-    "quantisation": 1,
 }
 VARIANTS = [
     {},
@@ -68,32 +52,12 @@ VARIANTS = [
 ]
 
 
-def items(n: int = 40, dims: dict[str, int] = DIMS, missing: float = 0.5, classes: int = 4, seed: int = 0) -> TrainData:
-    """Items without structure; a share of them has one modality only."""
-    random = torch.Generator().manual_seed(seed)
-    present = torch.ones(n, len(dims), dtype=torch.bool)
-    few = torch.randperm(n, generator=random)[: int(n * missing)]
-    present[few] = torch.eye(len(dims), dtype=torch.bool)[torch.arange(len(few)) % len(dims)]
-    features = {m: torch.randn(n, d, generator=random) * present[:, i : i + 1] for i, (m, d) in enumerate(dims.items())}
-    labels = (torch.rand(n, classes, generator=random) < 0.3).float()
-    labels[labels.sum(1) == 0, 0] = 1
-    return TrainData(features, present, labels)
+items = partial(train_data.items, classes=4, single=True)
 
 
 def model(dims: dict[str, int] = DIMS, classes: int = 4, bits: int = 8, **chosen: Any) -> CICH:
     torch.manual_seed(1)
     return CICH(ModelSpec(dims, classes, bits), CICHConfig(**{**SMALL, **chosen}))
-
-
-def run(cich: CICH, data: TrainData, epochs: list[int], optimizers: Any = None) -> list[dict[str, float]]:
-    if optimizers is None:
-        cich.begin(data)
-        optimizers = cich.optimizers()
-    losses = []
-    for epoch in epochs:
-        torch.manual_seed(epoch)
-        losses.append(cich.train_epoch(data, epoch, optimizers, torch.Generator().manual_seed(epoch)))
-    return losses
 
 
 def trained(data: TrainData, dims: dict[str, int] = DIMS, **chosen: Any) -> CICH:
@@ -108,34 +72,14 @@ def trained(data: TrainData, dims: dict[str, int] = DIMS, **chosen: Any) -> CICH
 # ---- the same arithmetic, in numpy
 
 
-def array(x: Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + np.exp(-x))
-
-
-def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
-    return x @ array(layer.weight).T + (0 if layer.bias is None else array(layer.bias))
-
-
 def encoded(cich: CICH, m: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """mu and log-variance, through the layers one by one."""
-    for layer in cich.networks.encoders[m].layers:
-        if isinstance(layer, nn.Linear):
-            x = linear(layer, x)
-        elif isinstance(layer, nn.ReLU):
-            x = np.maximum(x, 0)
+    x = by_numpy(cich.networks.encoders[m].layers, x)
     return x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]
 
 
 def code(cich: CICH, m: str, mu: np.ndarray) -> np.ndarray:
-    return np.tanh(linear(cich.networks.hash_heads[m], mu))
-
-
-def shares_label(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.array([[1.0 if any(x and y for x, y in zip(i, j, strict=True)) else 0.0 for j in b] for i in a])
+    return np.tanh(by_numpy(cich.networks.hash_heads[m], mu))
 
 
 def likelihood(h: np.ndarray, psi: np.ndarray, s: np.ndarray) -> float:
@@ -187,7 +131,7 @@ def neighbour_guess(cich: CICH, data: TrainData, a: str, b: str, item: int, memo
     itself = list(there).index(item) if item in there else -1
     found = nearest(code(cich, a, mu)[0] > 0, array(memory[b].h) > 0, cich.config.neighbours, itself)
     q = cich.networks.between(a, b)
-    return linear(q.q_z, mu)[0] + linear(q.q_neighbours, np.concatenate([bank[j] for j in found])[None])[0]
+    return by_numpy(q.q_z, mu)[0] + by_numpy(q.q_neighbours, np.concatenate([bank[j] for j in found])[None])[0]
 
 
 def without_noise(cich: CICH) -> CICH:
@@ -315,8 +259,7 @@ def test_the_terms_of_a_batch(chosen: dict[str, Any]) -> None:
         expected["L_P"] += likelihood(h[name][there], psi, shares_label(labels[there], labels))
         expected["L_CCA"] += c.beta * ((mu**2 + np.exp(logvar) - 1 - logvar) / 2).mean()
         if c.label_loss:
-            p = sigmoid(linear(cich.networks.label_heads[name], mu))
-            expected["L_label"] -= np.mean(labels[there] * np.log(p) + (1 - labels[there]) * np.log(1 - p))
+            expected["L_label"] += cross_entropy(labels[there], sigmoid(by_numpy(cich.networks.label_heads[name], mu)))
     for a, other in permutations(DIMS, 2):
         errors = []
         for i in index.tolist():
@@ -325,7 +268,7 @@ def test_the_terms_of_a_batch(chosen: dict[str, Any]) -> None:
             guess = neighbour_guess(cich, data, a, other, i, memory)
             if present[i, list(DIMS).index(other)]:
                 mu, target = (encoded(cich, m, array(data.features[m])[i : i + 1])[0] for m in (a, other))
-                q = linear(cich.networks.between(a, other).q, mu)
+                q = by_numpy(cich.networks.between(a, other).q, mu)
                 errors.append([((q - target) ** 2 / 2).mean(), ((guess - target) ** 2 / 2).mean()])
             else:
                 h[other][i] = code(cich, other, guess[None])[0]
@@ -375,7 +318,8 @@ def test_step_6_adds_recovered_codes(variant: str) -> None:
                 if not data.present[i, 1 - m] and variant == "full":
                     total[i] += code(cich, other, neighbour_guess(cich, data, a, other, i, memory)[None])[0]
     b = cich.shared_codes(LabelSets.of(data.labels), memory)
-    np.testing.assert_array_equal(b, np.where(total > 0, 1, -1))
+    sure = np.abs(total) > 1e-4
+    np.testing.assert_array_equal(array(b)[sure], signs(total)[sure])
 
 
 def test_b_starts_random_and_follows_the_codes() -> None:
@@ -441,52 +385,17 @@ def test_rates_fall_to_the_end() -> None:
     assert rates == [pytest.approx(pair) for pair in [(0.01, 0.1), (0.008, 0.08), (0.006, 0.06), (0.004, 0.04)]]
 
 
-@pytest.mark.parametrize("chosen", [{}, {"variant": "Pair"}], ids=str)
-def test_going_on_from_saved_state_is_the_same_run(chosen: dict[str, Any]) -> None:
-    """A fresh model with the saved weights, B and optimisers trains on as if nothing had been; `finish` in between changes nothing."""
-    data = items()
-    whole = model(**chosen)
-    whole.begin(data)
-    optimizers = whole.optimizers()
-    run(whole, data, [0, 1], optimizers)
-    saved = deepcopy((whole.state_dict(), whole.state, {name: o.state_dict() for name, o in optimizers.items()}))
-    run(whole, data, [2], optimizers)
-    again = model(**chosen)
-    again.load_state_dict(saved[0])
-    again.state = saved[1]
-    others = again.optimizers()
-    for name, optimizer in others.items():
-        optimizer.load_state_dict(saved[2][name])
-    again.finish(data)
-    run(again, data, [2], others)
-    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(whole.state["B"], again.state["B"])
-
-
 # ---- encoding
 
 
 @pytest.mark.parametrize("chosen", VARIANTS, ids=str)
-def test_every_variant_trains_and_encodes_rows_by_themselves(chosen: dict[str, Any]) -> None:
-    data = items()
-    cich = trained(data, **chosen).eval()
-    (losses,) = run(cich, data, [1], cich.optimizers())
+def test_each_variant_has_its_terms(chosen: dict[str, Any]) -> None:
+    cich = model(**chosen)
+    (losses,) = run(cich, items(), [0])
     assert np.isfinite(list(losses.values())).all()
     assert ("L_SaCH" in losses) == (cich.config.variant == "full")
-    assert ("L_CCA" in losses) == (
-        cich.config.variant in ("full", "PSSC+CCA") and cich.config.completion in ("context", "q")
-    )
-    cich.finish(data)
-    cich.eval()
-    codes = cich.encode(data.features, data.present)
-    assert set(codes) == {"image_code", "text_code"} == set(cich.codes)
-    for u in codes.values():
-        assert u.shape == (40, 8) and u.dtype == torch.float32 and u.abs().max() <= 1 and not torch.equal(u[0], u[1])
-    for i in (0, 7, 39):
-        row = cich.encode({m: x[i : i + 1] for m, x in data.features.items()}, data.present[i : i + 1])
-        for name, u in codes.items():
-            torch.testing.assert_close(row[name], u[i : i + 1], atol=1e-5, rtol=0)
+    completes = cich.config.variant in ("full", "PSSC+CCA") and cich.config.completion in ("context", "q")
+    assert ("L_CCA" in losses) == completes
 
 
 def test_observed_codes_do_not_depend_on_the_other_modality() -> None:
@@ -518,7 +427,7 @@ def test_missing_codes_are_those_of_recovered_features(completion: str) -> None:
     elif completion == "mean":
         expected = np.tile(code(cich, "text", texts.mean(0, keepdims=True)), (40, 1))
     elif completion == "q":
-        expected = code(cich, "text", linear(q.q, mu))
+        expected = code(cich, "text", by_numpy(q.q, mu))
     else:
         expected = np.zeros((40, 8))
         prototypes = np.array([texts[labels[:, c] > 0].mean(0) for c in range(4)])
@@ -526,7 +435,7 @@ def test_missing_codes_are_those_of_recovered_features(completion: str) -> None:
             scores = code(cich, "image", mu)[i] @ code(cich, "text", prototypes).T / 2
             weights = np.exp(scores) * labels.mean(0)
             context = sum(w * p for w, p in zip(weights / weights.sum(), prototypes, strict=True))
-            guess = linear(q.q_z, mu[i : i + 1]) + linear(q.q_neighbours, np.tile(context, 3)[None])
+            guess = by_numpy(q.q_z, mu[i : i + 1]) + by_numpy(q.q_neighbours, np.tile(context, 3)[None])
             expected[i] = code(cich, "text", guess)[0]
     np.testing.assert_allclose(found["text_code"].detach(), expected, atol=2e-5)
 
@@ -543,23 +452,17 @@ def test_a_class_without_items_has_no_weight() -> None:
         torch.testing.assert_close(u, before[name])
 
 
-@pytest.mark.parametrize("chosen", [{}, {"variant": "Pair"}, {"completion": "mean"}], ids=str)
-def test_three_modalities(chosen: dict[str, Any]) -> None:
+def test_a_code_that_two_others_recover_is_that_of_their_mean() -> None:
     data = items(60, VIEWS)
     data.present[0] = torch.tensor([True, True, False])
     data.features["sound"][0] = 0
-    cich = trained(data, VIEWS, **chosen).eval()
+    cich = trained(data, VIEWS)
     run(cich, data, [1], cich.optimizers())
-    cich.finish(data)
-    cich.eval()
-    codes = cich.encode(data.features, data.present)
-    assert set(codes) == {"image_code", "text_code", "sound_code"}
-    if cich.learns_completion:
-        mu = {m: cich.networks.mu(m, x[:1]) for m, x in data.features.items()}
-        one = torch.tensor([[True, False, False]])
-        two = torch.tensor([[False, True, False]])
-        parts = [cich.stored.recovered(cich.networks, "sound", mu, there) for there in (one, two)]
-        torch.testing.assert_close(codes["sound_code"][:1], cich.networks.code("sound", (parts[0] + parts[1]) / 2))
+    codes = finished(cich, data).encode(data.features, data.present)
+    mu = {m: cich.networks.mu(m, x[:1]) for m, x in data.features.items()}
+    one, two = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
+    parts = [cich.stored.recovered(cich.networks, "sound", mu, there) for there in (one, two)]
+    torch.testing.assert_close(codes["sound_code"][:1], cich.networks.code("sound", (parts[0] + parts[1]) / 2))
 
 
 def test_terms_of_three_modalities_are_over_all_pairs() -> None:
@@ -571,7 +474,7 @@ def test_terms_of_three_modalities_are_over_all_pairs() -> None:
     contrasts, errors = [], []
     for a, b in permutations(VIEWS, 2):
         contrasts.append(anchored(h[a], h[b], s, cich.config.tau))
-        q, target = linear(cich.networks.between(a, b).q, array(memory[a].features)), array(memory[b].features)
+        q, target = by_numpy(cich.networks.between(a, b).q, array(memory[a].features)), array(memory[b].features)
         guess = np.array([neighbour_guess(cich, data, a, b, i, memory) for i in range(60)])
         errors.append(((q - target) ** 2 / 2).mean() + ((guess - target) ** 2 / 2).mean())
     assert terms["L_SaCH"].item() == pytest.approx(sum(contrasts) / 2, rel=1e-4)
@@ -607,20 +510,13 @@ def test_multi_scale_pooling() -> None:
     np.testing.assert_allclose(MultiScale(d)(x), np.concatenate(expected, axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("dims", "chosen"), [(VIEWS, {}), ({"image": 6, "text": 60}, {"pooling": ["text"], "completion": "q"})]
-)
-def test_the_exported_graph_makes_the_same_codes(dims: dict[str, int], chosen: dict[str, Any]) -> None:
-    exported = Model(trained(items(60, dims), dims, **chosen)).eval()
+def test_the_exported_graph_pools_and_recovers_by_q() -> None:
+    dims = {"image": 6, "text": 60}
+    exported = Model(trained(items(60, dims), dims, pooling=["text"], completion="q")).eval()
     compare_with_torch(exported, to_onnx(ExportGraph(exported)), dims=dims)
 
 
 # ---- what cannot be trained
-
-
-def test_one_modality_is_refused() -> None:
-    with pytest.raises(InputError, match=r"cich .* needs at least two; there is only 'image'"):
-        model({"image": 6})
 
 
 def test_without_a_pair_it_says_so() -> None:
@@ -656,9 +552,7 @@ def test_pooling_is_checked() -> None:
         model(pooling=["text"])
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"variant": "pair"}, {"completion": "zeros"}, {"tau": 0}, {"alpha": -1}, {"neighbours": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"variant": "pair"}, {"tau": 0}, {"neighbours": 0}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CICHConfig(**wrong)
@@ -667,43 +561,23 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 # ---- real data
 
 
+@pytest.mark.slow
 def test_it_learns(shared_data: Path) -> None:
-    """2,000 items of `fashion`, 500 of them held out: far better than random, better than Table V's "Pair", recovered codes too."""
-    with np.load(shared_data / "fashion" / "fashion.npz") as z:
-        rows = z["train"][:2000]
-        raw = {m: torch.from_numpy(z[key][rows].astype(np.float32)) for m, key in (("image", "I_db"), ("text", "T_db"))}
-        labels = z["L_db"][rows]
-    whole = torch.ones(2000, 2, dtype=torch.bool)
-    present = torch.from_numpy(partition_mask(whole[:1500].numpy(), "easy", 0))
-    scaling = {m: FeatureScaling(x.shape[1]) for m, x in raw.items()}
-    for i, (m, x) in enumerate(raw.items()):
-        scaling[m].fit_standard(x[:1500][present[:, i]])
-
-    def scaled(part: slice, there: Tensor) -> dict[str, Tensor]:
-        return {m: scaling[m](x[part], there[:, i]) for i, (m, x) in enumerate(raw.items())}
-
-    def found(cich: CICH, part: slice, there: Tensor) -> dict[str, Any]:
-        with torch.no_grad():
-            return {name: pack(u.numpy()) for name, u in cich.encode(scaled(part, there), there).items()}
-
-    database, held_out = slice(0, 1500), slice(1500, 2000)
-    data = TrainData(scaled(database, present), present, torch.from_numpy(labels[:1500].astype(np.float32)))
+    """Half of 1,200 products have one modality: far better than by chance and than Table V's "Pair", recovered codes too."""
+    data = fashion(shared_data)
+    sizes = {"epochs": 8, "batch_size": 128, "hidden": 256, "width": 128, "linear": [], "neighbours": 5}
     result = {}
     for variant in ("full", "Pair"):
-        torch.manual_seed(0)
-        cich = CICH(ModelSpec({"image": 1280, "text": 1000}, 43, 32), CICHConfig(variant=variant, **QUICK))
-        run(cich, data, list(range(QUICK["epochs"])))
-        cich.finish(data)
-        cich.eval()
-        stored = found(cich, database, whole[:1500])
-        for source, task in (((True, True), "both"), ((True, False), "image"), ((False, True), "text")):
-            codes = found(cich, held_out, torch.tensor([source]).expand(500, 2))
-            for asked, searched in (("image", "text"), ("text", "image")):
-                result[variant, task, asked] = mean_average_precision(
-                    codes[f"{asked}_code"], stored[f"{searched}_code"], labels[1500:], labels[:1500]
-                )
-    # Random order finds 0.25. A code that is recovered from the other modality is used like an observed one.
-    assert result["full", "both", "image"] > 0.52 and result["full", "both", "text"] > 0.52
-    assert result["full", "both", "image"] > result["Pair", "both", "image"] + 0.03
-    assert result["full", "both", "text"] > result["Pair", "both", "text"] + 0.03
-    assert result["full", "text", "image"] > 0.45 and result["full", "image", "text"] > 0.55
+        cich = data.trained(CICH, CICHConfig(variant=variant, propagation=False, **sizes))
+        stored = {m: data.codes(cich, *DIMS, output=f"{m}_code") for m in DIMS}
+        for known in (("image", "text"), ("image",), ("text",)):
+            for asked, searched in permutations(DIMS):
+                query = data.codes(cich, *known, output=f"{asked}_code")
+                result[variant, known, asked] = data.mean_ap(query, stored[searched])
+    both = tuple(DIMS)
+    # Measured: 0.52 and 0.54 by observed codes, 0.06 more than "Pair" has, 0.47 and 0.62 by recovered ones; by chance 0.26.
+    for asked in DIMS:
+        assert result["full", both, asked] > 1.7 * data.chance, result
+        assert result["full", both, asked] > result["Pair", both, asked] + 0.03, result
+    # A code that is recovered from the other modality is used like an observed one.
+    assert min(result["full", ("text",), "image"], result["full", ("image",), "text"]) > 1.5 * data.chance, result

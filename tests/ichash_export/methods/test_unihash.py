@@ -338,8 +338,8 @@ def between_views(digits: RealData, unihash: UniHash, bits: int = 32) -> float:
 def test_views_find_each_other_and_prefixes_are_codes(digits: RealData) -> None:
     nested, plain = (learnt(digits, epochs=15, nested=nested) for nested in (True, False))
     whole, half, cut = (between_views(digits, *which) for which in ((nested,), (nested, 16), (plain, 16)))
-    print("MARGIN", whole, half, cut)
-    assert whole > 0.7 and half > whole - 0.06 and half > cut + 0.01, (whole, half, cut)
+    # Measured for seeds 0 to 2: 0.81; 0.02 to 0.03 less by half of the bits, which is 0.015 to 0.046 more than a cut has.
+    assert whole > 0.7 and half > whole - 0.06 and half > cut, (whole, half, cut)
 
 
 @pytest.mark.slow
@@ -348,8 +348,8 @@ def test_subsets_are_what_makes_one_space(digits: RealData) -> None:
     data = digits.train.rows(digits.train.complete())
     assert len(data) > 100
     found, without = (between_views(digits, learnt(digits, data, epochs=30, subsets=s)) for s in (True, False))
-    print("MARGIN", found, without)
-    assert found > without + 0.05, (found, without)
+    # Measured for seeds 0 to 2: 0.71 to 0.72 against 0.48 to 0.50.
+    assert found > without + 0.1, (found, without)
 
 
 @pytest.mark.slow
@@ -362,5 +362,5 @@ def test_items_without_labels_help(digits: RealData) -> None:
     found, without = (
         between_views(digits, learnt(digits, data, epochs=n)) for data, n in ((everything, 16), (few, 120))
     )
-    print("MARGIN", found, without)
-    assert found > without + 0.01, (found, without)
+    # Measured for seeds 0 to 2: 0.70 to 0.72 against 0.67 to 0.68.
+    assert found > without + 0.005, (found, without)
