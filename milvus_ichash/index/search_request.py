@@ -15,7 +15,7 @@ LIMIT = 16_384
 
 
 class SearchOptions(TypedDict, total=False):
-    """What a search may be told beside the codes, by keyword: the options of `HashIndex.search`, which explains them."""
+    """What a search may be told beside the codes, by keyword: `HashIndex.search` explains the options."""
 
     code: str | None
     top_k: int
