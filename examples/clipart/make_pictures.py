@@ -3,10 +3,10 @@
     python make_pictures.py openclipart.parquet pictures.parquet
 
 The input has one row for each picture: `id` (path in the collection), `image` (bytes of a picture file), `title`,
-`tags`, `labels`. It was made from Debian's packages openclipart-png and openclipart-svg (1:0.18+dfsg-19): pictures of the folders
-that hold at least 60, scaled to 96 pixels on the longest side; titles and tags from the metadata of the SVG files; the
-names of the folders on the path as labels. Here the pictures are put on white and written as WebP of quality 80, which
-fits them into 8 MB.
+`tags`, `labels`. It was made from Debian's packages openclipart-png and openclipart-svg (1:0.18+dfsg-19): pictures of
+the folders that hold at least 60, scaled to 96 pixels on the longest side; titles and tags from the metadata of the
+SVG files; the names of the folders on the path as labels. Here the pictures are put on white and written as WebP of
+quality 80, which fits them into 8 MB.
 """
 
 from __future__ import annotations
