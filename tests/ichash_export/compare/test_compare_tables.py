@@ -93,6 +93,7 @@ def test_classes_drawn_by_each_seed_are_one_group_and_named_ones_are_not() -> No
     assert len(groups([{**each, "unseen_share": None} for each in drawn])) == 3
 
 
+@pytest.mark.slow
 def test_figures_show_every_contender_condition_and_deviation(tmp_path: Path) -> None:
     lines = [
         line(m, seed, bits=b, pdr=p)

@@ -76,6 +76,7 @@ def test_the_figures_are_those_of_train_export_and_evaluate(line: dict[str, Any]
     assert all(0.2 < value < 0.35 for value in line["random"].values())
 
 
+@pytest.mark.slow
 def test_one_training_serves_all_cuts_of_its_codes(
     items: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +120,7 @@ def test_what_becomes_of_incomplete_rows(data: Dataset, use: str, part: str, how
         assert given.options == tiny_case(seed=5, **how).options()
 
 
+@pytest.mark.slow
 def test_rows_that_take_part_are_counted(data: Dataset) -> None:
     mask = pdr_mask(data.retrieval.present, 0.4, 0)
     lines = {use: run(tiny_case("tiny-cross", pdr=0.4, use=use), data) for use in ("enhance", "extend")}
@@ -126,11 +128,13 @@ def test_rows_that_take_part_are_counted(data: Dataset) -> None:
     assert set(lines["enhance"]["rows"].values()) == {int(mask.all(axis=1).sum())}
 
 
+@pytest.mark.slow
 def test_queries_with_gaps_are_asked_with_what_they_have(data: Dataset) -> None:
     line = run(tiny_case(query_pdr=0.5), data)
     assert list(line["map"]) == ["observed"]
 
 
+@pytest.mark.slow
 def test_unseen_classes(data: Dataset) -> None:
     line = run(tiny_case(unseen=("class 1", "class 2")), data)
     assert data.query.labels is not None and data.train.labels is not None
@@ -145,6 +149,7 @@ def test_unseen_classes(data: Dataset) -> None:
     assert 0.15 < line["random"]["both"] < 0.35
 
 
+@pytest.mark.slow
 def test_hidden_labels_are_hidden_from_training_alone(line: dict[str, Any], data: Dataset) -> None:
     given = case_data(tiny_case(labelled=0.25, pdr=0.4), data)
     assert given.train.labelled is not None and given.train.labelled.sum() == math.ceil(len(data.train) / 4)
@@ -179,6 +184,7 @@ def test_discarding_everything(data: Dataset) -> None:
         case_data(tiny_case(pdr=0.9, use="discard"), Dataset("few", images, data.query, data.retrieval))
 
 
+@pytest.mark.slow
 def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(
     line: dict[str, Any], data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +196,7 @@ def test_a_method_of_one_space_is_also_measured_from_one_modality_to_the_other(
     assert 0.5 < found["agreement"] < 1, "more than by chance"
 
 
+@pytest.mark.slow
 def test_incomplete_queries_have_no_agreement_and_lose_nothing(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("tiny"), "one_space", True)
     gaps = np.arange(len(data.query))[:, None] % 2 == np.arange(2)

@@ -24,6 +24,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> DataFile:
     return data_file(write_splits(tmp_path_factory.mktemp("jobs") / "items.npz"))
 
 
+@pytest.mark.slow
 def test_workers_find_what_one_process_finds(file: DataFile) -> None:
     """Baselines, for the sake of time; a failure is an outcome like others, and the rest of the cases still run."""
     too_long = Case("pca-itq", BASELINE, 32, 0, Protocol())
@@ -52,6 +53,7 @@ def test_workers_find_what_one_process_finds(file: DataFile) -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_and_the_others_end(file: DataFile) -> None:
     slow = [(replace(tiny_case(seed=seed), settings={"epochs": 1000, "pause": 0.1}),) for seed in range(2)]
 

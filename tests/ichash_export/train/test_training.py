@@ -110,6 +110,7 @@ def test_a_resumed_run_makes_the_same_weights(
     assert _untimed(resumed) == _untimed(whole)
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 at a random moment, twice; the checkpoint is whole each time, and the weights are those of an untouched
     run."""
