@@ -1,4 +1,4 @@
-"""What the frame promises holds for every method there is and for each of its ablations; a new method needs no line here."""
+"""What the frame promises holds for every method and each of its ablations; a new method needs no line here."""
 
 from __future__ import annotations
 
@@ -134,9 +134,10 @@ def test_it_trains_and_encodes_or_says_why_not(name: str, variant: str, modaliti
     assert found.method.completion().endswith(".")
 
 
+@pytest.mark.slow
 @every_case
 def test_losses_fall(name: str, variant: str) -> None:
-    """Where features follow from labels, the last epoch of each stage has lost a tenth of its first's objective, or more."""
+    """Where features follow from labels, the last epoch of each stage has lost a tenth of its first's objective."""
     method = registry.load(name)
     rates = {k: 0.01 if type(f.default) is float else (0.01, 0.001) for k, f in method.Config.model_fields.items()}
     rates = {k: rate for k, rate in rates.items() if k.endswith("learning_rate")}
@@ -155,7 +156,7 @@ def test_losses_fall(name: str, variant: str) -> None:
 
 @every_case
 def test_training_goes_on_from_saved_state_as_if_it_had_not_stopped(name: str, variant: str) -> None:
-    """Neither a fresh model with the saved weights, state and optimisers, nor `finish` in between, changes the last epoch."""
+    """A fresh model with the saved weights, state and optimisers, and `finish` in between, change nothing."""
     whole, again = made(name, variant), made(name, variant, seed=2)
     data, last = data_for(whole), whole.config.epochs - 1
     whole.begin(data)
@@ -219,7 +220,7 @@ def test_unknown_labels_are_never_looked_at(name: str) -> None:
 
 
 def probe(method: Method) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
-    """Return raw features with zeros where something is missing, the same with junk there, and two rows of each pattern."""
+    """Return features with zeros in gaps, the same with junk there, and the presence of two rows of each pattern."""
     names = method.spec.modalities
     present = torch.tensor([p for p in product([True, False], repeat=len(names)) if any(p)] * 2)
     random = torch.Generator().manual_seed(7)
@@ -276,9 +277,10 @@ class Operations(TorchDispatchMode):
 _exported = {name: set[str]() for name in METHODS}
 
 
+@pytest.mark.slow
 @every_case
 def test_torch_and_onnxruntime_make_the_same_bits(name: str, variant: str) -> None:
-    """An ablation is exported where it encodes by operations that no case of its method before it had; losses are no matter."""
+    """An ablation is exported where it encodes by an operation that no case of its method before it had."""
     method = trained(name, variant, 3 if variant == FULL else 2).method
     model = Model(method).eval()
     for i, (m, dim) in enumerate(method.spec.dims.items()):
@@ -338,7 +340,7 @@ def test_recipes_fit_the_settings(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "variant"), NAMED)
 def test_an_ablation_is_a_setting_that_differs(name: str, variant: str) -> None:
-    """Its settings are the method's, and differ from the method itself, as it is or by a recipe, and from other ablations."""
+    """Its settings differ from the method itself, as it is or by a recipe, and from those of other ablations."""
     method = registry.load(name)
     settings = dict(method.ablations[variant])
     bases = [{}, *(dict(load_recipe(recipe).settings) for recipe in recipe_names(name))]

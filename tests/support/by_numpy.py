@@ -1,4 +1,4 @@
-"""Networks and similarities in numpy and float64, layer by layer and pair by pair: what equations are checked against."""
+"""Networks and similarities in numpy and float64, by layers and pairs: what equations are checked against."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def array(x: Tensor) -> np.ndarray:
 
 
 def by_numpy(network: nn.Module | Iterable[nn.Module], x: np.ndarray, *, training: bool = False) -> np.ndarray:
-    """Return what layers make of x, (D,) or (n, D); dropout is left out, BatchNorm is that of evaluation, or of training."""
+    """Return what layers make of x, (D,) or (n, D), without dropout; BatchNorm is in evaluation mode, or training."""
     if isinstance(network, nn.Linear):
         return x @ array(network.weight).T + (0 if network.bias is None else array(network.bias))
     if isinstance(network, nn.BatchNorm1d):

@@ -50,7 +50,7 @@ class RealData:
 
     @torch.no_grad()
     def codes(self, method: Method, *modalities: str, output: str = "code", bits: int | None = None) -> np.ndarray:
-        """Return packed codes of the items held out, made from these modalities alone; of their first bits, where given."""
+        """Return packed codes of the items held out, made from these modalities alone; the first bits, if given."""
         there = torch.tensor([[m in modalities for m in self.held]]).expand(len(self.labels), -1)
         x = {m: x * there[:, i : i + 1] for i, (m, x) in enumerate(self.held.items())}
         return pack(method.encode(x, there)[output].numpy()[:, :bits])
@@ -79,7 +79,7 @@ def _fashion(folder: Path) -> dict[str, np.ndarray]:
 
 
 @cache
-def fashion(folder: Path, train: int = 1200, held: int = 800, missing: float = 0.5, words: bool = False) -> RealData:
+def fashion(folder: Path, train: int = 1200, held: int = 800, missing: float = 0.5) -> RealData:
     """Return product photographs and names: 1280 and 1000 features, 43 classes.
 
     Args:
@@ -87,15 +87,13 @@ def fashion(folder: Path, train: int = 1200, held: int = 800, missing: float = 0
         train: number of training items.
         held: number of items held out, at most 2000 together.
         missing: share of the training items that lack a modality, half of them each.
-        words: scale names to [0, 1] in place of standardising them.
     """
     file = _fashion(folder)
     present = torch.ones(train, 2, dtype=torch.bool)
     order = torch.randperm(train, generator=torch.Generator().manual_seed(0))[: int(train * missing)]
     present[order[::2], 0], present[order[1::2], 1] = False, False
     features = {m: torch.from_numpy(file[m][: train + held].astype(np.float32)) for m in ("image", "text")}
-    minmax = ("text",) if words else ()
-    return _split(features, file["labels"][: train + held], tuple(map(str, file["names"])), present, minmax)
+    return _split(features, file["labels"][: train + held], tuple(map(str, file["names"])), present)
 
 
 @cache
@@ -108,17 +106,15 @@ def mfeat(folder: Path) -> RealData:
     random, n = torch.Generator().manual_seed(0), len(file["I_tr"])
     present = torch.rand(n, 3, generator=random) < 0.5
     present[torch.arange(n), torch.randint(3, (n,), generator=random)] = True
-    return _split({m: torch.from_numpy(x) for m, x in both.items()}, labels, tuple("0123456789"), present, ())
+    return _split({m: torch.from_numpy(x) for m, x in both.items()}, labels, tuple("0123456789"), present)
 
 
-def _split(
-    features: dict[str, Tensor], labels: np.ndarray, names: tuple[str, ...], present: Tensor, minmax: tuple[str, ...]
-) -> RealData:
-    """Return the first items as training items, one for each row of `present`, and the rest as held out, all scaled by the first."""
+def _split(features: dict[str, Tensor], labels: np.ndarray, names: tuple[str, ...], present: Tensor) -> RealData:
+    """Return the first items, one for each row of `present`, as training items, and the rest as held out."""
     n, train, held = len(present), {}, {}
     for i, (m, x) in enumerate(features.items()):
         scaling = FeatureScaling(x.shape[1])
-        (scaling.fit_minmax if m in minmax else scaling.fit_standard)(x[:n][present[:, i]])
+        scaling.fit_standard(x[:n][present[:, i]])
         train[m] = scaling(x[:n], present[:, i])
         held[m] = scaling(x[n:], torch.ones(len(x) - n, dtype=torch.bool))
     data = TrainData(train, present, torch.from_numpy(labels[:n].astype(np.float32)))

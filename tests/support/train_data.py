@@ -83,7 +83,7 @@ def same_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> No
 
 
 def same_codes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise AssertionError where relaxed codes differ by more than 1e-5, or a bit does that is not within 1e-4 of zero."""
+    """Raise AssertionError where relaxed codes differ by more than 1e-5, or a bit that is not within 1e-4 of zero."""
     assert list(found) == list(expected)
     for name, u in expected.items():
         torch.testing.assert_close(found[name], u, atol=1e-5, rtol=0)

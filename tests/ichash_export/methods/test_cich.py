@@ -61,7 +61,7 @@ def model(dims: dict[str, int] = DIMS, classes: int = 4, bits: int = 8, **chosen
 
 
 def trained(data: TrainData, dims: dict[str, int] = DIMS, **chosen: Any) -> CICH:
-    """A model after an epoch, so that nothing is at its initial value, with what inference needs, and codes B of its own."""
+    """A model after an epoch: nothing is at its initial value; with what inference needs, and codes B of its own."""
     cich = model(dims, **chosen)
     run(cich, data, [0])
     cich.finish(data)
@@ -510,6 +510,7 @@ def test_multi_scale_pooling() -> None:
     np.testing.assert_allclose(MultiScale(d)(x), np.concatenate(expected, axis=1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_exported_graph_pools_and_recovers_by_q() -> None:
     dims = {"image": 6, "text": 60}
     exported = Model(trained(items(60, dims), dims, pooling=["text"], completion="q")).eval()
@@ -563,7 +564,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_it_learns(shared_data: Path) -> None:
-    """Half of 1,200 products have one modality: far better than by chance and than Table V's "Pair", recovered codes too."""
+    """Half of 1,200 products have one modality: far better than chance and Table V's "Pair", recovered codes too."""
     data = fashion(shared_data)
     sizes = {"epochs": 8, "batch_size": 128, "hidden": 256, "width": 128, "linear": [], "neighbours": 5}
     result = {}
@@ -575,7 +576,7 @@ def test_it_learns(shared_data: Path) -> None:
                 query = data.codes(cich, *known, output=f"{asked}_code")
                 result[variant, known, asked] = data.mean_ap(query, stored[searched])
     both = tuple(DIMS)
-    # Measured: 0.52 and 0.54 by observed codes, 0.06 more than "Pair" has, 0.47 and 0.62 by recovered ones; by chance 0.26.
+    # Measured: 0.52 and 0.54 by observed codes, 0.06 more than "Pair", 0.47 and 0.62 by recovered ones; by chance 0.26.
     for asked in DIMS:
         assert result["full", both, asked] > 1.7 * data.chance, result
         assert result["full", both, asked] > result["Pair", both, asked] + 0.03, result

@@ -26,7 +26,7 @@ def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **chosen
 
 
 def whole_objective(outputs: list[np.ndarray], b: np.ndarray, labels: np.ndarray, gamma: float, eta: float) -> float:
-    """The paper's J, sum by sum; for more than two modalities each pair's likelihood counts once and is divided by M - 1."""
+    """The paper's J, sum by sum; of M modalities, each pair's likelihood counts once and is divided by M - 1."""
     n, pairs, s = len(b), 0.0, shares_label(labels, labels)
     for u in range(len(outputs)):
         for v in range(u + 1, len(outputs)):
@@ -134,7 +134,7 @@ def test_without_a_paired_item_it_says_so() -> None:
 
 @pytest.mark.slow
 def test_it_learns_real_data(shared_data: Path) -> None:
-    """Photographs and names of 1,200 products, half of them paired: modalities find each other far better than by chance."""
+    """Half of 1,200 products are paired: photographs and names find each other far better than by chance."""
     data = fashion(shared_data)
     config = DCMHConfig(epochs=12, batch_size=64, hidden=(256,), dropout=0.5, quantisation=0.1, balance=1.0)
     dcmh = data.trained(DCMH, config)

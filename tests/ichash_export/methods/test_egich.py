@@ -346,7 +346,7 @@ def test_batches_are_those_that_have_what_learns(needed: list[int]) -> None:
 
 @pytest.mark.slow
 def test_completion_helps_on_fashion(shared_data: Path, tmp_path: Path) -> None:
-    """Most of 1,200 products have one modality; among 600 others, completed codes search observed ones of the same modality."""
+    """Most of 1,200 products have one modality; among 600 others, completed codes search observed ones."""
     data = fashion(shared_data, held=600, missing=0.9)
     save_knowledge(tmp_path / "k.npz", made_knowledge(64, data.label_names, 400))
     sizes = {"hidden": 256, "width": 128, "words": 5, "dropout": 0.5, "knowledge": str(tmp_path / "k.npz")}

@@ -185,7 +185,7 @@ def test_the_weights_are_those_of_the_settings() -> None:
 
 
 def test_the_guides_teach_the_generators_alone() -> None:
-    """L_2 and L_3 reach the generators through classifiers and autoencoder, which are fixed, and not the hashing network."""
+    """L_2 and L_3 reach the generators through the fixed classifiers and autoencoder, and not the hashing network."""
     data = items()
     jcpmh = trained(data)
     for term in ("L_2", "L_3"):
@@ -357,6 +357,7 @@ def test_dense_modalities_are_generated_without_a_sigmoid() -> None:
     assert squeezed[gaps].min() > 0 and squeezed[gaps].max() < 1
 
 
+@pytest.mark.slow
 def test_a_trained_model_becomes_a_bundle_and_guides_stay_behind(tmp_path: Path) -> None:
     """Export compares torch and onnxruntime for every presence pattern, of three views."""
     made = train(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from support import train_data
 from support.by_numpy import array, by_numpy, cos, quantisation, similarity_loss, softmax
 from support.real_data import mfeat
-from support.train_data import DIMS, VIEWS, finished, run
+from support.train_data import DIMS, VIEWS, finished, run, same_codes
 
 from ichash_export.methods.base import ModelSpec, TrainData
 from ichash_export.methods.pmch.completion import AttentionScores, GraphAutoencoder, NearestPrototypes
@@ -225,11 +225,10 @@ def test_modality_dropout_changes_codes_only() -> None:
     data = items()
     pmch, dropping = trained(data), model(modality_dropout=1.0)
     dropping.load_state_dict(pmch.state_dict())
-    u, v = (m.eval().encode(data.features, data.present)["code"] for m in (pmch, dropping))
-    assert torch.equal(u, v)
+    same_codes(*(m.eval().encode(data.features, data.present) for m in (pmch, dropping)))
     full, dropped = (m.train().losses(data) for m in (pmch, dropping))
-    assert torch.equal(full["L_recons"], dropped["L_recons"])
-    assert not torch.equal(full["L_sim"], dropped["L_sim"])
+    torch.testing.assert_close(full["L_recons"], dropped["L_recons"])
+    assert (full["L_sim"] - dropped["L_sim"]).abs() > 1e-4
 
 
 # ---- ablations

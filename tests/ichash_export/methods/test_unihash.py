@@ -338,7 +338,7 @@ def between_views(digits: RealData, unihash: UniHash, bits: int = 32) -> float:
 def test_views_find_each_other_and_prefixes_are_codes(digits: RealData) -> None:
     nested, plain = (learnt(digits, epochs=15, nested=nested) for nested in (True, False))
     whole, half, cut = (between_views(digits, *which) for which in ((nested,), (nested, 16), (plain, 16)))
-    # Measured for seeds 0 to 2: 0.81; 0.02 to 0.03 less by half of the bits, which is 0.015 to 0.046 more than a cut has.
+    # Measured for seeds 0 to 2: 0.81; 0.02 to 0.03 less by half of the bits, that is 0.015 to 0.046 more than cut.
     assert whole > 0.7 and half > whole - 0.06 and half > cut, (whole, half, cut)
 
 
