@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from milvus_ichash.choices import PictureFit
 from milvus_ichash.codes import BIT_RULE, check_bits
-from milvus_ichash.errors import InputError, first_problem
+from milvus_ichash.errors import InputError, first_problem, writing
+from milvus_ichash.strict_model import StrictModel
 
 MANIFEST = "ichash.json"
 ENCODER = "encoder.onnx"
@@ -34,11 +35,7 @@ PRESENT = "present"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Modality(_Strict):
+class Modality(StrictModel):
     """One input of the graph, float32 (batch, dim).
 
     Its name is also part of a field's name in Milvus, and the name of a Python argument.
@@ -58,7 +55,7 @@ class Modality(_Strict):
         return name
 
 
-class CodeOutput(_Strict):
+class CodeOutput(StrictModel):
     """One hash code of the graph: outputs `<name>` (uint8) and `<name>_relaxed` (float32).
 
     `modality` is None for a fused code, which stands for the whole item.
@@ -68,7 +65,7 @@ class CodeOutput(_Strict):
     modality: str | None = None
 
 
-class BagOfWords(_Strict):
+class BagOfWords(StrictModel):
     """How a text becomes a bag of words: in lower case, split by `token_pattern`, counted (0 or 1 where `binary`)."""
 
     kind: Literal["bag_of_words"] = "bag_of_words"
@@ -87,7 +84,7 @@ class BagOfWords(_Strict):
         return pattern
 
 
-class PictureTower(_Strict):
+class PictureTower(StrictModel):
     """How a picture becomes features: a square, scaled and normalised, through an ONNX tower (N, 3, size, size)."""
 
     kind: Literal["picture_tower"] = "picture_tower"
@@ -102,7 +99,7 @@ class PictureTower(_Strict):
     """Colour put behind transparent pictures, and around padded ones."""
 
 
-class Manifest(_Strict):
+class Manifest(StrictModel):
     """The contents of `ichash.json`."""
 
     format: int = FORMAT
@@ -289,7 +286,7 @@ def save(
     """
     target = Path(folder)
     check_free(target, overwrite=overwrite)
-    try:
+    with writing(f"bundle '{target}'"):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
@@ -298,8 +295,6 @@ def save(
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-    except OSError as error:
-        raise InputError(f"bundle '{target}' cannot be written: {error.strerror} ('{error.filename}').") from error
     return written
 
 

@@ -16,6 +16,8 @@ from milvus_ichash.errors import InputError
 BIT_RULE = "relaxed > 0, most significant bit first"
 
 Codes = npt.NDArray[np.uint8]
+Distances = npt.NDArray[np.int32]
+"""Hamming distances, int32."""
 AnyValue = TypeVar("AnyValue", bound=np.generic)
 
 

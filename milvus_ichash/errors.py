@@ -6,6 +6,9 @@ line prints it without a traceback; in Python code it is an ordinary exception.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,3 +62,18 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return the place (with dots, empty for the whole) and the message of the first problem that pydantic found."""
     first = error.errors()[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'NAME'?" with the known name that is nearest to this one, or "" where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Raise InputError, which says that `what` cannot be written and why, where the disk refuses inside."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what} cannot be written: {error.strerror or error}.") from error

@@ -213,6 +213,18 @@ class FeatureTable:
         """Feature size of each modality."""
         return {name: x.shape[1] for name, x in self.features.items()}
 
+    def known_labels(self, what: str = "the data") -> MultiHot:
+        """Return the labels, uint8 (N, C).
+
+        Raises:
+            InputError: there are none; the message calls the items `what`, in the plural.
+        """
+        if self.labels is None:
+            raise InputError(
+                f"{what} have no labels: what is relevant cannot be told. Name their column with --labels-column."
+            )
+        return self.labels
+
     def take(self, rows: npt.NDArray[np.integer] | Mask) -> FeatureTable:
         """Return the table of these rows (indices or a mask), in this order."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

@@ -93,15 +93,11 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, single_modaliti
     Raises:
         InputError: the source has no labels, or rows that cannot be encoded.
     """
-    if source.info.classes is None:
-        raise InputError(
-            f"{source.info.path} has no labels: what is relevant cannot be told. Name their column with "
-            "--labels-column."
-        )
+    source.info.check_labels()
     batches = [
         (
             table.ids,
-            _known_labels(table),
+            table.known_labels() if table.labelled is None else table.known_labels() * table.labelled[:, None],
             table.present,
             encoder.encode_table(table) | _single_modality_codes(encoder, table, single_modalities),
         )
@@ -188,9 +184,3 @@ def _single_modality_codes(encoder: HashEncoder, table: FeatureTable, modalities
             codes = found[single_modality_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
             codes[there] = made[name]
     return found
-
-
-def _known_labels(table: FeatureTable) -> MultiHot:
-    if table.labels is None:
-        raise InputError("a batch of the database has no labels.")
-    return table.labels if table.labelled is None else table.labels * table.labelled[:, None]

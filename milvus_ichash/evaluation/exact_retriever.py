@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milvus_ichash.choices import Ties
-from milvus_ichash.codes import Codes, hamming_distance
+from milvus_ichash.codes import Codes, Distances, hamming_distance
 from milvus_ichash.evaluation.collection_database import about_collection, read_database
 from milvus_ichash.evaluation.database import Database, encode_database
 from milvus_ichash.evaluation.histograms import joint_histograms
-from milvus_ichash.evaluation.retriever import Distances, Ranked, Retriever, Rows
+from milvus_ichash.evaluation.retriever import Ranked, Retriever, Rows
 from milvus_ichash.features import MultiHot
 
 if TYPE_CHECKING:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 from milvus_ichash.extras import import_extra
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _writing(path):
+    with writing(f"'{path}'"):
         figure.savefig(path, dpi=150)
 
 
@@ -68,13 +66,5 @@ def save_json(document: dict[str, Any], path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _writing(path):
+    with writing(f"'{path}'"):
         Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
-
-
-@contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error

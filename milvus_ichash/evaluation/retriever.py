@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.choices import Ties
-from milvus_ichash.codes import Codes
+from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.evaluation.database import Database
 from milvus_ichash.evaluation.histograms import Counts, max_shared
 from milvus_ichash.evaluation.metrics import Groups
 from milvus_ichash.features import MultiHot
 
 Rows = npt.NDArray[np.intp]
-Distances = npt.NDArray[np.int32]
 
 NEAR = 2
 """Hamming radius of the lookup that "P@r<=2" measures."""

@@ -141,7 +141,7 @@ def _with_database_labels(
             f"the database's codes come from bundle {retriever.fingerprint}, the queries' encoder is "
             f"{manifest.fingerprint}: they cannot be compared; take the bundle that the codes were made with."
         )
-    labels, unknown = align_labels(_labels(queries), queries.label_names, database)
+    labels, unknown = align_labels(queries.known_labels("the queries"), queries.label_names, database)
     notes = []
     if unknown:
         notes.append(
@@ -171,25 +171,16 @@ def _queries_of_task(
     asked = task.queries(table)
     known = asked if asked.labelled is None else asked.take(asked.labelled)
     there = database.labels[rows].any(axis=0)
-    findable = np.asarray(_labels(known)[:, there].any(axis=1))
+    findable = np.asarray(known.known_labels()[:, there].any(axis=1))
     left = known.take(findable)
     return TaskQueries(
         task=task,
         retriever=retriever,
         codes=encoder.cut(retriever.bits).encode_table(left)[task.query_code],
-        labels=_labels(left),
+        labels=left.known_labels(),
         required=required,
         rows=len(rows),
         without_modality=len(table) - len(asked),
         unlabelled=len(asked) - len(known),
         without_relevant=len(known) - len(left),
     )
-
-
-def _labels(table: FeatureTable) -> MultiHot:
-    if table.labels is None:
-        raise InputError(
-            "the queries have no labels: what is relevant to them cannot be told. Name their column with "
-            "--labels-column."
-        )
-    return table.labels

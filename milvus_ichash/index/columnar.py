@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from milvus_ichash.codes import Codes
+from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.features import Ids
 from milvus_ichash.index.field_names import ID, META
 from milvus_ichash.index.index_spec import METRIC
@@ -37,7 +37,6 @@ _SCALARS = {
 
 FieldColumns = Mapping[str, Any]
 """By field: list of str or int (ids), uint8 (n, bits / 8) (codes), list of bool, list of bytes (`META`)."""
-Distances = npt.NDArray[np.int32]
 
 
 class Columnar:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milvus_ichash.bundle import Manifest
-from milvus_ichash.codes import Codes
+from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index import collection_schema, filters, index_building, rankings, stored_rows, writing
 from milvus_ichash.index.batch import Batch, LabelLists, Payload, build_batch, checked_ids, code_bytes
 from milvus_ichash.index.client_errors import refused_expression
-from milvus_ichash.index.columnar import Distances
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description, IdKind
 from milvus_ichash.index.field_names import ID, META, has

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.codes import Distances
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.features import Ids
 from milvus_ichash.index import filters
-from milvus_ichash.index.columnar import Distances
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.id_rows import RowsOf, rows_of
 from milvus_ichash.index.index_spec import METRIC

@@ -9,20 +9,20 @@ Every file is written under another name and renamed when it is whole, import.js
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from milvus_ichash.bundle import sha256_of
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.description import Description, IdKind
 from milvus_ichash.index.field_names import ID, META, has
+from milvus_ichash.strict_model import StrictModel
 
 MANIFEST = "import.json"
 FILE_ROWS = 1_000_000
@@ -35,11 +35,7 @@ _KEY = b"ichash"
 _PARTIAL = ".partial"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImportFile(_Strict):
+class ImportFile(StrictModel):
     """One file, by its plain name."""
 
     name: str
@@ -55,7 +51,7 @@ class ImportFile(_Strict):
         return name
 
 
-class ImportManifest(_Strict):
+class ImportManifest(StrictModel):
     """Contents of `import.json`."""
 
     format: Literal[1] = 1
@@ -65,7 +61,7 @@ class ImportManifest(_Strict):
     files: tuple[ImportFile, ...]
 
 
-class Content(_Strict):
+class Content(StrictModel):
     """What the rows of the files are: a run goes on only with files that hold the same."""
 
     description: Description
@@ -121,7 +117,7 @@ class PartWriter:
             InputError: the disk does not take them.
         """
         kept = 0
-        with writing(self._folder):
+        with writing(f"'{self._folder}'"):
             table = _arrow_table(batch, self._schema)
             while len(table):
                 part = table.slice(0, self._most - self._rows)
@@ -137,7 +133,7 @@ class PartWriter:
 
     def close(self) -> int:
         """Finish the last file; return the number of its rows."""
-        with writing(self._folder):
+        with writing(f"'{self._folder}'"):
             return self._finish()
 
     def _finish(self) -> int:
@@ -169,7 +165,7 @@ class PartWriter:
 
 def parts_in(folder: Path) -> list[Path]:
     """Return the whole files in the folder, in their order; remove a file that is not whole."""
-    with writing(folder):
+    with writing(f"'{folder}'"):
         for left in folder.glob(f"*{_PARTIAL}"):
             left.unlink()
     return sorted(folder.glob("part-*.parquet"))
@@ -200,7 +196,7 @@ def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> Non
     manifest = ImportManifest(
         description=content.description, id_kind=content.id_kind, rows=sum(file.rows for file in files), files=files
     )
-    with writing(folder):
+    with writing(f"'{folder}'"):
         Path(f"{folder / MANIFEST}{_PARTIAL}").write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         _publish(folder / MANIFEST)
 
@@ -239,15 +235,6 @@ def read_manifest(folder: Path) -> ImportManifest:
                 "`ingest --to-parquet`."
             )
     return manifest
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be written: {error.strerror or error}.") from error
 
 
 def _publish(path: Path) -> None:

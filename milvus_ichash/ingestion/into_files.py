@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.ingestion import bulk_files, resuming
 from milvus_ichash.ingestion.background_writing import write_in_background
@@ -66,7 +66,7 @@ def to_parquet(
     progress = Progress(report, listeners, description.modalities)
     progress.skip(resuming.rows_in_files(parts, source))
     if not options.dry_run:
-        with bulk_files.writing(folder):
+        with writing(f"'{folder}'"):
             folder.mkdir(parents=True, exist_ok=True)
     with partial_where_rows_are_there(report, options.resume_hint):
         writer = PartWriter(folder, content, len(parts), file_rows)

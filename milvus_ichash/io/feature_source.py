@@ -63,6 +63,13 @@ class SourceInfo:
     label_names: tuple[str, ...] | None
     payload: tuple[str, ...]
 
+    def check_labels(self) -> None:
+        """Raise InputError where the items have no labels."""
+        if self.classes is None:
+            raise InputError(
+                f"{self.path} has no labels: what is relevant cannot be told. Name their column with --labels-column."
+            )
+
 
 class FeatureSource(ABC):
     """A file, or one split of it, as a stream of feature tables. A format implements `ids` and `pieces`."""

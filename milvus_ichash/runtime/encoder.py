@@ -14,7 +14,7 @@ from milvus_ichash.choices import Device
 from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
-from milvus_ichash.runtime.inputs import Inputs
+from milvus_ichash.runtime.inputs import check_table, checked_rows, table_of_arrays
 from milvus_ichash.runtime.raw_input import RawInput
 from milvus_ichash.runtime.session import device_of, fits, open_session, run
 
@@ -117,15 +117,15 @@ class HashEncoder:
             InputError: an unknown modality, a wrong shape, NaN or infinity in part of a row, a row without any
                 modality.
         """
-        return self._codes(Inputs.of_arrays(self.manifest.dims, features, present))
+        return self._codes(table_of_arrays(self.manifest.dims, features, present))
 
     def relaxed(self, /, present: npt.ArrayLike | None = None, **features: npt.ArrayLike | None) -> dict[str, Features]:
         """Return the relaxed codes, whose signs are the bits: float32 (B, bits) by the code's name.
 
         Arguments and errors are those of `encode`.
         """
-        inputs = Inputs.of_arrays(self.manifest.dims, features, present)
-        return self._run(inputs, "_relaxed", self.bits, np.float32)
+        table = table_of_arrays(self.manifest.dims, features, present)
+        return self._run(table, "_relaxed", self.bits, np.float32)
 
     def encode_table(self, table: FeatureTable) -> dict[str, Codes]:
         """Return the hash codes of a table's items: uint8 (N, bits / 8) by the code's name.
@@ -136,7 +136,8 @@ class HashEncoder:
         Raises:
             InputError: as `encode`; rows are named by their number in the file and their id.
         """
-        return self._codes(Inputs.of_table(self.manifest.dims, table))
+        check_table(self.manifest.dims, table)
+        return self._codes(table)
 
     def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
         """Turn texts into features; return the modality's name and float32 (B, D). See `RawInput.words`."""
@@ -146,21 +147,21 @@ class HashEncoder:
         """Turn picture files into features; return the modality's name and float32 (B, D). See `RawInput.pictures`."""
         return self.raw.pictures(paths, modality)
 
-    def _codes(self, inputs: Inputs) -> dict[str, Codes]:
-        return self._run(inputs, "", self.bits // 8, np.uint8)
+    def _codes(self, table: FeatureTable) -> dict[str, Codes]:
+        return self._run(table, "", self.bits // 8, np.uint8)
 
-    def _run(self, inputs: Inputs, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
+    def _run(self, table: FeatureTable, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
         names = [code.name for code in self.manifest.codes]
-        outputs = [name + suffix for name in names]
-        if not inputs.rows:
+        outputs, dims = [name + suffix for name in names], tuple(self.manifest.dims)
+        if not len(table):
             return {name: np.empty((0, width), dtype) for name in names}
         parts = []
-        for start in range(0, inputs.rows, self.batch_size):
-            given, present = inputs.batch(start, start + self.batch_size)
-            feeds = {
-                name: given[name] if name in given else self._blanks(name, len(present)) for name in self.manifest.dims
-            }
-            parts.append([cut(codes, width) for codes in run(self._session, outputs, {**feeds, PRESENT: present})])
+        for start in range(0, len(table), self.batch_size):
+            batch = checked_rows(table, start, start + self.batch_size)
+            given = {name: np.ascontiguousarray(x) for name, x in batch.features.items()}
+            blank = {name: self._blanks(name, len(batch)) for name in dims if name not in given}
+            feeds = {**given, **blank, PRESENT: batch.present_for(dims)}
+            parts.append([cut(codes, width) for codes in run(self._session, outputs, feeds)])
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}

@@ -2,117 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Features, FeatureTable, Mask, rows_not_finite
-
-RowName = Callable[[int], str]
-"""Turns a row's number in the input into its name in messages."""
+from milvus_ichash.features import FeatureTable, Mask, check_modalities
 
 
-class Inputs:
-    """Features of B items, checked as a whole for kinds and sizes, and batch by batch for values.
+def table_of_arrays(
+    dims: Mapping[str, int], features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None
+) -> FeatureTable:
+    """Return arrays as a table of which no value has been read yet: their names, kinds and shapes are checked.
 
-    Make one with `of_arrays` or `of_table`.
+    Args:
+        dims: feature size of each modality of the bundle.
+        features: (B, D_m) numbers by modality; a modality that is not given, or None, is missing in every row.
+        present: bool (B, M), in the order of `dims`, or None.
 
-    Attributes:
-        rows: B.
+    Raises:
+        InputError: names the modality that is unknown, holds no numbers or has a wrong shape.
     """
-
-    def __init__(
-        self,
-        dims: Mapping[str, int],
-        features: Mapping[str, npt.ArrayLike | None],
-        present: npt.ArrayLike | None,
-        row_name: RowName,
-        *,
-        checked: bool,
-    ) -> None:
-        self._dims = dims
-        self._row_name = row_name
-        self._checked = checked
-        self._features = {name: _matrix(name, x, dims[name]) for name, x in features.items() if x is not None}
-        if not self._features:
-            raise InputError(f"nothing to encode: give features of at least one modality ({_list(dims)}).")
-        first, *others = self._features.items()
-        self.rows = len(first[1])
-        for name, x in others:
-            if len(x) != self.rows:
-                raise InputError(
-                    f"modality '{name}' has {len(x)} rows and '{first[0]}' has {self.rows}: "
-                    "they must be the same items."
-                )
-        self._present = None if present is None else _mask(present, (self.rows, len(dims)), dims)
-
-    @classmethod
-    def of_arrays(
-        cls, dims: Mapping[str, int], features: Mapping[str, npt.ArrayLike | None], present: npt.ArrayLike | None
-    ) -> Inputs:
-        """Look at the names and shapes of arrays; no value is read yet.
-
-        Args:
-            dims: feature size of each modality of the bundle.
-            features: (B, D_m) numbers by modality; a modality that is not given, or None, is missing in every row.
-            present: bool (B, M), or None.
-
-        Raises:
-            InputError: names the modality that is unknown, holds no numbers or has a wrong shape.
-        """
-        for name in features:
-            if name not in dims:
-                raise InputError(f"this bundle knows no modality '{name}': it takes {_list(dims)}.")
-        return cls(dims, features, present, lambda row: f"row {row}", checked=False)
-
-    @classmethod
-    def of_table(cls, dims: Mapping[str, int], table: FeatureTable) -> Inputs:
-        """Look at the names and sizes of a table; its values are not looked at again where it is checked.
-
-        Raises:
-            InputError: names the modality that is unknown or has another size than in `dims`.
-        """
-        return cls(dims, table.features, table.present_for(tuple(dims)), table.row_name, checked=table.checked)
-
-    def batch(self, start: int, stop: int) -> tuple[dict[str, Features], Mask]:
-        """Return the rows from `start` up to `stop`: features, float32 (n, D_m) by modality, and present, bool (n, M).
-
-        A row that is all NaN is missing, and so is one that `present` rules out; the latter may hold anything.
-
-        Raises:
-            InputError: names the row that has NaN or infinity in a modality it has, or that has no modality.
-        """
-        n = min(stop, self.rows) - start
-        wanted = np.ones((n, len(self._dims)), np.bool_) if self._present is None else self._present[start:stop].copy()
-        arrays = {}
-        for column, name in enumerate(self._dims):
-            if name not in self._features:
-                wanted[:, column] = False
-                continue
-            arrays[name] = x = _float32(self._features[name][start:stop])
-            if not self._checked:
-                self._check_values(name, x, wanted[:, column], start)
-        some = wanted.any(axis=1)
-        if not some.all():
+    for name in features:
+        if name not in dims:
+            raise InputError(f"this bundle knows no modality '{name}': it takes {_list(dims)}.")
+    given = {name: features.get(name) for name in dims}
+    arrays = {name: _matrix(name, x, dims[name]) for name, x in given.items() if x is not None}
+    if not arrays:
+        raise InputError(f"nothing to encode: give features of at least one modality ({_list(dims)}).")
+    first, rows = next((name, len(x)) for name, x in arrays.items())
+    for name, x in arrays.items():
+        if len(x) != rows:
             raise InputError(
-                f"{self._row_name(start + int(some.argmin()))} has no modality at all: it cannot get a code; "
-                f"remove it, or give it one of {_list(self._dims)}."
+                f"modality '{name}' has {len(x)} rows and '{first}' has {rows}: they must be the same items."
             )
-        return arrays, wanted
+    mask = np.ones((rows, len(dims)), np.bool_) if present is None else _mask(present, (rows, len(dims)), dims)
+    return FeatureTable(np.arange(rows), arrays, mask[:, [name in arrays for name in dims]])
 
-    def _check_values(self, name: str, x: Features, wanted: Mask, start: int) -> None:
-        """Take rows that are all NaN out of `wanted`; complain about a wanted row with some NaN or infinity."""
-        rows, empty = rows_not_finite(x)
-        wanted[rows[empty]] = False
-        bad = rows[wanted[rows]]
-        if len(bad):
-            raise InputError(
-                f"{self._row_name(start + int(bad[0]))} has NaN or infinity in '{name}': "
-                "mend the value, or make the whole row NaN if the modality is missing."
-            )
+
+def check_table(dims: Mapping[str, int], table: FeatureTable) -> None:
+    """Raise InputError where a table has a modality that is unknown, or one of another size than in `dims`."""
+    check_modalities(table.features, dims, "the data")
+    for name, x in table.features.items():
+        _matrix(name, x, dims[name])
+
+
+def checked_rows(table: FeatureTable, start: int, stop: int) -> FeatureTable:
+    """Return the rows from `start` up to `stop` in float32. A row that is all NaN is missing.
+
+    The values of a checked table are not looked at again.
+
+    Raises:
+        InputError: names the row that has NaN or infinity in a modality it has, or that has no modality.
+    """
+    part = table.rows(start, stop)
+    if not part.checked:
+        return FeatureTable.build(part.ids, part.features, present=part.present, first_row=part.first_row)
+    part.check_rows()
+    return part
 
 
 def _matrix(name: str, given: npt.ArrayLike, dim: int) -> npt.NDArray[Any]:
@@ -146,13 +95,6 @@ def _mask(given: npt.ArrayLike, shape: tuple[int, int], dims: Mapping[str, int])
     if present.dtype.kind not in "biu":
         raise InputError(f"'present' holds {present.dtype} values: expected True and False.")
     return present.astype(np.bool_)
-
-
-def _float32(x: npt.NDArray[Any]) -> Features:
-    if x.dtype == np.float32 and x.flags.c_contiguous:
-        return x
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity, and is then found as such
-        return np.ascontiguousarray(x, np.float32)
 
 
 def _list(dims: Mapping[str, int]) -> str:

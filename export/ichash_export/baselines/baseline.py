@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from ichash_export.baselines import cca_itq, cosine, lsh, pca_itq
-from ichash_export.train.training_items import labels_of
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import mean_average_precision
@@ -88,7 +87,7 @@ def measure_baseline(
     for task in _tasks(baseline, train.modalities, gaps=not queries.present.all()):
         asked = task.queries(queries)
         rows = has_all(database.present, database.modalities, task.required("observed", database.modalities))
-        labels, theirs = labels_of(asked), labels_of(database)[rows]
+        labels, theirs = asked.known_labels(), database.known_labels()[rows]
         if (labels.any(axis=0) & theirs.any(axis=0)).any():
             result[task.name] = baseline.mean_ap(
                 embed(asked)[task.query_code], stored[task.stored_code][rows], labels, theirs
@@ -109,13 +108,10 @@ def _checked(train: FeatureTable, queries: FeatureTable, database: FeatureTable)
     for what, table in (("queries", queries), ("database", database)):
         if table.dims != train.dims:
             raise InputError(f"the {what} have {_sizes(table)} features, the training items {_sizes(train)}.")
-        if table.labels is None:
-            raise InputError(
-                f"the {what} have no labels: what is relevant cannot be told. Name their column with --labels-column."
-            )
+        table.known_labels(f"the {what}")
     if database.label_names is not None:
         queries = queries.with_classes(database.label_names)
-    ours, theirs = (labels_of(table).shape[1] for table in (queries, database))
+    ours, theirs = (table.known_labels().shape[1] for table in (queries, database))
     if ours != theirs:
         raise InputError(f"the queries have {ours} classes, the database {theirs}.")
     return queries

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import numpy as np
 
 from ichash_export.train.run_folder import digest
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Ids
-from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, SourceInfo, open_splits
+from milvus_ichash.features import FeatureTable
+from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, open_splits
 from milvus_ichash.io.feature_source import SPLITS
 from milvus_ichash.io.subsets import holdout_splits
+from milvus_ichash.io.table_source import TableSource
 
 _LOT = 777
 """Seed of the choice of held-out items."""
@@ -88,11 +88,7 @@ class DataFile:
         return with_queries_from_train(read, self.queries_from_train) if self.queries_from_train else read
 
     def _prepared(self, source: FeatureSource) -> FeatureTable:
-        if source.info.classes is None:
-            raise InputError(
-                f"{self.path} has no labels: nothing can be trained or measured. Name their column with "
-                "--labels-column."
-            )
+        source.info.check_labels()
         table = replace(source.read(), payload={})
         for name in self.zeros_missing:
             table = _without_zeros(table, name)
@@ -124,24 +120,6 @@ def with_queries_from_train(data: Dataset, number: int) -> Dataset:
     return Dataset(
         f"{data.name}, {number} queries from train", data.train.take(~chosen), queries, data.retrieval.take(elsewhere)
     )
-
-
-class TableSource(FeatureSource):
-    """A table in memory, as a source."""
-
-    def __init__(self, path: Path, table: FeatureTable) -> None:
-        kind = "int64" if table.ids.dtype.kind == "i" else "str"
-        classes = None if table.labels is None else table.labels.shape[1]
-        self.info = SourceInfo(path, len(table), table.dims, kind, classes, table.label_names, ())  # type: ignore[arg-type]
-        self._table = table
-
-    def ids(self) -> Iterator[Ids]:
-        """Yield all ids at once."""
-        yield self._table.ids
-
-    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
-        """Yield the rows from `start` on in one table."""
-        yield self._table.rows(start, len(self._table))
 
 
 def _without_zeros(table: FeatureTable, name: str) -> FeatureTable:

@@ -18,13 +18,13 @@ from ichash_export.compare.unseen_classes import draw_classes, known_classes
 from ichash_export.methods import registry
 from ichash_export.methods.base import Method, ModelSpec
 from ichash_export.train.model import build_model
-from ichash_export.train.options import did_you_mean, validated
+from ichash_export.train.options import validated
 from ichash_export.train.plan import parse_settings
 from ichash_export.train.recipe import Recipe
 from ichash_export.train.training_items import masked
 from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.codes import check_bits
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, did_you_mean
 from milvus_ichash.incomplete import partition_mask, pdr_mask
 
 _NO_ROWS = np.ones((0, 2), np.bool_)

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from ichash_export.train.training_items import labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import fraction
@@ -37,7 +36,7 @@ def with_labels(table: FeatureTable, share: float, seed: int) -> FeatureTable:
     exact = exact_share(share)
     if exact == 1:
         return table
-    whole = labels_of(table)
+    whole = table.known_labels()
     known = np.ones(len(table), np.bool_) if table.labelled is None else table.labelled
     # A stream of its own, beside those of the mask, the validation part and the unseen classes.
     order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(known))

@@ -16,14 +16,14 @@ import torch
 
 from ichash_export.baselines.baseline import measure_baseline
 from ichash_export.compare.case import COMPLETE, Case, ResultLine
-from ichash_export.compare.dataset import Dataset, TableSource
+from ichash_export.compare.dataset import Dataset
 from ichash_export.compare.hidden_labels import with_labels
 from ichash_export.compare.unseen_classes import without_unseen
 from ichash_export.methods import registry
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
-from ichash_export.train.training_items import labels_of, masked
+from ichash_export.train.training_items import masked
 from milvus_ichash.choices import DatabasePart
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.agreement import agreement
@@ -35,6 +35,7 @@ from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.evaluation.scores import MAP, RANDOM
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask, training_rows
+from milvus_ichash.io.table_source import TableSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.version import __version__
 
@@ -205,4 +206,4 @@ def _random(query: FeatureTable, retrieval: FeatureTable) -> float:
 
 
 def _float_labels(table: FeatureTable) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return labels_of(table).astype(np.float32)
+    return table.known_labels().astype(np.float32)

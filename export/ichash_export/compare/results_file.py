@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ichash_export.compare.case import KEY, MADE_WITH, UNSAID, ResultLine, changes, key
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 
 _NEEDED = {*KEY, *MADE_WITH, "map"}
 
@@ -78,10 +78,8 @@ class ResultsFile:
     def _locked(self) -> Iterator[BinaryIO]:
         """Open the file, which is made where it does not exist, with this process alone writing to it."""
         while True:
-            try:
+            with writing(f"'{self.path}'"):
                 stream = self.path.open("a+b")
-            except OSError as error:
-                raise InputError(f"'{self.path}' cannot be written: {error.strerror}.") from error
             with stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 # While it waited, another process may have put a new file in the place of the one that was opened.

@@ -10,7 +10,6 @@ from fractions import Fraction
 import numpy as np
 
 from ichash_export.compare.dataset import Dataset
-from ichash_export.train.training_items import labels_of
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import fraction
@@ -49,7 +48,7 @@ def draw_classes(data: Dataset, share: float, seed: int) -> tuple[str, ...]:
     if not Fraction(0) < exact < 1:
         raise InputError(f"--unseen-share {share}: a share of the classes is more than 0 and less than 1.")
     names = class_names(data.train)
-    there = np.flatnonzero(labels_of(data.query).any(axis=0) & labels_of(data.retrieval).any(axis=0))
+    there = np.flatnonzero(data.query.known_labels().any(axis=0) & data.retrieval.known_labels().any(axis=0))
     wanted = max(1, math.floor(len(names) * exact))
     if wanted > len(there) or wanted == len(names):
         raise InputError(
@@ -72,8 +71,8 @@ def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
         InputError: no training item or no query is left.
     """
     columns = np.isin(class_names(data.train), unseen)
-    train = data.train.take(~np.any(labels_of(data.train)[:, columns], axis=1))
-    query = data.query.take(np.any(labels_of(data.query)[:, columns], axis=1))
+    train = data.train.take(~np.any(data.train.known_labels()[:, columns], axis=1))
+    query = data.query.take(np.any(data.query.known_labels()[:, columns], axis=1))
     for table, what in ((train, "training item has none"), (query, "query has one")):
         if not len(table):
             raise InputError(f"with the classes {listing(unseen, 5)} unseen nothing is left: no {what} of them.")
@@ -82,4 +81,4 @@ def without_unseen(data: Dataset, unseen: Sequence[str]) -> Dataset:
 
 def _only(table: FeatureTable, columns: Mask) -> FeatureTable:
     names = tuple(name for name, chosen in zip(class_names(table), columns, strict=True) if chosen)
-    return replace(table, labels=labels_of(table)[:, columns], label_names=names)
+    return replace(table, labels=table.known_labels()[:, columns], label_names=names)

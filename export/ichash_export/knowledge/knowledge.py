@@ -16,7 +16,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 
 PROMPTS = (
     "a photo of a {}.",
@@ -142,15 +141,15 @@ def save_knowledge(path: Path, knowledge: Knowledge) -> None:
         "class_embeddings": knowledge.class_embeddings,
         "record": np.array(json.dumps(knowledge.record)),
     }
-    try:
+    with writing(f"the knowledge file '{path}'"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise InputError(f"the knowledge file '{path}' cannot be written: {error.strerror or error}.") from error
+        try:
+            with partial.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **arrays)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def load_knowledge(path: Path) -> Knowledge:

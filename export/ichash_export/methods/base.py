@@ -36,13 +36,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ichash_export.methods.batches import batches
 from ichash_export.methods.citation import Citation as Citation
 from milvus_ichash.errors import InputError
+from milvus_ichash.strict_model import StrictModel
 
 Family = Literal["fused", "cross-modal"]
 Scaling = Literal["standard", "minmax"]
@@ -63,10 +64,8 @@ def setting(default: Any, source: Source = "ours", **limits: Any) -> Any:
     return Field(default, json_schema_extra={"source": source}, **limits)
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(StrictModel):
     """Settings of a method. Unknown names are refused, so that a typing error in a recipe is seen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = setting(50, ge=1)
     """How often all training items are gone through, stages included."""

@@ -12,7 +12,6 @@ needs no torch:
 from __future__ import annotations
 
 import ast
-import difflib
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ichash_export.methods.citation import Citation
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from ichash_export.methods.base import Method
@@ -116,8 +115,7 @@ def _place(name: str) -> tuple[str, Path]:
 
 
 def _unknown(name: str, names: list[str]) -> NoReturn:
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name.lower(), names)
     raise InputError(f"there is no method '{name}'; there are: {', '.join(sorted(names))}.{hint}")
 
 

@@ -32,22 +32,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ichash_export.methods import registry
 from ichash_export.papers.recipes import recipes_folder
-from ichash_export.train.options import did_you_mean, validated
+from ichash_export.train.options import validated
 from milvus_ichash.choices import Level
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, did_you_mean
+from milvus_ichash.strict_model import StrictModel
 
 Use = Literal["discard", "enhance", "extend"]
 FILE = "published.csv"
 
 
-class PublishedFigure(BaseModel):
+class PublishedFigure(StrictModel):
     """One cell of a published table; the fields are the columns of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: str
     """Number of the table with the name of the paper before it, such as "PMCH 3"."""

@@ -3,22 +3,20 @@ without it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from milvus_ichash.choices import Level
-from milvus_ichash.errors import InputError, first_problem
+from milvus_ichash.errors import InputError, did_you_mean, first_problem
+from milvus_ichash.strict_model import StrictModel
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(StrictModel):
     """How a run treats its data and when it stops: the section `[training]` of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Random seed: sets the hidden modalities, the validation items, the initial weights and the order of the items."""
@@ -39,12 +37,6 @@ class TrainingOptions(BaseModel):
         if self.pdr and self.level:
             raise ValueError("pdr and level are two ways to hide modalities: give one of them")
         return self
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'NAME'?" with the known name that is nearest to this one, or "" where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from milvus_ichash.strict_model import StrictModel
 
 
-class RecipeContent(BaseModel):
+class RecipeContent(StrictModel):
     """What a recipe file holds. `settings` are checked against the method's Config when they are used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     bits: int = 32

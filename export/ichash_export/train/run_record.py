@@ -11,13 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ichash_export.methods.base import ModelSpec
 from ichash_export.train.options import TrainingOptions
+from milvus_ichash.strict_model import StrictModel
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RunIdentity(_Record):
+class RunIdentity(StrictModel):
     """What decides the weights of a run: runs with equal identities end with equal weights on the same machine."""
 
     method: str
@@ -29,7 +26,7 @@ class RunIdentity(_Record):
     """The digest of the training items (`run_folder.digest`); empty where the run writes no checkpoint."""
 
 
-class ModelSizes(_Record):
+class ModelSizes(StrictModel):
     """The sizes that the data and the user decide."""
 
     dims: dict[str, int]
@@ -40,7 +37,7 @@ class ModelSizes(_Record):
     """Sizes that files decide which the settings name (`Method.input_sizes`)."""
 
 
-class ItemCounts(_Record):
+class ItemCounts(StrictModel):
     """Numbers of items, after modalities were hidden and the validation items were taken out."""
 
     training_items: int
@@ -51,7 +48,7 @@ class ItemCounts(_Record):
     validation_items: int
 
 
-class EpochRecord(_Record):
+class EpochRecord(StrictModel):
     """One epoch."""
 
     epoch: int
@@ -62,7 +59,7 @@ class EpochRecord(_Record):
     """Tie-aware mAP@all by task; None where the epoch was not validated."""
 
 
-class BestValidation(_Record):
+class BestValidation(StrictModel):
     """The validation of the epoch whose weights are kept."""
 
     epoch: int
@@ -110,7 +107,7 @@ class RunLog(BaseModel):
         return self.best.epoch if self.best else self.epoch
 
 
-class TrainingSummary(_Record):
+class TrainingSummary(StrictModel):
     """What a manifest says of the training."""
 
     settings: dict[str, Any]
@@ -125,7 +122,7 @@ class TrainingSummary(_Record):
     seconds: float
 
 
-class RunRecord(_Record):
+class RunRecord(StrictModel):
     """Everything about a run that is no tensor."""
 
     identity: RunIdentity

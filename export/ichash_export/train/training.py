@@ -26,7 +26,7 @@ from ichash_export.train.options import TrainingOptions, validated
 from ichash_export.train.run_folder import digest, record_to_resume, refuse_changes
 from ichash_export.train.run_record import ModelSizes, RunIdentity, RunLog, RunRecord
 from ichash_export.train.trained_model import TrainedModel, trained_from
-from ichash_export.train.training_items import Note, TrainingItems, counts, labels_of, prepare, tensors
+from ichash_export.train.training_items import Note, TrainingItems, counts, prepare, tensors
 from ichash_export.train.validation import validate
 from milvus_ichash.bundle import modalities_of
 from milvus_ichash.codes import check_bits
@@ -100,7 +100,7 @@ def train(
     items = prepare(table, options, needs_labels=chosen.needs_labels, note=note)
     record = RunRecord(
         identity=identity,
-        sizes=ModelSizes(dims=table.dims, classes=labels_of(table).shape[1], bits=bits, inputs=inputs),
+        sizes=ModelSizes(dims=table.dims, classes=table.known_labels().shape[1], bits=bits, inputs=inputs),
         label_names=table.label_names,
         counts=counts(items),
         versions={"torch": torch.__version__, "device": place.type},

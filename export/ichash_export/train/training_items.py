@@ -15,7 +15,7 @@ from ichash_export.methods.base import TrainData
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.run_record import ItemCounts
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Mask, MultiHot
+from milvus_ichash.features import FeatureTable, Mask
 from milvus_ichash.incomplete import partition_mask, pdr_mask
 
 MOST_VALIDATION_ITEMS = 2000
@@ -66,7 +66,7 @@ def tensors(table: FeatureTable, device: torch.device) -> TrainData:
     return TrainData(
         {name: _tensor(x, device) for name, x in table.features.items()},
         _tensor(table.present, device),
-        _tensor(labels_of(table).astype(np.float32), device),
+        _tensor(table.known_labels().astype(np.float32), device),
         None if table.labelled is None else _tensor(table.labelled, device),
     )
 
@@ -80,17 +80,6 @@ def counts(parts: TrainingItems) -> ItemCounts:
         observed={name: int(present[:, i].sum()) for i, name in enumerate(parts.training.modalities)},
         validation_items=len(parts.validation),
     )
-
-
-def labels_of(table: FeatureTable) -> MultiHot:
-    """Return the table's labels, uint8 (N, C).
-
-    Raises:
-        InputError: the table has none.
-    """
-    if table.labels is None:
-        raise InputError("the data have no labels.")
-    return table.labels
 
 
 def _tensor(array: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:

@@ -30,11 +30,12 @@ def validate(method: Method, queries: TrainData, database: TrainData) -> dict[st
     """
     modalities = method.spec.modalities
     stored, database_labels = encode(method, database), _labels(database)
-    known = torch.ones_like(database.present[:, 0]) if database.labelled is None else database.labelled
     result = {}
     for task in _tasks(method):
         asked = queries if task.asked is None else alone(queries, modalities.index(task.asked[0]))
-        there = known if task.target is None else known & database.present[:, modalities.index(task.target)]
+        there = database.known
+        if task.target is not None:
+            there = there & database.present[:, modalities.index(task.target)]
         rows, labels = there.cpu().numpy(), _labels(asked)
         if (labels.any(axis=0) & database_labels[rows].any(axis=0)).any():
             codes = encode(method, asked)[task.query_code]
