@@ -76,4 +76,5 @@ def writing(what: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{what} cannot be written: {error.strerror or error}.") from error
+        file = f" ('{error.filename}')" if error.filename and str(error.filename) not in str(what) else ""
+        raise InputError(f"{what} cannot be written: {error.strerror or error}{file}.") from error

@@ -139,9 +139,10 @@ class FeatureTable:
         object.__setattr__(self, "checked", True)
 
     def row_name(self, row: int | np.intp) -> str:
-        """Return how messages name the row at this place: by its number in the file and its id."""
+        """Return how messages name the row at this place: by its number in the file, and its id if that is another."""
         # tolist() makes Python's integers of numpy's, whose repr is np.int64(7).
-        return f"row {self.first_row + row} (id {self.ids[row : row + 1].tolist()[0]!r})"
+        number, (key,) = self.first_row + row, self.ids[row : row + 1].tolist()
+        return f"row {number}" if key == number else f"row {number} (id {key!r})"
 
     @classmethod
     def concat(cls, tables: Iterable[FeatureTable], rows: int) -> FeatureTable:
@@ -233,6 +234,8 @@ class FeatureTable:
 
     def rows(self, start: int, stop: int) -> FeatureTable:
         """Return the rows from `start` up to, but not including, `stop`, as a view of this table."""
+        if not start and stop >= len(self):
+            return self
         part = slice(start, stop)
         payload = {name: values[part] for name, values in self.payload.items()}
         return self._select(part, payload, first_row=self.first_row + start)
@@ -326,5 +329,7 @@ def rows_not_finite(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
     # One NaN or infinity makes the sum of its row so: only such rows, and those whose sum overflows, are looked at
     # value by value. einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
     suspects = np.flatnonzero(~np.isfinite(np.einsum("ij->i", x)))
+    if not len(suspects):
+        return suspects, np.zeros(0, np.bool_)
     rows = suspects[np.flatnonzero(~np.isfinite(x[suspects]).all(axis=1))]
     return rows, np.asarray(np.isnan(x[rows]).all(axis=1))

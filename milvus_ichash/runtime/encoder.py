@@ -150,7 +150,9 @@ class HashEncoder:
     def _codes(self, table: FeatureTable) -> dict[str, Codes]:
         return self._run(table, "", self.bits // 8, np.uint8)
 
-    def _run(self, table: FeatureTable, suffix: str, width: int, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
+    def _run(
+        self, table: FeatureTable, suffix: str, width: int, dtype: type[np.generic]
+    ) -> dict[str, npt.NDArray[Any]]:
         names = [code.name for code in self.manifest.codes]
         outputs, dims = [name + suffix for name in names], tuple(self.manifest.dims)
         if not len(table):
