@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
@@ -21,7 +21,12 @@ from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.index import filters
 from milvus_ichash.index.field_names import ID, has
 from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.id_rows import rows_of, to_ids
+from milvus_ichash.index.search_request import SearchOptions
 from milvus_ichash.runtime.encoder import HashEncoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HitRow = dict[str, Any]
 """One hit of one query: `query`, `rank`, `id`, `distance`, `missing`, and the fields that were asked for."""
@@ -132,11 +137,9 @@ def codes_of_stored_items(index: HashIndex, ids: Sequence[str], only: str | None
     """
     keys = [id_from_text(index, text) for text in ids]
     found = index.read_back(filter=filters.among(keys))
-    row_of = {key: row for row, key in enumerate(found.ids.tolist())}
-    absent = [key for key in keys if key not in row_of]
-    if absent:
-        raise InputError(f"collection '{index.collection}' has no item with the id {absent[0]!r}.")
-    rows = [row_of[key] for key in keys]
+    rows = rows_of(found.ids)(to_ids(keys))
+    if (rows < 0).any():
+        raise InputError(f"collection '{index.collection}' has no item with the id {keys[int(rows.argmin())]!r}.")
     modality_of = index.description.codes
     choices = [modality for modality in modality_of.values() if modality is not None]
     if only is not None and choices and only not in choices:
@@ -151,29 +154,19 @@ def codes_of_stored_items(index: HashIndex, ids: Sequence[str], only: str | None
 def find_nearest(
     index: HashIndex,
     queries: QueryCodes,
-    *,
-    code: str | None = None,
-    top_k: int = 10,
-    radius: int | None = None,
-    nprobe: int | None = None,
-    filter: str = "",
-    fields: Sequence[str] = (),
+    **options: Unpack[SearchOptions],
 ) -> list[HitRow]:
     """Search a collection, and return one row for each hit: those of the first query first, the nearest first.
 
         queries = words_to_codes(encoder, ["red apple"])
-        for hit in find_nearest(index, queries, top_k=5, fields=["title"]):
+        for hit in find_nearest(index, queries, top_k=5, output_fields=["title"]):
             print(hit["rank"], hit["distance"], hit["id"], hit["missing"], hit["title"])
 
     Args:
         index: the collection.
         queries: from the functions above.
-        code: the stored code to search; by default the fused one, or that of the other modality than the queries'.
-        top_k: at most so many hits of each query, 1 to 16,384.
-        radius: only items within this Hamming distance, itself included.
-        nprobe: cells of a BIN_IVF_FLAT index that are looked into.
-        filter: a Milvus expression, such as 'has_text == true'.
-        fields: fields of the items that go along; "*" for all of them.
+        options: as `HashIndex.search` takes them, but that `code` is by default the fused one, or that of the other
+            modality than the queries'.
 
     Returns:
         Rows with the keys `query` (its name), `rank` (from 1), `id`, `distance` (number of bits that differ), `missing`
@@ -184,18 +177,11 @@ def find_nearest(
         InputError: no such code, or several that would do; or as `HashIndex.search`.
         MilvusError: Milvus could not.
     """
-    searched = _searched_code(index, queries.asked, code)
+    searched = _searched_code(index, queries.asked, options.get("code"))
     marks = {has(modality): modality for modality in index.modalities}
-    wanted = [name for name in fields if name != ID]
-    hits = index.search(
-        queries.compared_with(searched),
-        code=searched,
-        top_k=top_k,
-        radius=radius,
-        nprobe=nprobe,
-        filter=filter,
-        output_fields=[*marks, *wanted],
-    )
+    wanted = [name for name in options.get("output_fields", ()) if name != ID]
+    asked: SearchOptions = {**options, "code": searched, "output_fields": [*marks, *wanted]}
+    hits = index.search(queries.compared_with(searched), **asked)
     rows = []
     for q, name in enumerate(queries.names):
         found = zip(hits.ids[q].tolist(), hits.distances[q].tolist(), hits.fields[q], strict=False)

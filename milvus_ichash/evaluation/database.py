@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,10 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Counts, LabelSets
 from milvus_ichash.evaluation.tasks import has_all, single_modality_code
 from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot
+from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io.column_rules import listing
-
-if TYPE_CHECKING:
-    from milvus_ichash.io.feature_source import FeatureSource
-    from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
 
 _BATCH = 4096
 
@@ -117,6 +117,33 @@ def encode_database(encoder: HashEncoder, source: FeatureSource, single_modaliti
     )
 
 
+def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
+    """Return all rows of a collection, with the codes of these names.
+
+    Raises:
+        InputError: the collection is empty, or has no labels.
+        MilvusError: Milvus was not reached in time, or refused.
+    """
+    rows = index.read_back(codes=codes)
+    if not len(rows.ids):
+        raise InputError(f"collection '{index.collection}' is empty: ingest something into it first.")
+    if rows.labels is None:
+        raise InputError(
+            f"collection '{index.collection}' has no labels, so what is relevant cannot be told: ingest its items "
+            "again from a file with labels (--labels-column); that replaces the rows by their ids."
+        )
+    names = index.label_names
+    return Database(
+        ids=rows.ids,
+        labels=labels_from_lists([labels or () for labels in rows.labels], len(names) if names else None),
+        label_names=names,
+        present=rows.present,
+        modalities=tuple(index.modalities),
+        codes=rows.codes,
+        all_classes=bool(names),
+    )
+
+
 def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> MultiHot:
     """Return lists of class indices, as a collection holds them, as one array: uint8 (N, classes).
 
@@ -184,3 +211,26 @@ def _single_modality_codes(encoder: HashEncoder, table: FeatureTable, modalities
             codes = found[single_modality_code(name, modality)] = np.zeros((len(table), encoder.bits // 8), np.uint8)
             codes[there] = made[name]
     return found
+
+
+def about_collection(index: HashIndex) -> dict[str, Any]:
+    """Return what the result says about a collection and about the Milvus that holds it."""
+    connection = index.connection
+    return {
+        "collection": index.collection,
+        "index": index.index_states(),
+        "index_kind": index.spec.kind,
+        "nlist": index.spec.nlist,
+        "rows_not_indexed": index.rows_without_index(),
+        "milvus": f"Milvus Lite {connection.server_version}" if connection.is_lite else connection.server_version,
+        "address": connection.address,
+        "pymilvus": version("pymilvus"),
+    }
+
+
+def not_indexed_note(index: HashIndex, rows: int) -> str:
+    """Return a note which says that so many rows are not indexed yet."""
+    return (
+        f"{rows} rows of '{index.collection}' are not indexed yet, so the recall is not the index's (it is better than "
+        f"it will be): wait with `milvus-ichash index --collection {index.collection} --wait`, then evaluate again."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.metrics import RECALL_LEVELS
@@ -14,10 +14,8 @@ from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
 from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task
 from milvus_ichash.features import FeatureTable
+from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.version import __version__
-
-if TYPE_CHECKING:
-    from milvus_ichash.runtime.encoder import HashEncoder
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """`progress(description, total)` as a context manager that gives `advance(steps)`, such as a progress bar."""

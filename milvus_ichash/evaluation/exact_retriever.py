@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from milvus_ichash.choices import Ties
 from milvus_ichash.codes import Codes, Distances, hamming_distance
-from milvus_ichash.evaluation.collection_database import about_collection, read_database
-from milvus_ichash.evaluation.database import Database, encode_database
+from milvus_ichash.evaluation.database import Database, about_collection, encode_database, read_database
 from milvus_ichash.evaluation.histograms import joint_histograms
 from milvus_ichash.evaluation.retriever import Ranked, Retriever, Rows
 from milvus_ichash.features import MultiHot
-
-if TYPE_CHECKING:
-    from milvus_ichash.index.hash_index import HashIndex
-    from milvus_ichash.io.feature_source import FeatureSource
-    from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.runtime.encoder import HashEncoder
 
 _BLOCK = 512
 

@@ -7,8 +7,7 @@ from copy import copy
 
 from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.errors import MilvusError
-from milvus_ichash.evaluation.collection_database import about_collection, not_indexed_note, read_database
-from milvus_ichash.evaluation.database import Database
+from milvus_ichash.evaluation.database import Database, about_collection, not_indexed_note, read_database
 from milvus_ichash.evaluation.retriever import Retriever, Rows
 from milvus_ichash.index.filters import having
 from milvus_ichash.index.hash_index import HashIndex

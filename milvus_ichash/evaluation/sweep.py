@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,7 @@ from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_pro
 from milvus_ichash.evaluation.task_queries import TaskQueries, queries_by_task, retriever_by_code
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.hash_index import HashIndex
-
-if TYPE_CHECKING:
-    from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.runtime.encoder import HashEncoder
 
 EXACT = "exact, here"
 FLAT = "BIN_FLAT"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from milvus_ichash.evaluation.tasks import Task, choose_tasks
 from milvus_ichash.features import FeatureTable, MultiHot
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io.column_rules import listing
-
-if TYPE_CHECKING:
-    from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.runtime.encoder import HashEncoder
 
 AnyRetriever = TypeVar("AnyRetriever", bound=Retriever)
 

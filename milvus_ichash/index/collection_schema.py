@@ -34,11 +34,15 @@ def check_name(collection: str) -> None:
         )
 
 
+def names(connection: Connection) -> list[str]:
+    """Return the names of all collections, whoever made them, sorted."""
+    return sorted(connection.call("list the collections", "list_collections"))
+
+
 def exists(connection: Connection, collection: str) -> bool:
     """Return True where there is a collection of this name, whoever made it."""
     check_name(collection)
-    with connection.calling("list the collections"):
-        return bool(connection.client.has_collection(collection, timeout=connection.timeout))
+    return bool(connection.call("list the collections", "has_collection", collection))
 
 
 def create(connection: Connection, collection: str, description: Description, id_kind: IdKind) -> None:
@@ -64,8 +68,8 @@ def create(connection: Connection, collection: str, description: Description, id
         schema.add_field(code, kinds.BINARY_VECTOR, dim=description.bits)
     for modality in description.modalities:
         schema.add_field(has(modality), kinds.BOOL)
-    with connection.calling(f"create the collection '{collection}'"):
-        client.create_collection(collection, schema=schema, consistency_level="Strong", timeout=connection.timeout)
+    what = f"create the collection '{collection}'"
+    connection.call(what, "create_collection", collection, schema=schema, consistency_level="Strong")
     id_kind_of(collection, *read(connection, collection))
 
 
@@ -79,14 +83,11 @@ def read(connection: Connection, collection: str) -> tuple[Description, FoundSch
     """
     check_name(collection)
     try:
-        with connection.calling(f"describe the collection '{collection}'"):
-            found = connection.client.describe_collection(collection, timeout=connection.timeout)
+        found = connection.call(f"describe the collection '{collection}'", "describe_collection", collection)
     except MilvusError as error:
         if error.may_pass or exists(connection, collection):
             raise
-        with connection.calling("list the collections"):
-            names = connection.client.list_collections(timeout=connection.timeout)
-        there = ", ".join(sorted(names)) or "none yet"
+        there = ", ".join(names(connection)) or "none yet"
         raise InputError(f"there is no collection '{collection}' at {connection.address}; there is {there}.") from error
     description = Description.parse(found["description"])
     if description is None:
@@ -141,8 +142,7 @@ def make_searchable(connection: Connection, collection: str, description: Descri
 
 def drop(connection: Connection, collection: str) -> None:
     """Delete the collection with all its rows."""
-    with connection.calling(f"drop the collection '{collection}'"):
-        connection.client.drop_collection(collection, timeout=connection.timeout)
+    connection.call(f"drop the collection '{collection}'", "drop_collection", collection)
 
 
 def _changed(collection: str, what: str) -> MismatchError:

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.features import Ids
 from milvus_ichash.index.field_names import ID, META
+from milvus_ichash.index.id_rows import to_ids
 from milvus_ichash.index.index_spec import METRIC
 from milvus_ichash.index.search_request import SearchRequest
 
@@ -104,9 +104,10 @@ class Columnar:
         for name, value in options.items():
             request.search_params.add(key=name, value=str(value))
         results = self._send("Search", request, timeout).results
+        ids = to_ids(results.ids.str_id.data or results.ids.int_id.data)
         distances = np.array(results.scores, np.float32).astype(np.int32)
         ends = np.cumsum(np.array(results.topks, np.intp))[:-1]
-        return list(zip(np.split(_ids(results.ids), ends), np.split(distances, ends), strict=True))
+        return list(zip(np.split(ids, ends), np.split(distances, ends), strict=True))
 
     def query(
         self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float
@@ -176,14 +177,6 @@ class Columnar:
         field = self._types.FieldData(field_name=name, type=kinds.Value(kind), is_dynamic=name == META)
         getattr(field.scalars, place).data.extend(values)
         return field
-
-
-def _ids(ids: Any) -> npt.NDArray[Any]:
-    if ids.WhichOneof("id_field") == "str_id":
-        found = np.empty(len(ids.str_id.data), object)
-        found[:] = list(ids.str_id.data)
-        return found
-    return np.array(ids.int_id.data, np.int64)
 
 
 def _values(field: Any) -> Any:

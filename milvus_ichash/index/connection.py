@@ -136,6 +136,11 @@ class Connection:
                 ) from error
             raise milvus_error(error, what, self.address, self.timeout, self._secret) from error
 
+    def call(self, what: str, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of `client` by its name, within the timeout unless another is given. Errors as `calling`."""
+        with self.calling(what):
+            return getattr(self.client, method)(*arguments, **{"timeout": self.timeout, **options})
+
     async def async_client(self) -> Any:
         """Return the `pymilvus.AsyncMilvusClient` of the running event loop, which `close_async` closes."""
         loop = asyncio.get_running_loop()
@@ -214,8 +219,7 @@ def connect(
         if settings.is_lite:
             connection.server_version = lite_version()
             return connection
-        with connection.calling("tell its version"):
-            connection.server_version = str(connection.client.get_server_version(timeout=settings.timeout))
+        connection.server_version = str(connection.call("tell its version", "get_server_version"))
         if connection.is_before(_OLDEST):
             raise MilvusError(
                 f"Milvus at {connection.address} is {connection.server_version}, which has no upsert: "

@@ -1,8 +1,9 @@
-"""From ids to row numbers: where each of the items that Milvus found stands in a table that is sorted by id."""
+"""Ids as arrays, and from ids to row numbers: where each of the items that Milvus found stands in a table that is sorted by id."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,3 +53,8 @@ def rows_of(table: Ids) -> RowsOf:
         return np.asarray(rows[np.where((ids >= first) & (ids <= last), ids - first, span)])
 
     return looked_up
+
+
+def to_ids(values: Sequence[Any]) -> Ids:
+    """Return ids as an array: int64 (N,), or object (N,) of str."""
+    return np.array(values, object if len(values) and isinstance(values[0], str) else np.int64)

@@ -37,16 +37,14 @@ def indexes(connection: Connection, collection: str) -> dict[str, IndexInfo]:
 
 def build(connection: Connection, collection: str, codes: Iterable[str], spec: IndexSpec) -> None:
     """Have Milvus index these codes, which goes on in the background."""
-    client = connection.client
-    params = client.prepare_index_params()
+    params = connection.client.prepare_index_params()
     for code in codes:
         # Without an explicit metric, Milvus Lite takes JACCARD.
         params.add_index(
             code, index_type=spec.kind, metric_type=METRIC, params={} if spec.nlist is None else {"nlist": spec.nlist}
         )
-    with connection.calling(f"index the collection '{collection}'"):
-        # `sync`: pymilvus 3 would wait until all of it is built.
-        client.create_index(collection, params, timeout=connection.timeout, sync=False)
+    # `sync`: pymilvus 3 would wait until all of it is built.
+    connection.call(f"index the collection '{collection}'", "create_index", collection, params, sync=False)
 
 
 def rebuild(connection: Connection, collection: str, codes: Iterable[str], spec: IndexSpec) -> None:
@@ -61,7 +59,7 @@ def rebuild(connection: Connection, collection: str, codes: Iterable[str], spec:
     """
     spec = IndexSpec.of(spec.kind, spec.nlist, None, lite=connection.is_lite)
     found = indexes(connection, collection)
-    wrong = [code for code in codes if not _is(found.get(code, {}), spec)]
+    wrong = [code for code in codes if _spec_of(found.get(code, {})) != spec]
     if wrong:
         client, timeout = connection.client, connection.timeout
         with connection.calling(f"drop the index of '{collection}'"):
@@ -86,13 +84,13 @@ def common_spec(collection: str, infos: Mapping[str, IndexInfo]) -> IndexSpec:
                 f"collection '{collection}' is not as its description says: the index on '{code}' has the metric "
                 f"{metric}, not {METRIC}. Make it anew with `ingest --recreate`."
             )
-        try:
-            specs.add(_spec_of(info))
-        except ValidationError:
+        spec = _spec_of(info)
+        if spec is None:
             raise MismatchError(
                 f"collection '{collection}' is not as it was made: the index on '{code}' is {info.get('index_type')}, "
                 f"not BIN_FLAT or BIN_IVF_FLAT. Build it again {again}"
-            ) from None
+            )
+        specs.add(spec)
     if len(specs) > 1:
         raise MismatchError(f"the codes of collection '{collection}' have different indexes: build them again {again}")
     return specs.pop()
@@ -110,8 +108,8 @@ def load(connection: Connection, collection: str) -> None:
 
 def flush(connection: Connection, collection: str) -> None:
     """Have the server seal and store what was written, so that it gets indexed."""
-    with connection.calling(f"flush the collection '{collection}'"):
-        connection.client.flush(collection, timeout=max(connection.timeout, _FLUSH_SECONDS))
+    patience = max(connection.timeout, _FLUSH_SECONDS)
+    connection.call(f"flush the collection '{collection}'", "flush", collection, timeout=patience)
 
 
 def rows_stored(connection: Connection, collection: str) -> int:
@@ -120,8 +118,7 @@ def rows_stored(connection: Connection, collection: str) -> int:
     That is enough to choose an index by, and the collection need not be loaded for it.
     """
     flush(connection, collection)
-    with connection.calling(f"count the rows of '{collection}'"):
-        return int(connection.client.get_collection_stats(collection, timeout=connection.timeout)["row_count"])
+    return int(connection.call(f"count the rows of '{collection}'", "get_collection_stats", collection)["row_count"])
 
 
 def states(connection: Connection, collection: str) -> dict[str, IndexInfo]:
@@ -178,7 +175,9 @@ def wait_until_indexed(
         found = list(indexes(connection, collection).values())
         pending, done, total = _progress(collection, found)
         advance(done, total)
-        if not pending and (all(map(_is_flat, found)) or _served(connection, collection, total)):
+        if not pending and (
+            all(info["index_type"] == "BIN_FLAT" for info in found) or _served(connection, collection, total)
+        ):
             return
         if time.monotonic() > end:
             raise MilvusError(
@@ -188,20 +187,13 @@ def wait_until_indexed(
         time.sleep(_POLL_SECONDS)
 
 
-def _spec_of(info: IndexInfo) -> IndexSpec:
-    """Return the index that Milvus describes so.
-
-    Raises:
-        ValidationError: an index of another kind.
-    """
-    return IndexSpec(kind=info["index_type"], nlist=int(info["nlist"]) if "nlist" in info else None)
-
-
-def _is(info: IndexInfo, spec: IndexSpec) -> bool:
+def _spec_of(info: IndexInfo) -> IndexSpec | None:
+    """Return an index of ours, or None for one of another kind or metric."""
     try:
-        return info.get("metric_type") == METRIC and _spec_of(info) == spec
-    except ValidationError:
-        return False
+        spec = IndexSpec(kind=info["index_type"], nlist=int(info["nlist"]) if "nlist" in info else None)
+    except (KeyError, ValidationError):
+        return None
+    return spec if info.get("metric_type") == METRIC else None
 
 
 def _progress(collection: str, found: list[IndexInfo]) -> tuple[bool, int, int]:
@@ -216,11 +208,6 @@ def _progress(collection: str, found: list[IndexInfo]) -> tuple[bool, int, int]:
     pending = any(info["state"] != "Finished" or info["pending_index_rows"] for info in found)
     least = min(found, key=lambda info: info["indexed_rows"], default={"indexed_rows": 0, "total_rows": 0})
     return pending, least["indexed_rows"], least["total_rows"]
-
-
-def _is_flat(info: IndexInfo) -> bool:
-    """Return True for BIN_FLAT, whose segments never have an index: searching them as they are is the same search."""
-    return bool(info["index_type"] == "BIN_FLAT")
 
 
 def _served(connection: Connection, collection: str, total: int) -> bool:

@@ -16,6 +16,7 @@ from milvus_ichash.index import filters
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description, IdKind
 from milvus_ichash.index.field_names import ID, LABELS, META, has
+from milvus_ichash.index.id_rows import to_ids
 from milvus_ichash.index.search_request import LIMIT
 
 Page = dict[str, Any]
@@ -163,20 +164,12 @@ def check_count(connection: Connection, collection: str, expression: str, found:
         )
 
 
-def to_ids(values: Sequence[Any]) -> Ids:
-    """Return ids as an array: int64 (N,), or object (N,) of str."""
-    ids: Ids = np.empty(len(values), object if len(values) and isinstance(values[0], str) else np.int64)
-    ids[:] = values
-    return ids
-
-
 def _query(connection: Connection, collection: str, what: str, expression: str, field: str) -> Any:
     """Return one field of the first 16,384 rows that match, as pymilvus gives them; `what` is done by it."""
     limit = {} if field == "count(*)" else {"limit": LIMIT}
-    with connection.calling(f"{what} '{collection}'"):
-        return connection.client.query(
-            collection, filter=expression, output_fields=[field], timeout=connection.timeout, **limit
-        )
+    return connection.call(
+        f"{what} '{collection}'", "query", collection, filter=expression, output_fields=[field], **limit
+    )
 
 
 def _joined(parts: Sequence[Ids], kind: IdKind) -> Ids:

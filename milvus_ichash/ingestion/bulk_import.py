@@ -173,5 +173,6 @@ def _wait_until_seen(index: HashIndex, rows: int, retries: Retries) -> None:
 
 
 def _load_imported(index: HashIndex) -> None:
-    with index.connection.calling(f"load the collection '{index.collection}'"):
-        index.connection.client.refresh_load(index.collection, timeout=max(index.connection.timeout, _LOAD_SECONDS))
+    connection, name = index.connection, index.collection
+    patience = max(connection.timeout, _LOAD_SECONDS)
+    connection.call(f"load the collection '{name}'", "refresh_load", name, timeout=patience)

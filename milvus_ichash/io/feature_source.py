@@ -110,6 +110,24 @@ class FeatureSource(ABC):
         return FeatureTable.concat(self.batches(READ_ROWS), self.info.rows)
 
 
+class TableSource(FeatureSource):
+    """A table in memory, as a source."""
+
+    def __init__(self, path: Path, table: FeatureTable) -> None:
+        kind = "int64" if table.ids.dtype.kind == "i" else "str"
+        classes = None if table.labels is None else table.labels.shape[1]
+        self.info = SourceInfo(path, len(table), table.dims, kind, classes, table.label_names, ())  # type: ignore[arg-type]
+        self._table = table
+
+    def ids(self) -> Iterator[Ids]:
+        """Yield all ids at once."""
+        yield self._table.ids
+
+    def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
+        """Yield the rows from `start` on in one table."""
+        yield self._table.rows(start, len(self._table))
+
+
 def numbered_ids(start: int, rows: int, size: int, first_id: int = 0) -> Iterator[Ids]:
     """Yield ids for rows of a file without ids: their numbers from `start` up to `rows`, counted from `first_id`."""
     for begin in range(start, rows, size):

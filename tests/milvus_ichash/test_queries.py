@@ -69,7 +69,7 @@ def pairs(rows: list[q.HitRow]) -> list[tuple[int, str]]:
 
 def test_words_search_the_fused_code(fused_items: Bundle) -> None:
     queries = q.words_to_codes(fused_items.encoder, ["red apple", "a blue car"])
-    rows = q.find_nearest(fused_items.index, queries, top_k=N, fields=["title"])
+    rows = q.find_nearest(fused_items.index, queries, top_k=N, output_fields=["title"])
     assert [row["rank"] for row in rows] == [*range(1, N + 1), *range(1, N + 1)]
     assert {row["query"] for row in rows[:N]} == {"red apple"}
     code = fused_items.encoder.encode(text=np.array([[1, 0, 1, 0]]))["code"][0]
@@ -182,15 +182,15 @@ def test_whole_numbers_as_ids(connection: Connection, fused_items: Bundle, name:
 
 def test_fields(fused_items: Bundle, connection: Connection, name: Callable[[], str]) -> None:
     queries = q.codes_of_stored_items(fused_items.index, ["k05"])
-    first = q.find_nearest(fused_items.index, queries, top_k=1, fields=["title", "id", "nothing", "has_text"])[0]
+    first = q.find_nearest(fused_items.index, queries, top_k=1, output_fields=["title", "id", "nothing", "has_text"])[0]
     assert first["title"].startswith("title")
     assert first["nothing"] is None
     assert first["id"] == first["query"] == "k05"
-    everything = q.find_nearest(fused_items.index, queries, top_k=1, fields=["*"])[0]
+    everything = q.find_nearest(fused_items.index, queries, top_k=1, output_fields=["*"])[0]
     assert list(everything) == ["query", "rank", "id", "distance", "missing", "title"]
     index = HashIndex.create(connection, name(), fused_items.encoder.manifest)
     index.upsert(["a"], {"code": fused_items.codes["code"][:1]}, np.ones((1, 2), bool), None, {"rank": [7]})
-    assert q.find_nearest(index, q.codes_of_stored_items(index, ["a"]), fields=["rank"])[0]["rank (field)"] == 7
+    assert q.find_nearest(index, q.codes_of_stored_items(index, ["a"]), output_fields=["rank"])[0]["rank (field)"] == 7
 
 
 def test_filter_and_radius(fused_items: Bundle) -> None:

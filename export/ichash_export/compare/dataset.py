@@ -13,9 +13,8 @@ from ichash_export.train.run_folder import digest
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.io import ColumnNames, FeatureSource, Holdout, open_splits
-from milvus_ichash.io.feature_source import SPLITS
+from milvus_ichash.io.feature_source import SPLITS, TableSource
 from milvus_ichash.io.subsets import holdout_splits
-from milvus_ichash.io.table_source import TableSource
 
 _LOT = 777
 """Seed of the choice of held-out items."""

@@ -35,7 +35,7 @@ from milvus_ichash.evaluation.metrics import random_average_precision
 from milvus_ichash.evaluation.scores import MAP, RANDOM
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask, training_rows
-from milvus_ichash.io.table_source import TableSource
+from milvus_ichash.io.feature_source import TableSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.version import __version__
 

@@ -67,9 +67,7 @@ def _collections(settings: MilvusSettings) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = []
     with connect(settings, create=False) as connection:
-        with connection.calling("list the collections"):
-            names = sorted(connection.client.list_collections(timeout=connection.timeout))
-        for name in names:
+        for name in collection_schema.names(connection):
             try:
                 collection_schema.read(connection, name)
             except MismatchError:

@@ -155,7 +155,14 @@ def query(
             index.check(encoder.manifest)
         for queries in _queries(index, encoder, words, picture, item, source, only):
             found += find_nearest(
-                index, queries, code=code, top_k=k, radius=radius, nprobe=nprobe, filter=where, fields=field or ()
+                index,
+                queries,
+                code=code,
+                top_k=k,
+                radius=radius,
+                nprobe=nprobe,
+                filter=where,
+                output_fields=field or (),
             )
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
         if unknown:
