@@ -17,9 +17,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from milvus_ichash.choices import PictureFit
 from milvus_ichash.codes import BIT_RULE, check_bits
@@ -33,6 +33,16 @@ PRESENT = "present"
 """Name of the graph's bool (batch, M) input."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def _plain(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError(f"'{name}' is no plain file name")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""The name of a file, without a folder."""
 
 
 class Modality(StrictModel):
@@ -121,7 +131,7 @@ class Manifest(StrictModel):
     opset: int
     versions: dict[str, str] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[PlainName, str] = Field(default_factory=dict)
     """sha256 of every other file of the bundle, by name."""
 
     @model_validator(mode="after")
@@ -141,9 +151,6 @@ class Manifest(StrictModel):
             raise ValueError(f"nested must be rising lengths up to the {self.bits} bits of the codes")
         if any(length % 8 for length in self.nested):
             raise ValueError("nested lengths must be multiples of 8")
-        for name in self.files:
-            if Path(name).name != name:
-                raise ValueError(f"'{name}' is no plain file name")
         return self
 
     @property
@@ -246,14 +253,18 @@ def verify(bundle: str | Path) -> Manifest:
         if name not in manifest.files:
             raise InputError(f"'{folder / MANIFEST}' has no sha256 of {name}: export the bundle again.")
     for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"bundle '{folder}' lacks its file '{name}': export the bundle again.")
-        found = sha256_of(path)
-        if found != expected:
-            digests = f"sha256 {found[:12]}..., {expected[:12]}... in the manifest"
-            raise InputError(f"'{path}' is damaged or was changed ({digests}): export the bundle again.")
+        check_file(folder / name, expected, "export the bundle again")
     return manifest
+
+
+def check_file(path: Path, sha256: str, cure: str) -> None:
+    """Raise InputError where a file is not there, or has another sha256; `cure` says what to do then."""
+    if not path.is_file():
+        raise InputError(f"'{path.parent}' lacks its file '{path.name}': {cure}.")
+    found = sha256_of(path)
+    if found != sha256:
+        digests = f"sha256 {found[:12]}..., {sha256[:12]}... in the manifest"
+        raise InputError(f"'{path}' is damaged or was changed ({digests}): {cure}.")
 
 
 def check_free(folder: str | Path, *, overwrite: bool = False) -> None:

@@ -96,7 +96,7 @@ def training_rows(present: Mask, use: IncompleteUse) -> Mask:
 
     "discard" leaves out the rows that lack a modality; every other use trains on all rows. `present` is bool (N, M).
     """
-    return _lacks_nothing(present) if use == "discard" else np.ones(len(present), np.bool_)
+    return np.asarray(present.all(axis=1) | (use != "discard"))
 
 
 def fraction(value: Share, what: str) -> Fraction:
@@ -126,21 +126,15 @@ def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fr
     return paired, image, text
 
 
-def _lacks_nothing(present: Mask) -> Mask:
-    """Return bool (N,): True where the row has every modality."""
-    return np.asarray(present.all(axis=1))
-
-
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:
     """Take modalities from complete rows until `lacking[m]` rows lack modality m, and sum(lacking) rows lack one.
 
     Where gaps by nature exceed a number, the other numbers come as near as they can.
     """
-    complete = np.flatnonzero(_lacks_nothing(present))
-    gaps = np.flatnonzero(~_lacks_nothing(present))
-    natural = np.bincount(np.argmin(present[gaps], axis=1), minlength=present.shape[1])
+    complete = present.all(axis=1)
+    natural = np.bincount(np.argmin(present[~complete], axis=1), minlength=present.shape[1])
     more = _shortfalls(lacking, natural.tolist())
-    order = np.random.default_rng(seed).permutation(complete)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(complete))
     mask: Mask = present.copy()
     mask[order[: sum(more)], np.repeat(np.arange(len(more)), more)] = False
     return mask

@@ -68,7 +68,7 @@ def evaluate(
         for name, result in results.items()
         if result.rows_missing
     ]
-    return EvaluationResult(results, measured_on(encoder, queries, retrievers, by_task, settings), tuple(notes))
+    return EvaluationResult(measured_on(encoder, queries, retrievers, by_task, settings), results, tuple(notes))
 
 
 def _measure(asked: TaskQueries, settings: EvaluationSettings, progress: Progress) -> TaskResult:

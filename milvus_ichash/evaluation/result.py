@@ -50,24 +50,33 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
-    """Figures by task, what they were measured on, and notes for whoever reads the figures.
+class MeasuredResult:
+    """Anything that was measured, and on what.
 
     Attributes:
-        tasks: the result of each task by its name.
         measured_on: bundle fingerprint, method, bits, via, ties, collection, index, rows, versions, date, ...
-        notes: sentences, such as which queries were left out.
     """
 
-    tasks: dict[str, TaskResult]
     measured_on: dict[str, Any]
-    notes: tuple[str, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write everything as JSON: "measured_on", "tasks" by name, and "notes".
+        """Write everything as JSON, each attribute under its name.
 
         Raises:
             InputError: the file cannot be written.
         """
-        tasks = {name: asdict(task) for name, task in self.tasks.items()}
-        save_json({"measured_on": self.measured_on, "tasks": tasks, "notes": list(self.notes)}, path)
+        save_json(asdict(self), path)
+
+
+@dataclass(frozen=True)
+class EvaluationResult(MeasuredResult):
+    """Figures by task, what they were measured on, and notes for whoever reads the figures.
+
+    Attributes:
+        measured_on: as in a `MeasuredResult`.
+        tasks: the result of each task by its name.
+        notes: sentences, such as which queries were left out.
+    """
+
+    tasks: dict[str, TaskResult]
+    notes: tuple[str, ...]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import recall_at
 from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
-from milvus_ichash.evaluation.output_files import save_json
+from milvus_ichash.evaluation.result import MeasuredResult
 from milvus_ichash.evaluation.retriever import Retriever
 from milvus_ichash.evaluation.scores import Scores, score
 from milvus_ichash.evaluation.speed import SAMPLE, Speed, by_client, in_this_process, speeds
@@ -60,27 +58,17 @@ class Point:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(MeasuredResult):
     """The points of a sweep, what they were measured on, and notes for whoever reads them.
 
     Attributes:
+        measured_on: as in a `MeasuredResult`, and the nprobe values, `top_k`, and how the latency was measured.
         points: task by task; in each first the exact searches, then BIN_IVF_FLAT by ascending nprobe.
-        measured_on: as in an `EvaluationResult`, and the nprobe values, `top_k`, and how the latency was measured.
         notes: sentences, such as which queries were left out.
     """
 
     points: tuple[Point, ...]
-    measured_on: dict[str, Any]
     notes: tuple[str, ...]
-
-    def save(self, path: str | Path) -> None:
-        """Write everything as JSON: "measured_on", "points" and "notes".
-
-        Raises:
-            InputError: the file cannot be written.
-        """
-        points = [asdict(point) for point in self.points]
-        save_json({"measured_on": self.measured_on, "points": points, "notes": list(self.notes)}, path)
 
 
 def sweep(
@@ -152,7 +140,7 @@ def sweep(
         "latency": f"MilvusClient.search, one query a call, Bounded consistency, the first {SAMPLE} queries, "
         "all ways in turns",
     }
-    return SweepResult(tuple(points), on, tuple(notes))
+    return SweepResult(on, tuple(points), tuple(notes))
 
 
 def _measure(

@@ -15,10 +15,6 @@ WAITING = 2
 """Number of items that may wait to be written: more would only take memory."""
 
 
-class _End:
-    """A mark behind the last item."""
-
-
 def write_in_background(items: Iterable[T], write: Callable[[T], object], stopping: threading.Event) -> None:
     """Draw items in this thread, and write them in their order in another one, at most `WAITING` of them behind.
 
@@ -27,18 +23,18 @@ def write_in_background(items: Iterable[T], write: Callable[[T], object], stoppi
     that watches `stopping`.
 
     Args:
-        items: what is to be written.
+        items: what is to be written; none of them is None.
         write: writes one item; it is called in the other thread.
         stopping: an event that is set as soon as nothing more is to be written; `write` may watch it.
 
     Raises:
         Whatever `write` or `items` raised; no more items are drawn or written after it.
     """
-    waiting: Queue[T | _End] = Queue(WAITING)
+    waiting: Queue[T | None] = Queue(WAITING)  # None is behind the last item
     failure: list[BaseException] = []
 
     def work() -> None:
-        while not isinstance(item := waiting.get(), _End):
+        while (item := waiting.get()) is not None:
             # After a failure the queue is emptied, lest the other side waits at a full one.
             if not failure and not stopping.is_set():
                 try:
@@ -58,11 +54,11 @@ def write_in_background(items: Iterable[T], write: Callable[[T], object], stoppi
                 waiting.put(item)
         except IchashError as error:
             broken = error
-        waiting.put(_End())
+        waiting.put(None)
         writer.join()
     except BaseException:
         stopping.set()
-        waiting.put(_End())
+        waiting.put(None)
         writer.join()
         raise
     if failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +24,14 @@ class BatchMaker:
         description: of the collection.
         id_kind: kind of its ids.
         lite: whether it is on Milvus Lite, which does not take every id.
-        fields: payload columns that go along; None for all.
-        labels: whether labels go along.
+        options: which payload columns go along, and whether labels do.
     """
 
     encoder: HashEncoder
     description: Description
     id_kind: IdKind
     lite: bool
-    fields: Sequence[str] | None
-    labels: bool
+    options: IngestOptions
 
     def __call__(self, table: FeatureTable) -> Batch:
         """Return the items of a table (at least one), encoded and checked.
@@ -42,8 +39,9 @@ class BatchMaker:
         Raises:
             InputError: names the row, column or class that cannot be stored.
         """
-        payload = {name: values for name, values in table.payload.items() if self.fields is None or name in self.fields}
-        labels = list(_label_lists(self._in_classes(table))) if self.labels and table.labels is not None else None
+        fields = table.payload if self.options.fields is None else self.options.fields
+        payload = {name: values for name, values in table.payload.items() if name in fields}
+        labels = _label_lists(self._in_classes(table)) if self.options.labels else None
         keys = checked_ids(table.ids, self.id_kind, lite=self.lite)
         return build_batch(
             self.description,
@@ -82,13 +80,13 @@ def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: In
     return Description.of(manifest.model_copy(update={"label_names": names}), options.codes, bits)
 
 
-def _label_lists(table: FeatureTable) -> Iterator[list[int] | None]:
-    """Yield the class indices of each item; None where its labels are unknown."""
+def _label_lists(table: FeatureTable) -> list[list[int] | None] | None:
+    """Return the class indices of each item, None where its labels are unknown; None for a table without labels."""
     if table.labels is None:
-        return
+        return None
     places, classes = np.nonzero(table.labels)
     ends = np.cumsum(np.bincount(places, minlength=len(table))).tolist()
     flat = classes.tolist()
     known = [True] * len(table) if table.labelled is None else table.labelled.tolist()
-    for begin, end, labelled in zip([0, *ends], ends, known, strict=False):
-        yield flat[begin:end] if labelled else None
+    triples = zip([0, *ends], ends, known, strict=False)
+    return [flat[begin:end] if labelled else None for begin, end, labelled in triples]

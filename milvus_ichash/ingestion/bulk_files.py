@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
-from milvus_ichash.bundle import sha256_of
+from milvus_ichash.bundle import PlainName, check_file, sha256_of
 from milvus_ichash.errors import InputError, writing
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.description import Description, IdKind
@@ -38,17 +38,10 @@ _PARTIAL = ".partial"
 class ImportFile(StrictModel):
     """One file, by its plain name."""
 
-    name: str
+    name: PlainName
     rows: int = Field(ge=1)
     bytes: int
     sha256: str
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        if Path(name).name != name:
-            raise ValueError(f"'{name}' is no plain file name")
-        return name
 
 
 class ImportManifest(StrictModel):
@@ -223,17 +216,7 @@ def read_manifest(folder: Path) -> ImportManifest:
             f"'{path}' does not describe files to import: make them again with `ingest --to-parquet`."
         ) from error
     for file in manifest.files:
-        part = folder / file.name
-        if not part.is_file():
-            raise InputError(
-                f"'{folder}' lacks its file '{file.name}': copy it here, or make the files again with "
-                "`ingest --to-parquet`."
-            )
-        if part.stat().st_size != file.bytes or sha256_of(part) != file.sha256:
-            raise InputError(
-                f"'{part}' is damaged or was changed: copy it again, or make the files again with "
-                "`ingest --to-parquet`."
-            )
+        check_file(folder / file.name, file.sha256, "copy it again, or make the files again with `ingest --to-parquet`")
     return manifest
 
 

@@ -60,9 +60,7 @@ def to_parquet(
     )
     parts = resuming.whole_files(folder, content, resume=options.resume)
     find_duplicate_ids(source)
-    make_batch = BatchMaker(
-        encoder.cut(description.bits), description, content.id_kind, False, options.fields, options.labels
-    )
+    make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
     progress = Progress(report, listeners, description.modalities)
     progress.skip(resuming.rows_in_files(parts, source))
     if not options.dry_run:

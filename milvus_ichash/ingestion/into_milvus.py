@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 from milvus_ichash.errors import InputError, MilvusError
-from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
@@ -81,15 +81,12 @@ def ingest(
         recreate=options.recreate,
     )
     index = target.index
-    make_batch = BatchMaker(
-        encoder.cut(index.bits), index.description, index.id_kind, connection.is_lite, options.fields, options.labels
-    )
+    make_batch = BatchMaker(encoder.cut(index.bits), index.description, index.id_kind, connection.is_lite, options)
     find_duplicate_ids(source)
     progress = Progress(report, listeners, index.modalities)
     resuming = options.resume and target.is_there
 
-    def absent(ids: Ids) -> Mask:
-        return absent_ids(target.index, ids, retries)
+    absent = partial(absent_ids, index, retries)
 
     def batches() -> Iterator[tuple[int, Batch | None]]:
         progress.skip(first_absent_row(source, options.batch_size, absent) if resuming else 0)

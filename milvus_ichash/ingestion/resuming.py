@@ -25,7 +25,7 @@ _LOOKED_UP = 1000
 """Ids of a file that are looked up: a server imports a file as a whole or not at all."""
 
 
-def absent_ids(index: HashIndex, ids: Ids, retries: Retries) -> Mask:
+def absent_ids(index: HashIndex, retries: Retries, ids: Ids) -> Mask:
     """Return which of these ids are not in the collection: bool (n,)."""
     there = retries(lambda: index.existing(ids))
     return np.array([key not in there for key in ids.tolist()], np.bool_)
@@ -42,14 +42,12 @@ def first_absent_row(source: FeatureSource, size: int, absent: Callable[[Ids], M
     Returns:
         A row number from 0; the number of all rows where every id is there.
     """
-    first = 0
-    for ids in source.ids():
+    for first, ids in source.id_blocks():
         for begin in range(0, len(ids), size):
             mask = absent(ids[begin : begin + size])
             if mask.any():
                 return first + begin + int(mask.argmax())
-        first += len(ids)
-    return first
+    return source.info.rows
 
 
 def without_rows_there(table: FeatureTable, absent: Callable[[Ids], Mask]) -> FeatureTable:

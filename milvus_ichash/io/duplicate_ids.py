@@ -26,10 +26,8 @@ def find_duplicate_ids(source: FeatureSource) -> None:
         InputError: names the id that comes twice, and both rows.
     """
     keys: npt.NDArray[Any] = np.empty(source.info.rows, np.int64 if source.info.id_kind == "int64" else f"S{_BYTES}")
-    end = 0
-    for ids in source.ids():
-        keys[end : end + len(ids)] = _keys(ids)
-        end += len(ids)
+    for first, ids in source.id_blocks():
+        keys[first : first + len(ids)] = _keys(ids)
     keys.sort()
     twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
@@ -42,13 +40,11 @@ def _error(source: FeatureSource, key: Any) -> InputError:
     """Return the error that names the id with this key and its rows."""
     rows: list[int] = []
     value: str | int = ""
-    first = 0
-    for ids in source.ids():
+    for first, ids in source.id_blocks():
         places = np.flatnonzero(_keys(ids) == key)
         if len(places):
             value = ids[places].tolist()[0]
             rows += (places + first).tolist()
-        first += len(ids)
     more = f" ({len(rows)} times in all)" if len(rows) > 2 else ""
     return InputError(
         f"{source.info.path}: the id {value!r} is in row {rows[0]} and again in row {rows[1]}{more}; "

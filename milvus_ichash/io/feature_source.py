@@ -87,6 +87,13 @@ class FeatureSource(ABC):
         Each table is checked (`FeatureTable.build`). `size` is the number of rows in a batch that is made of them.
         """
 
+    def id_blocks(self) -> Iterator[tuple[int, Ids]]:
+        """Yield the ids as `ids` does, each block with the number of its first row."""
+        first = 0
+        for ids in self.ids():
+            yield first, ids
+            first += len(ids)
+
     def batches(self, size: int, *, start: int = 0) -> Iterator[FeatureTable]:
         """Yield the rows from `start` on, `size` at a time, in the file's order.
 

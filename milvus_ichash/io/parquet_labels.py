@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,13 @@ from milvus_ichash.io import parquet_columns
 from milvus_ichash.io.label_rule import LabelRule, rule_for_numbers
 
 Form = Literal["names", "numbers", "vectors"]
+
+
+class _Range(NamedTuple):
+    """The smallest and the largest of some numbers; None where there are none."""
+
+    lowest: Any
+    highest: Any
 
 
 @dataclass(frozen=True)
@@ -111,25 +118,17 @@ def _names(columns: Iterable[pa.Array]) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
-@dataclass
-class _Range:
-    """The smallest and the largest of the numbers that were added; None where there are none."""
-
-    lowest: Any = None
-    highest: Any = None
-
-    def add(self, values: pa.Array) -> None:
-        low, high = (end.as_py() for end in pc.min_max(values).values())
-        if low is not None:
-            self.lowest = low if self.lowest is None else min(self.lowest, low)
-            self.highest = high if self.highest is None else max(self.highest, high)
-
-
 def _ranges(columns: Iterable[pa.Array]) -> tuple[_Range, _Range]:
     """Return the range of all values in a column of numbers or of lists of numbers, and that of the lists' lengths."""
-    values, lengths = _Range(), _Range()
+    values, lengths = [], []
     for column in columns:
-        values.add(_flat(column)[1])
+        values.append(pc.min_max(_flat(column)[1]).as_py())
         if parquet_columns.value_type(column.type) is not None:
-            lengths.add(pc.list_value_length(column))
-    return values, lengths
+            lengths.append(pc.min_max(pc.list_value_length(column)).as_py())
+    return _widest(values), _widest(lengths)
+
+
+def _widest(ranges: list[dict[str, Any]]) -> _Range:
+    known = [found for found in ranges if found["min"] is not None]
+    lowest = min((found["min"] for found in known), default=None)
+    return _Range(lowest, max((found["max"] for found in known), default=None))

@@ -24,10 +24,8 @@ class SelectedSource(FeatureSource):
 
     def ids(self) -> Iterator[Ids]:
         """Yield the ids of the rows that were chosen."""
-        first = 0
-        for ids in self._base.ids():
+        for first, ids in self._base.id_blocks():
             yield ids[self._between(first, first + len(ids))]
-            first += len(ids)
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         """Yield the rows that were chosen, from the `start`-th of them on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,14 +138,6 @@ class HashEncoder:
         """
         check_table(self.manifest.dims, table)
         return self._codes(table)
-
-    def words(self, texts: str | Sequence[str], modality: str | None = None) -> tuple[str, Features]:
-        """Turn texts into features; return the modality's name and float32 (B, D). See `RawInput.words`."""
-        return self.raw.words(texts, modality)
-
-    def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
-        """Turn picture files into features; return the modality's name and float32 (B, D). See `RawInput.pictures`."""
-        return self.raw.pictures(paths, modality)
 
     def _codes(self, table: FeatureTable) -> dict[str, Codes]:
         return self._run(table, "", self.bits // 8, np.uint8)

@@ -34,7 +34,7 @@ def result() -> EvaluationResult:
         "random_precision": 0.25,
     }
     tasks = {name: task_result(name, **figures) for name in ("image->text", "text->image")}
-    return EvaluationResult({**tasks, "empty": task_result("empty", queries=0)}, measured_on, ())
+    return EvaluationResult(measured_on, {**tasks, "empty": task_result("empty", queries=0)}, ())
 
 
 def test_the_table_has_a_row_per_task(result: EvaluationResult) -> None:

@@ -33,7 +33,7 @@ def result() -> SweepResult:
         "nlist": 32,
         "top_k": 100,
     }
-    return SweepResult(points, {**on, "nprobes": [1, 8]}, ())
+    return SweepResult({**on, "nprobes": [1, 8]}, points, ())
 
 
 def test_the_table_has_a_row_per_way_to_search(result: SweepResult) -> None:

@@ -44,7 +44,7 @@ def changed(folder: Path, target: Path, files: dict[str, bytes] | None = None, *
 
 
 def test_words_become_a_bag(encoder: HashEncoder) -> None:
-    name, x = encoder.words(["Red apple, red APPLE!", "a tree-house from 2024"])
+    name, x = encoder.raw.words(["Red apple, red APPLE!", "a tree-house from 2024"])
     assert (name, x.dtype) == ("text", np.float32)
     np.testing.assert_array_equal(x, [[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0, 1, 0]])
     assert encoder.encode(text=x)["code"].shape == (2, 2)
@@ -62,7 +62,7 @@ def test_the_bundle_decides_how_words_become_a_bag(
     folder: Path, tmp_path: Path, changes: dict[str, Any], words: str, bag: list[list[int]]
 ) -> None:
     step = BagOfWords(vocabulary="text_vocabulary.json", **changes)
-    np.testing.assert_array_equal(changed(folder, tmp_path / "b", raw={"text": step}).words(words)[1], bag)
+    np.testing.assert_array_equal(changed(folder, tmp_path / "b", raw={"text": step}).raw.words(words)[1], bag)
 
 
 @given(
@@ -70,15 +70,15 @@ def test_the_bundle_decides_how_words_become_a_bag(
 )
 def test_bags_hold_the_words_of_their_text(encoder: HashEncoder, texts: list[list[str]]) -> None:
     texts = [[*text, "red"] for text in texts]
-    _, x = encoder.words([" ".join(text) for text in texts])
+    _, x = encoder.raw.words([" ".join(text) for text in texts])
     for row, text in zip(x, texts, strict=True):
         counts = Counter(text)
         np.testing.assert_array_equal(row, [min(counts[word], 1) for word in VOCABULARY])
 
 
 def test_one_text_is_one_row(encoder: HashEncoder) -> None:
-    assert encoder.words("red")[1].shape == (1, 8)
-    assert encoder.words([])[1].shape == (0, 8)
+    assert encoder.raw.words("red")[1].shape == (1, 8)
+    assert encoder.raw.words([])[1].shape == (0, 8)
 
 
 def test_unknown_words_are_told(encoder: HashEncoder) -> None:
@@ -96,26 +96,26 @@ def test_unknown_words_are_told(encoder: HashEncoder) -> None:
 )
 def test_a_text_without_a_known_word_is_refused(encoder: HashEncoder, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        encoder.words(["red", text])
+        encoder.raw.words(["red", text])
 
 
 @pytest.mark.parametrize("what", ["words", "pictures"])
 def test_a_bundle_without_preprocessing_says_so(make_bundle: MakeBundle, what: str) -> None:
     plain = HashEncoder.load(make_bundle())
     with pytest.raises(InputError, match=rf"takes no {what}: .*give features of image \(12\), text \(8\)"):
-        getattr(plain, what)([])
+        getattr(plain.raw, what)([])
 
 
 def test_the_modality_must_take_it(encoder: HashEncoder, make_bundle: MakeBundle) -> None:
-    assert encoder.words("red", "text")[0] == "text"
+    assert encoder.raw.words("red", "text")[0] == "text"
     with pytest.raises(InputError, match=r"'image' takes no words in this bundle: text does"):
-        encoder.words("red", "image")
+        encoder.raw.words("red", "image")
     two = HashEncoder.load(
         make_bundle(modalities={"title": 2, "tags": 2}, words={"title": ["a", "b"], "tags": ["c", "d"]})
     )
     with pytest.raises(InputError, match="choose one of title, tags"):
-        two.words("a")
-    assert two.words("d", "tags")[0] == "tags"
+        two.raw.words("a")
+    assert two.raw.words("d", "tags")[0] == "tags"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_vocabulary_that_does_not_fit(folder: Path, tmp_path: Path, content: b
     with pytest.raises(
         InputError, match=r"text_vocabulary\.json' (must be a JSON list of 8 different words|cannot be read)"
     ):
-        encoder.words("red")
+        encoder.raw.words("red")
 
 
 def picture(path: Path, pixels: Any, mode: str = "RGB", **options: Any) -> Path:
@@ -212,15 +212,15 @@ def test_a_camera_s_orientation_is_undone(tmp_path: Path) -> None:
 def test_pictures_go_through_the_tower(folder: Path, encoder: HashEncoder, tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (40, 3))
     paths = [picture(tmp_path / f"{i}.png", solid(tuple(colour))) for i, colour in enumerate(colours)]
-    name, x = encoder.pictures(paths)
+    name, x = encoder.raw.pictures(paths)
     weight = next(
         numpy_helper.to_array(c) for c in onnx.load(folder / "image_tower.onnx").graph.initializer if c.name == "w"
     )
     assert (name, x.shape, x.dtype) == ("image", (40, 12), np.float32)
     np.testing.assert_allclose(x, ((colours / 255 - 0.5) / 0.25) @ weight, atol=1e-4)
-    np.testing.assert_allclose(encoder.pictures(str(paths[3]))[1], x[[3]], atol=1e-6)
-    np.testing.assert_allclose(encoder.pictures(paths[3], "image")[1], x[[3]], atol=1e-6)
-    assert encoder.pictures([])[1].shape == (0, 12)
+    np.testing.assert_allclose(encoder.raw.pictures(str(paths[3]))[1], x[[3]], atol=1e-6)
+    np.testing.assert_allclose(encoder.raw.pictures(paths[3], "image")[1], x[[3]], atol=1e-6)
+    assert encoder.raw.pictures([])[1].shape == (0, 12)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_files_that_are_no_pictures(encoder: HashEncoder, tmp_path: Path, name: 
     for stem, content in damaged.items():
         (tmp_path / f"{stem}.png").write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        encoder.pictures([tmp_path / name])
+        encoder.raw.pictures([tmp_path / name])
     assert f"'{tmp_path / name}'" in str(caught.value)
 
 
@@ -247,7 +247,7 @@ def test_pillow_is_named_where_it_is_missing(
     path = picture(tmp_path / "p.png", solid((1, 2, 3)))
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(BackendMissingError, match=r"pip install 'milvus-ichash\[pictures\]'"):
-        encoder.pictures([path])
+        encoder.raw.pictures([path])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_tower_that_does_not_fit(
     content = {name: given or (folder / ENCODER).read_bytes() for name, given in files.items()}
     encoder = changed(folder, tmp_path / "b", content, raw={"image": step.model_dump()})
     with pytest.raises(InputError, match=message):
-        encoder.pictures([picture(tmp_path / "p.png", solid((1, 2, 3)))])
+        encoder.raw.pictures([picture(tmp_path / "p.png", solid((1, 2, 3)))])
 
 
 def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) -> None:
