@@ -30,3 +30,6 @@ Level = Literal["easy", "medium", "hard"]
 
 IncompleteUse = Literal["complete", "discard", "enhance", "extend"]
 """What items that lack a modality are used for ("complete": none lacks one in the database)."""
+
+FEATURE_ENDINGS = (".parquet", ".npz", ".h5", ".hdf5", ".mat")
+"""Endings of the files that `milvus_ichash.io` reads."""

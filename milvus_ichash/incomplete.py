@@ -37,7 +37,8 @@ def pdr_mask(present: Mask, pdr: Share, seed: int) -> Mask:
     rest text-only. Rows chosen for a smaller PDR are among those for a larger one with the same seed.
 
     Args:
-        present: bool (N, M), what the data has by nature. A row that lacks several modalities counts for the first.
+        present: bool (N, M), what the data has by nature. A row that lacks several modalities
+            counts as lacking the first of them only.
         pdr: in [0, 1).
         seed: of the choice of rows.
 
@@ -129,7 +130,7 @@ def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fr
 def _take_away(present: Mask, lacking: list[int], seed: int) -> Mask:
     """Take modalities from complete rows until `lacking[m]` rows lack modality m, and sum(lacking) rows lack one.
 
-    Where gaps by nature exceed a number, the other numbers come as near as they can.
+    Where one modality has more natural gaps than its number, fewer rows of the others are hidden.
     """
     complete = present.all(axis=1)
     natural = np.bincount(np.argmin(present[~complete], axis=1), minlength=present.shape[1])

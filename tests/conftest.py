@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent))  # for `support`, which is no packag
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the real data sets; tests that need it are skipped where it isn't there (ICHASH_DATA names another place)."""
+    """Folder with the real data sets (ICHASH_DATA names another); without it, tests that need it are skipped."""
     folder = Path(os.environ.get("ICHASH_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"the data sets are not at {folder}; set ICHASH_DATA to their folder")
@@ -33,7 +33,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`make_bundle(**options) -> Path`: a fresh small bundle, without torch. Options: `support.bundles.build_bundle`."""
+    """Make a fresh small bundle, without torch: `make_bundle(**options) -> Path` (`support.bundles.build_bundle`)."""
 
     from support.bundles import build_bundle
 
@@ -45,7 +45,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real Milvus server: that of MILVUS_URI, else one of our own in a closed network (`make test` sees to it).
+    """Address of a real Milvus server: that of MILVUS_URI, else one of our own in a closed network (`make test`).
 
     Where there is neither, tests are skipped with the reason; with ICHASH_SERVER=required, as in CI, they fail.
     """
@@ -72,5 +72,8 @@ def _no_server() -> str | None:
     if not milvus_server.installed():
         return "the test server is not installed (PyPI milvus==2.3.5, Linux x86-64), and MILVUS_URI is not set"
     if not milvus_server.network_is_closed():
-        return "the test server listens on all interfaces, so it starts in a closed network only: run `make test`, or set MILVUS_URI"
+        return (
+            "the test server listens on all interfaces, so it starts in a closed network only: "
+            "run `make test`, or set MILVUS_URI"
+        )
     return None

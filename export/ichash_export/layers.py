@@ -50,7 +50,7 @@ def in_chunks(network: Callable[[Tensor], Tensor], x: Tensor, size: int = 4096) 
 
 
 def by_modality(widths: Sequence[int], modalities: Sequence[str]) -> dict[str, int]:
-    """Return a width for each modality, in order; the last one is that of all further modalities too."""
+    """Return a width for each modality, in order; further modalities have the last one."""
     return {m: widths[min(i, len(widths) - 1)] for i, m in enumerate(modalities)}
 
 

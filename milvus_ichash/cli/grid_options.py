@@ -86,7 +86,7 @@ class GridOptions:
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting of one method, or of all methods as NAME=VALUE; repeat it.",
+            help="A setting of one method, or of all methods as NAME=VALUE; may be given several times.",
             metavar="METHOD.NAME=VALUE",
             rich_help_panel=_GRID,
         ),
@@ -170,9 +170,10 @@ class HidingOptions:
         IncompleteUse,
         typer.Option(
             "--use",
-            help="What incomplete items are used for. complete: for training; the database has no gaps. With the other "
-            "words, the database has gaps as the training items do. discard: for nothing; enhance: for training; "
-            "extend: for training and in the database.",
+            help="What incomplete items are used for. complete: they train, and the database has no incomplete "
+            "items. With the other three, the database has as many gaps as the training items. discard: incomplete "
+            "items neither train nor are searched. enhance: they train, but are not searched. extend: they train and "
+            "are searched.",
             rich_help_panel=_HIDDEN,
         ),
     ] = "complete"
@@ -236,7 +237,7 @@ class DataFileOptions(ColumnOptions):
         list[str] | None,
         typer.Option(
             "--zeros-missing",
-            help="Modality that counts as missing where an item has only zeros for it; repeat it.",
+            help="Modality that counts as missing where an item has only zeros for it; may be given several times.",
             metavar="MODALITY",
             rich_help_panel=DATA,
         ),

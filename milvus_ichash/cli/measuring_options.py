@@ -42,7 +42,7 @@ class MeasuringOptions:
         typer.Option(
             "--task",
             help="What queries have and what they look for: 'image->text' or 'image->image' (codes for each modality); "
-            "both, image, text or observed (one code an item); repeat it.",
+            "both, image, text or observed (one code an item); may be given several times.",
             rich_help_panel=MEASURE,
             show_default="the usual ones",
         ),

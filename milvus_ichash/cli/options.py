@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.choices import Device, IndexKind, Split
+from milvus_ichash.choices import FEATURE_ENDINGS, Device, IndexKind, Split
 from milvus_ichash.cli.option_values import pairs
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MILVUS = "Milvus"
 DATA = "Data"
 _INDEX = "Index"
 
-FEATURE_FILES = ".parquet, .npz, .h5 or .mat"
+FEATURE_FILES = f"{', '.join(FEATURE_ENDINGS[:-1])} or {FEATURE_ENDINGS[-1]}"
 
 CollectionOption = Annotated[
     str, typer.Option("--collection", "-c", help="Name of the collection.", rich_help_panel=MILVUS)
@@ -29,7 +29,7 @@ PatienceOption = Annotated[
     float,
     typer.Option(
         "--patience",
-        help="Seconds for which a call is tried again while a server is busy or gone.",
+        help="Seconds for which a call is tried again while a server is busy or cannot be reached.",
         min=0,
         rich_help_panel=MILVUS,
     ),
@@ -135,7 +135,7 @@ class IndexOptions:
     wait: Annotated[
         bool,
         typer.Option(
-            "--wait/--no-wait", help="Wait until searches use the index for all rows.", rich_help_panel=_INDEX
+            "--wait/--no-wait", help="Wait until the index is built and searches use it.", rich_help_panel=_INDEX
         ),
     ] = True
 

@@ -39,7 +39,7 @@ class RetrieverOptions:
         typer.Option(
             "--collection",
             "-c",
-            help="Collection to search in; repeat it where the codes are stored in several collections.",
+            help="Collection to search in; may be given several times, where the codes are in several collections.",
             rich_help_panel=MILVUS,
             show_default=False,
         ),

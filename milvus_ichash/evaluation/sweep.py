@@ -138,7 +138,7 @@ def sweep(
         "top_k": top_k,
         "flat": [index.collection for index in flat],
         "latency": f"MilvusClient.search, one query a call, Bounded consistency, the first {SAMPLE} queries, "
-        "all ways in turns",
+        "the ways to search take turns, query by query",
     }
     return SweepResult(on, tuple(points), tuple(notes))
 

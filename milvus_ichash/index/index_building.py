@@ -97,7 +97,7 @@ def common_spec(collection: str, infos: Mapping[str, IndexInfo]) -> IndexSpec:
 
 
 def load(connection: Connection, collection: str) -> None:
-    """Load the collection where it is not loaded; the next searches are to see everything that is in it."""
+    """Load the collection where it is not loaded. The next searches are at Strong consistency and see all of it."""
     client, timeout = connection.client, connection.timeout
     loaded = import_pymilvus().client.types.LoadState.Loaded
     with connection.calling(f"load the collection '{collection}'"):
@@ -113,7 +113,7 @@ def flush(connection: Connection, collection: str) -> None:
 
 
 def rows_stored(connection: Connection, collection: str) -> int:
-    """Return the number of rows in storage, with those that were replaced or deleted.
+    """Return the number of rows in storage, still counting those that were replaced or deleted.
 
     That is enough to choose an index by, and the collection need not be loaded for it.
     """
@@ -197,7 +197,7 @@ def _spec_of(info: IndexInfo) -> IndexSpec | None:
 
 
 def _progress(collection: str, found: list[IndexInfo]) -> tuple[bool, int, int]:
-    """Return whether one of these indexes is not done, the rows indexed, and all rows, each the least of the codes."""
+    """Return whether an index is unfinished, and how many rows of how many are indexed in the one that is least far."""
     failed = next((info for info in found if info["state"] == "Failed"), None)
     if failed is not None:
         raise MilvusError(

@@ -84,7 +84,7 @@ def _hits(found: Iterable[QueryHits], request: SearchRequest, queries: int) -> H
 def first_rankings(
     connection: Connection, request: SearchRequest, codes: Sequence[bytes]
 ) -> Iterator[tuple[Ids, Distances]]:
-    """Yield for each query the nearest items, or as many as its cells hold, sorted by (distance, id)."""
+    """Yield for each query its nearest items, fewer where the probed cells hold fewer, sorted by (distance, id)."""
     for ids, distances, _ in _found(connection, request, codes):
         order = _order(ids, distances)
         yield ids[order], distances[order]
@@ -115,7 +115,7 @@ def complete_distances(
 
     Args:
         connection: to Milvus.
-        request: what is searched; its `top_k` is passed over.
+        request: what is searched; its `top_k` is ignored.
         codes: of the queries.
         keys: the ids of all items, sorted.
 

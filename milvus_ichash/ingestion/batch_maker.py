@@ -23,7 +23,7 @@ class BatchMaker:
         encoder: the bundle; its codes are as long as those of the collection.
         description: of the collection.
         id_kind: kind of its ids.
-        lite: whether it is on Milvus Lite, which does not take every id.
+        lite: whether it is on Milvus Lite, which refuses ids with an apostrophe.
         options: which payload columns go along, and whether labels do.
     """
 

@@ -2,7 +2,7 @@
 
 into a collection     at the first row of the source whose id is not there; later rows that are there are passed over
 into files            behind the last whole file; the whole files must hold the first rows of the source
-bulk import           with the files of which no row is there
+bulk import           with the files that have no row in the collection yet
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from milvus_ichash.ingestion.bulk_files import Content, ImportFile, ImportManife
 from milvus_ichash.io.feature_source import FeatureSource
 
 _LOOKED_UP = 1000
-"""Ids of a file that are looked up: a server imports a file as a whole or not at all."""
+"""About how many ids of a file are looked up: a sample is enough, since a server imports all of a file or nothing."""
 
 
 def absent_ids(index: HashIndex, retries: Retries, ids: Ids) -> Mask:

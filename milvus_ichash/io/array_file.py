@@ -19,7 +19,13 @@ from milvus_ichash.io.npz import open_npz
 from milvus_ichash.io.row_arrays import RowArray
 from milvus_ichash.io.subsets import ChainedSource, SelectedSource
 
-_READERS: dict[str, Callable[[Path], Mapping[str, RowArray]]] = {".npz": open_npz, ".mat": open_mat}
+READERS: dict[str, Callable[[Path], Mapping[str, RowArray]]] = {
+    ".npz": open_npz,
+    ".mat": open_mat,
+    ".h5": open_h5,
+    ".hdf5": open_h5,
+}
+"""The formats that hold named arrays, by the ending of the file."""
 _SCAN_ROWS = 65_536
 
 
@@ -47,11 +53,11 @@ def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource
 def _open(path: Path) -> Mapping[str, RowArray]:
     if not path.stat().st_size:
         raise InputError(f"{path} is empty.")
-    return _READERS.get(path.suffix.lower(), open_h5)(path)
+    return READERS[path.suffix.lower()](path)
 
 
 def _with_splits(table: ArrayTable, arrays: Group) -> dict[Split, FeatureSource]:
-    """Return the sources of a file with two or three splits; the training split stands in for no retrieval split."""
+    """Return the sources of a file with splits; without a retrieval split, the training split is used as it."""
     there = table.rows
     retrieval: Split = "retrieval" if "retrieval" in there else "train"
     sources: dict[Split, FeatureSource] = {"retrieval": table.source(retrieval, "retrieval", 0)}

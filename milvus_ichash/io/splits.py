@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from milvus_ichash.choices import Split
+from milvus_ichash.choices import FEATURE_ENDINGS, Split
 from milvus_ichash.errors import InputError
-from milvus_ichash.io.array_file import array_sources
+from milvus_ichash.io.array_file import READERS, array_sources
 from milvus_ichash.io.feature_source import SPLITS, ColumnNames, FeatureSource, Holdout
 from milvus_ichash.io.subsets import holdout_splits
 
@@ -122,6 +122,6 @@ def _sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
         from milvus_ichash.io.parquet_source import ParquetSource
 
         return {"all": ParquetSource(path, columns)}
-    if ending in (".npz", ".h5", ".hdf5", ".mat") or path.is_dir():
+    if ending in READERS or path.is_dir():
         return array_sources(path, columns)
-    raise InputError(f"{path} has the ending '{path.suffix}'; feature files are .parquet, .npz, .h5 or .mat.")
+    raise InputError(f"{path} has the ending '{path.suffix}'; feature files are {', '.join(FEATURE_ENDINGS)}.")

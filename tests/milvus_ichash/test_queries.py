@@ -196,6 +196,8 @@ def test_fields(fused_items: Bundle, connection: Connection, name: Callable[[], 
 def test_filter_and_radius(fused_items: Bundle) -> None:
     queries = q.codes_of_stored_items(fused_items.index, ["k05"])
     expected = [
-        (d, key) for d, key in fused_items.ranked(fused_items.codes["code"][5], "code") if d <= 5 and int(key[1:]) % 3 == 0
+        (d, key)
+        for d, key in fused_items.ranked(fused_items.codes["code"][5], "code")
+        if d <= 5 and int(key[1:]) % 3 == 0
     ]  # fmt: skip
     assert pairs(q.find_nearest(fused_items.index, queries, top_k=N, radius=5, filter="has_image == false")) == expected

@@ -14,7 +14,7 @@ from milvus_ichash.io import ColumnNames
 
 
 def write_splits(path: Path, *, missing: float = 0.0) -> Path:
-    """200 items of 4 classes in two modalities, I and T: 120 train, 160 are searched (those 120 and more), 40 are queries."""
+    """Write 200 items of 4 classes, I and T: 120 train, 160 are searched (those 120 and more), 40 are queries."""
     table = make_table(200, missing=missing)
     assert table.labels is not None
     arrays = {"I": table.features["image"], "T": table.features["text"], "L": table.labels}

@@ -9,7 +9,8 @@ file has
     a Config         derived from `MethodConfig`: each setting with its default, where that is from (`setting`), and a
                      string below it that describes it
     one class        derived from `Method`, with
-                         `family`, and `citation` where it is published
+                         `family`, `ablations`, and `citation` where it is published; a method that completes has
+                         a setting `completion`, and the ablations "no completion" and "mean completion"
                          `__init__`       the networks, made from `self.spec` (sizes) and `self.config` (settings)
                          `losses`         the loss terms of a batch, each a mean, by name
                          `weights`        the weights of the terms that do not count once

@@ -155,7 +155,7 @@ class _Attribute:
 
 
 def _attributes(node: ast.ClassDef) -> dict[str, _Attribute]:
-    """The attributes of a class, by name."""
+    """Return the attributes of a class, by name."""
     found = {}
     for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
@@ -168,7 +168,7 @@ def _attributes(node: ast.ClassDef) -> dict[str, _Attribute]:
 
 
 def _citation(value: ast.expr) -> Citation | None:
-    """The `Citation(...)` as written, whose arguments are literals."""
+    """Return the `Citation(...)` as written, whose arguments are literals."""
     if not isinstance(value, ast.Call):
         return None
     given = {k.arg: ast.literal_eval(k.value) for k in value.keywords if k.arg}
@@ -176,7 +176,7 @@ def _citation(value: ast.expr) -> Citation | None:
 
 
 def _settings(method: ast.ClassDef, classes: list[ast.ClassDef]) -> tuple[Setting, ...]:
-    """The settings of the method's Config class: those of all configs first, then its own."""
+    """Return the settings of the method's Config class: those of all configs first, then its own."""
     base = ast.parse((_FOLDER / "base.py").read_text("utf-8"))
     nodes = [*base.body, *classes, *method.body]
     by_name = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
@@ -195,7 +195,7 @@ def _settings(method: ast.ClassDef, classes: list[ast.ClassDef]) -> tuple[Settin
 
 
 def _setting(name: str, attribute: _Attribute, inherited: str) -> Setting:
-    """The setting as written: the default of `setting(0.5, "paper", ge=0)`, `Field(0.5, ge=0)` and `0.5` is 0.5."""
+    """Return the default as written: 0.5 for `setting(0.5, "paper", ge=0)`, `Field(0.5, ge=0)` and `0.5`."""
     value, kind, description = attribute.value, attribute.annotation, attribute.note or inherited
     function = ast.unparse(value.func).split(".")[-1] if isinstance(value, ast.Call) else ""
     if not isinstance(value, ast.Call) or function not in ("setting", "Field"):

@@ -1,4 +1,4 @@
-"""Whether a run may start in a folder, or go on there: only as the run that it was."""
+"""Whether a run may start in a folder, or go on there: only with the method, settings and data that it had."""
 
 from __future__ import annotations
 

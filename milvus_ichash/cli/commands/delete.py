@@ -16,7 +16,7 @@ _WHAT = "What to delete (one of these)"
 def delete(
     collection: CollectionOption = "ichash",
     item: Annotated[
-        list[str] | None, typer.Option("--id", help="Id of an item; repeat it.", rich_help_panel=_WHAT)
+        list[str] | None, typer.Option("--id", help="Id of an item; may be given several times.", rich_help_panel=_WHAT)
     ] = None,
     where: Annotated[
         str | None,

@@ -29,7 +29,10 @@ def evaluate(
     at_k: Annotated[
         list[int] | None,
         typer.Option(
-            "--at-k", help="Rank k of mAP@k, P@k and NDCG@k; repeat it.", rich_help_panel=MEASURE, show_default="50"
+            "--at-k",
+            help="Rank k of mAP@k, P@k and NDCG@k; may be given several times.",
+            rich_help_panel=MEASURE,
+            show_default="50",
         ),
     ] = None,
     measuring: MeasuringOptions,

@@ -35,7 +35,8 @@ def import_(
 ) -> None:
     """Have a Milvus server import files into a collection, which is created if it does not exist.
 
-    The server reads the files itself, from where it keeps its data: copy them there first, and say where with --path.
+    The server reads the files itself, from its own object storage or disk: copy them there first, and
+    say where with --path.
     DIR is read here too, to create the collection and to check the files. After an interruption, run the same command
     again: it goes on.
 

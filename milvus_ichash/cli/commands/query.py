@@ -33,10 +33,13 @@ def query(
     collection: CollectionOption = "ichash",
     words: Annotated[
         list[str] | None,
-        typer.Option("--words", "-w", help="Words, such as 'red apple'; repeat it.", rich_help_panel=_BY),
+        typer.Option(
+            "--words", "-w", help="Words, such as 'red apple'; may be given several times.", rich_help_panel=_BY
+        ),
     ] = None,
     picture: Annotated[
-        list[Path] | None, typer.Option("--picture", help="A picture file; repeat it.", rich_help_panel=_BY)
+        list[Path] | None,
+        typer.Option("--picture", help="A picture file; may be given several times.", rich_help_panel=_BY),
     ] = None,
     item: Annotated[
         list[str] | None,
@@ -100,7 +103,7 @@ def query(
         list[str] | None,
         typer.Option(
             "--field",
-            help="A field of the items to show, or '*' for all fields; repeat it.",
+            help="A field of the items to show, or '*' for all fields; may be given several times.",
             rich_help_panel=_WHAT,
             show_default=False,
         ),

@@ -25,7 +25,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             "--data",
-            help="File with a data set of the table, with the splits train, query and retrieval; repeat it.",
+            help="File with a data set of the table, with the splits train, query and retrieval; may be given several "
+            "times.",
             metavar="NAME=FILE",
             rich_help_panel=DATA,
         ),
@@ -45,7 +46,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting in place of the recipe's, of all methods or of one; repeat it.",
+            help="A setting in place of the recipe's, of all methods or of one; may be given several times.",
             metavar="[METHOD.]NAME=VALUE",
         ),
     ] = None,

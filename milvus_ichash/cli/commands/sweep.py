@@ -30,7 +30,8 @@ def sweep(
         typer.Option(
             "--collection",
             "-c",
-            help="Collection with BIN_IVF_FLAT; repeat it where the codes are stored in several collections.",
+            help="Collection with BIN_IVF_FLAT; may be given several times, where the codes are in several "
+            "collections.",
             rich_help_panel=MILVUS,
         ),
     ],
@@ -46,7 +47,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             "--flat",
-            help="Collection of the same rows with BIN_FLAT, to compare with; repeat it for several --collection.",
+            help="Collection of the same rows with BIN_FLAT, to compare with; may be given several times, for several "
+            "--collection.",
             rich_help_panel=MILVUS,
             show_default=False,
         ),
@@ -55,7 +57,7 @@ def sweep(
         list[int] | None,
         typer.Option(
             "--at-k",
-            help="Rank k of recall@k and mAP@k; repeat it.",
+            help="Rank k of recall@k and mAP@k; may be given several times.",
             rich_help_panel=MEASURE,
             show_default="10 and 100",
         ),

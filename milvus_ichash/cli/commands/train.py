@@ -58,7 +58,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting of the method; repeat it. `milvus-ichash methods NAME` lists them.",
+            help="A setting of the method; may be given several times. `milvus-ichash methods NAME` lists them.",
             rich_help_panel=_TRAINING,
             metavar="NAME=VALUE",
         ),
@@ -70,7 +70,7 @@ def train(
         int | None,
         typer.Option(
             "--seed",
-            help="Random seed; it sets gaps, initial weights and the order of the items.",
+            help="Random seed; it decides which modalities are hidden, the initial weights and the order of the items.",
             rich_help_panel=_TRAINING,
             show_default="0",
         ),

@@ -1,4 +1,4 @@
-"""Files for bulk import: what they hold, that no half of one is ever there, and that a run goes on with those of another."""
+"""Files for bulk import: what they hold, that none is ever half there, and that a run goes on with another's."""
 
 from __future__ import annotations
 

@@ -43,7 +43,10 @@ def file(tmp_path) -> Path:
     ("name", "message"),
     [
         ("nope.npz", r"no such file: .*nope\.npz"),
-        *((name, r"feature files are \.parquet, \.npz, \.h5 or \.mat") for name in ("items.csv", "items", "items.npy")),
+        *(
+            (name, r"feature files are \.parquet, \.npz, \.h5, \.hdf5, \.mat")
+            for name in ("items.csv", "items", "items.npy")
+        ),
     ],
 )
 def test_a_file_that_is_not_there_or_of_no_known_ending(tmp_path, name, message):

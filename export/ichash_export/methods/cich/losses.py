@@ -44,7 +44,7 @@ def prototype_term(views: Views, labels: Tensor, psi: Tensor, sets: LabelSets) -
 
 
 def prototype_losses(psi: Tensor, s: Tensor, b: Tensor, index: Tensor, sets: LabelSets, memory: Memory) -> Terms:
-    """Return eq. 3 as the prototypes learn by it: with k = p, and with k = u, v for the codes that the memory holds.
+    """Return the terms of eq. 3 that train the prototypes: k = p, and k = u, v for the codes that the memory holds.
 
     Args:
         psi: the prototypical codes of `sets`, float32 (U, K).

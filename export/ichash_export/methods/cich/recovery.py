@@ -171,7 +171,7 @@ class StoredContext(nn.Module):
 
 
 def _matching(view: View, rows: Tensor, batch: int) -> Tensor:
-    """The features of these rows of the batch, all of which the view has."""
+    """Return the features of these rows of the batch, all of which the view has."""
     place = rows.new_empty(batch)
     place[view.rows] = torch.arange(len(view.rows), device=rows.device)
     return view.mu[place[rows]]

@@ -217,7 +217,7 @@ class EGICH(Method):
             self.state["chosen"] = self.knowledge.take(*self._known_and_guides(data))
 
     def _known_and_guides(self, data: TrainData) -> tuple[Knowledge, Tensor]:
-        """The knowledge file, and what its words are compared with: one row a class."""
+        """Return the knowledge file, and what its words are compared with: one row for each class."""
         known, names = external.read(self.config.knowledge, self.config.words), self.spec.label_names
         if self.config.selection == "names":
             return known, external.class_guides(known, names, self.spec.classes).to(data.device)
@@ -338,5 +338,5 @@ class EGICH(Method):
 
 
 def _guided(config: EGICHConfig) -> bool:
-    """The classes' vectors are used: they complete, or are CLEG's anchors."""
+    """Return True where the classes' vectors are used: they complete, or are CLEG's anchors."""
     return config.completion == "knowledge" or config.gamma > 0

@@ -83,7 +83,7 @@ class GraphAutoencoder(nn.Module):
         self.decoders = nn.ModuleDict({m: nn.Linear(width, dim) for m, dim in dims.items()})
 
     def _outputs(self, features: dict[str, Tensor], graph: Tensor) -> dict[str, Tensor]:
-        """What the decoders make, before any sigmoid."""
+        """Return what the decoders make, before any sigmoid."""
         h = torch.relu(self.first(graph @ torch.cat(list(features.values()), dim=1)))
         h = torch.relu(graph @ self.second(h))
         return {m: decoder(h) for m, decoder in self.decoders.items()}

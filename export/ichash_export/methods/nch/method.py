@@ -103,7 +103,7 @@ class NCHConfig(MethodConfig):
     nearest: int = setting(5, ge=1)
     """Anchors that the variant "knn" averages."""
     hidden: tuple[int, ...] = setting((2048, 1024), "public code")
-    """Hidden width of the encoders, by modality; the last one is that of all further modalities too."""
+    """Hidden width of the encoders, by modality; further modalities have the last one."""
     width: int = setting(512, "public code", ge=1)
     """Size of a modality's encoding."""
     generator_hidden: int = setting(2048, "public code", ge=1)
@@ -264,7 +264,7 @@ class NCH(Method):
         return {"L3 quantisation": self.config.quantisation, "L4 generation": self.config.generation}
 
     def _seen(self, data: TrainData) -> TrainData:
-        """The items as the networks see them."""
+        """Return the items as the networks see them."""
         return replace(data, features=self._squashed(data.features))
 
     def _squashed(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ class PMCHConfig(MethodConfig):
     activation: Literal["relu", "tanh"] = setting("relu")
     """Activation in the encoders' hidden layers."""
     hidden: tuple[int, ...] = setting((2048, 1024), "paper")
-    """Hidden width of the encoders, by modality; the last one is that of all further modalities too."""
+    """Hidden width of the encoders, by modality; further modalities have the last one."""
     width: int = setting(512, "paper", ge=1)
     """Size K of a modality's feature."""
     weight_net: tuple[int, ...] = setting((2048, 2048), "paper")
@@ -103,7 +103,7 @@ class PMCHConfig(MethodConfig):
     anchors: Literal["prototypes", "random"] = setting("prototypes", "paper")
     """Table 4: what is aggregated: learnt prototypes, or random paired training items."""
     random_anchors: int = setting(300, "paper", ge=1)
-    """How many of these."""
+    """Number of random anchors."""
     aggregation: Aggregation = setting("weight_net", "paper")
     """Table 5: what makes the coefficients: the Weight-Net, or similarity to the prototypes of the modality that is
     there."""
@@ -232,7 +232,7 @@ class PMCH(Method):
         return {"L_recons": self.config.alpha, "L_proto": self.config.beta, "L_sign": self.config.gamma}
 
     def _shown(self, present: Tensor) -> Tensor:
-        """What a batch's codes are made from: `present`, with all but one modality hidden from some paired items."""
+        """Return what a batch's codes are made from: `present`, with one modality left to some paired items."""
         return hide(present, self.config.modality_dropout)
 
     def _reconstruction(self, v: list[Tensor], recovered: dict[Pair, Tensor], present: Tensor) -> Tensor:
@@ -321,7 +321,7 @@ def _paired(present: Tensor) -> Tensor:
 
 
 def _recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> nn.Module | None:
-    """What completes, from so many prototypes a modality; None where nothing is learnt for it."""
+    """Return the recovery network for this many prototypes in each modality; None where nothing is learnt for it."""
     if config.completion == "gae":
         return GraphAutoencoder(modalities, config.width, config.weight_net[0])
     if config.completion == "mlp":
@@ -332,7 +332,7 @@ def _recovery_network(config: PMCHConfig, modalities: int, prototypes: int) -> n
 
 
 def _coefficients(config: PMCHConfig, prototypes: int) -> nn.Module:
-    """What makes one modality's coefficients."""
+    """Return what makes one modality's coefficients."""
     if config.aggregation == "weight_net":
         return WeightNet(config.width, config.weight_net, prototypes, softmax=config.softmax)
     if config.aggregation == "knn":

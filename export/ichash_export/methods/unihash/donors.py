@@ -28,7 +28,7 @@ def with_donors(data: TrainData, share: float) -> TrainData:
 
 
 def _by_labels(data: TrainData) -> Tensor:
-    """A number for each set of labels, (n,); -1 where they are not known."""
+    """Return a number for each set of labels, (n,); -1 where they are not known."""
     groups: Tensor = torch.unique(data.labels, dim=0, return_inverse=True)[1]
     return groups if data.labelled is None else groups.masked_fill(~data.labelled, -1)
 

@@ -257,7 +257,7 @@ class UniHash(Method):
         }
 
     def _subsets(self, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices of the items with several modalities, and a random part of each, bool: not empty, not all."""
+        """Return the indices of items with several modalities, and a random part of each, bool: not empty, not all."""
         several = (
             (present.sum(dim=1) > 1).nonzero().flatten()
             if self.config.subsets
