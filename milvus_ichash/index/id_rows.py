@@ -1,4 +1,4 @@
-"""Ids as arrays, and from ids to row numbers: where each of the items that Milvus found stands in a table that is sorted by id."""
+"""Ids as arrays, and from ids to row numbers: where items that Milvus found stand in a table that is sorted by id."""
 
 from __future__ import annotations
 
