@@ -7,7 +7,7 @@ line prints it without a traceback; in Python code it is an ordinary exception.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -66,8 +66,15 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'NAME'?" with the known name that is nearest to this one, or "" where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    by_lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
+
+
+def check_known(name: str, known: Collection[str], what: str) -> None:
+    """Raise InputError, with all names and the nearest one, where there is no `what` of this name."""
+    if name not in known:
+        raise InputError(f"there is no {what} '{name}'; there are: {', '.join(known)}.{did_you_mean(name, known)}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 
 Features = npt.NDArray[np.float32]
 MultiHot = npt.NDArray[np.uint8]
@@ -268,8 +268,7 @@ class FeatureTable:
             InputError: where a name is no modality of this table.
         """
         for name in modalities:
-            if name not in self.features:
-                raise InputError(f"no modality '{name}' here; there are: {', '.join(self.features)}.")
+            check_known(name, self.features, "modality")
         wanted = np.array([name in modalities for name in self.features])
         rows = np.flatnonzero(self.present[:, wanted].all(axis=1))
         return self.take(rows).hide(wanted[None, :])

@@ -19,7 +19,7 @@ from math import floor
 import numpy as np
 
 from milvus_ichash.choices import IncompleteUse
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 from milvus_ichash.features import Mask
 
 Share = Fraction | Decimal | str | float
@@ -114,8 +114,7 @@ def fraction(value: Share, what: str) -> Fraction:
 
 def _partition(partition: str | Sequence[Share]) -> tuple[Fraction, Fraction, Fraction]:
     if isinstance(partition, str):
-        if partition not in LEVELS:
-            raise InputError(f"there is no level '{partition}'; there are: {', '.join(LEVELS)}.")
+        check_known(partition, LEVELS, "level")
         partition = LEVELS[partition]
     shares = [fraction(share, "partition") for share in partition]
     total = sum(shares, Fraction(0))

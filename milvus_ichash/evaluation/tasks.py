@@ -10,7 +10,7 @@ import numpy as np
 
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.choices import DatabasePart
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 from milvus_ichash.features import FeatureTable, Mask
 
 OBSERVED = "observed"
@@ -96,8 +96,7 @@ def choose_tasks(
 
 
 def _check_stored(name: str, known: dict[str, Task], stored: Collection[str]) -> None:
-    if name not in known:
-        raise InputError(f"there is no task '{name}' for this bundle; there are: {', '.join(known)}.")
+    check_known(name, known, "task")
     task = known[name]
     if task.stored_code in stored:
         return

@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -136,10 +136,14 @@ class Connection:
                 ) from error
             raise milvus_error(error, what, self.address, self.timeout, self._secret) from error
 
-    def call(self, what: str, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call a method of `client` by its name, within the timeout unless another is given. Errors as `calling`."""
+    def call(self, what: str, method: str | Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a method of `client`, or another function, within the timeout unless another is given.
+
+        Errors as `calling`.
+        """
+        function = getattr(self.client, method) if isinstance(method, str) else method
         with self.calling(what):
-            return getattr(self.client, method)(*arguments, **{"timeout": self.timeout, **options})
+            return function(*arguments, **{"timeout": self.timeout, **options})
 
     async def async_client(self) -> Any:
         """Return the `pymilvus.AsyncMilvusClient` of the running event loop, which `close_async` closes."""

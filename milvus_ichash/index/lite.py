@@ -190,14 +190,14 @@ def _database_path(uri: str) -> Path:
     # The rule of milvus_lite: under another name, no other client could open the file.
     if len(path.name) > 36 or not re.fullmatch(r"[a-zA-Z0-9._-]+", path.name):
         raise InputError(f"Milvus Lite takes no file named '{path.name}': at most 36 letters, digits and '._-'.")
-    if not path.parent.is_dir():
-        raise MilvusError(f"Milvus Lite cannot open '{uri}': there is no folder '{path.parent}'.")
-    if path.is_dir():
-        raise MilvusError(f"Milvus Lite cannot open '{uri}': it is a folder.")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
-        raise MilvusError(
-            f"Milvus Lite cannot open '{uri}': it needs to write to the file and its folder, and may not."
-        )
+    may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
+    for wrong, reason in (
+        (not path.parent.is_dir(), f"there is no folder '{path.parent}'"),
+        (path.is_dir(), "it is a folder"),
+        (not may_write, "it needs to write to the file and its folder, and may not"),
+    ):
+        if wrong:
+            raise MilvusError(f"Milvus Lite cannot open '{uri}': {reason}.")
     _check_this_process(path)
     return path
 

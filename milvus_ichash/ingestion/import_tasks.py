@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import Any
 
 from milvus_ichash.errors import BackendMissingError, MilvusError
@@ -55,7 +56,8 @@ class ImportTasks:
         Raises:
             MilvusError: the import failed; says where the server looked for the file.
         """
-        state = self._state_of(task)
+        ask = partial(self._connection.call, "tell how an import goes", self._state, task, **self._options)
+        state = self._retries(ask)
         if state.state in _FAILED:
             raise self._failed(path, state.infos.get("failed_reason") or "no reason given")
         return bool(state.state == _DONE)
@@ -68,19 +70,9 @@ class ImportTasks:
             time.sleep(POLL_SECONDS)
 
     def _others_run(self) -> bool:
-        return any(state.state not in (*_FAILED, _DONE) for state in self._retries(self._all))
-
-    def _all(self) -> list[Any]:
-        with self._connection.calling(f"list the imports into '{self._collection}'"):
-            found: list[Any] = self._list(0, self._collection, timeout=self._connection.timeout, **self._options)
-            return found
-
-    def _state_of(self, task: int) -> Any:
-        def ask() -> Any:
-            with self._connection.calling("tell how an import goes"):
-                return self._state(task, timeout=self._connection.timeout, **self._options)
-
-        return self._retries(ask)
+        what = f"list the imports into '{self._collection}'"
+        ask = partial(self._connection.call, what, self._list, 0, self._collection, **self._options)
+        return any(state.state not in (*_FAILED, _DONE) for state in self._retries(ask))
 
     def _failed(self, path: str, reason: str) -> MilvusError:
         where = f"Milvus at {self._connection.address}"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ichash_export.baselines import cca_itq, cosine, lsh, pca_itq
 from milvus_ichash.codes import check_bits
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 from milvus_ichash.evaluation.metrics import mean_average_precision
 from milvus_ichash.evaluation.tasks import Task, cross_modal_tasks, fused_tasks, has_all
 from milvus_ichash.features import FeatureTable, MultiHot
@@ -76,8 +76,7 @@ def measure_baseline(
             too few training items; tables lack labels or have different modalities; or no task is left.
         BackendMissingError: faiss or scipy is needed and is not installed.
     """
-    if name not in _BASELINES:
-        raise InputError(f"there is no baseline '{name}'; there are: {', '.join(_BASELINES)}.")
+    check_known(name, _BASELINES, "baseline")
     baseline = _BASELINES[name]
     check_bits(bits)
     queries = _checked(train, queries, database)

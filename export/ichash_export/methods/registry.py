@@ -17,10 +17,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ichash_export.methods.citation import Citation
-from milvus_ichash.errors import InputError, did_you_mean
+from milvus_ichash.errors import InputError, check_known
 
 if TYPE_CHECKING:
     from ichash_export.methods.base import Method
@@ -100,8 +100,7 @@ def _places() -> dict[str, tuple[str, Path | None]]:
 
 def _place(name: str) -> tuple[str, Path]:
     places = _places()
-    if name not in places:
-        _unknown(name, list(places))
+    check_known(name, sorted(places), "method")
     module, path = places[name]
     if path is None:
         spec = find_spec(module)
@@ -112,11 +111,6 @@ def _place(name: str) -> tuple[str, Path]:
             )
         path = Path(spec.origin)
     return module, path
-
-
-def _unknown(name: str, names: list[str]) -> NoReturn:
-    hint = did_you_mean(name.lower(), names)
-    raise InputError(f"there is no method '{name}'; there are: {', '.join(sorted(names))}.{hint}")
 
 
 def _parse(name: str, module: str, path: Path) -> MethodInfo:

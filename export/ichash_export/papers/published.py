@@ -38,7 +38,7 @@ from ichash_export.methods import registry
 from ichash_export.papers.recipes import recipes_folder
 from ichash_export.train.options import validated
 from milvus_ichash.choices import Level
-from milvus_ichash.errors import InputError, did_you_mean
+from milvus_ichash.errors import InputError, check_known
 from milvus_ichash.strict_model import StrictModel
 
 Use = Literal["discard", "enhance", "extend"]
@@ -100,10 +100,7 @@ def published_table(name: str) -> tuple[PublishedFigure, ...]:
     """
     tables = published_tables()
     wanted = " ".join(name.upper().split())
-    if wanted not in tables:
-        raise InputError(
-            f"there is no published table '{name}'; there are: {', '.join(tables)}.{did_you_mean(wanted, tables)}"
-        )
+    check_known(wanted, tables, "published table")
     return tables[wanted]
 
 

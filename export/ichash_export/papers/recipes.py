@@ -20,7 +20,7 @@ from pathlib import Path
 from ichash_export.train.options import TrainingOptions, validated
 from ichash_export.train.recipe import Recipe, RecipeContent
 from milvus_ichash.codes import check_bits
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -77,8 +77,7 @@ def load_recipe_set(name: str | None) -> dict[str, Recipe]:
     sets: dict[str, list[str]] = {}
     for each in recipe_names():
         sets.setdefault(each.partition("/")[2], []).append(each)
-    if name not in sets:
-        raise InputError(f"no method has a recipe '{name}'; there are: {', '.join(sorted(sets))}.")
+    check_known(name, sets, "set of recipes")
     return {recipe.method: recipe for recipe in map(load_recipe, sets[name])}
 
 

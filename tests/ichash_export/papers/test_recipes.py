@@ -56,7 +56,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message
 def test_a_recipe_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"no recipe 'nch/nowhere'; there are: .*nch/mirflickr25k"):
         load_recipe("nch/nowhere")
-    with pytest.raises(InputError, match=r"no method has a recipe 'fashoin'; there are: .*fashion"):
+    with pytest.raises(InputError, match=r"no set of recipes 'fashoin'; there are: .*fashion"):
         load_recipe_set("fashoin")
 
 

@@ -65,7 +65,7 @@ def test_three_modalities_have_six_pairs(make_bundle: MakeBundle) -> None:
 @pytest.mark.parametrize(
     ("fused", "stored", "wanted", "message"),
     [
-        (False, CROSS, ["both"], "no task 'both' for this bundle; there are: image->text, text->image, image->image"),
+        (False, CROSS, ["both"], "no task 'both'; there are: image->text, text->image, image->image"),
         (False, CROSS[:1], ["image->text"], "needs 'text_code', and only image_code is stored"),
         (False, ["code"], None, "none of the bundle's codes"),
         (
