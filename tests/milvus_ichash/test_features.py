@@ -26,24 +26,27 @@ def table(rows: int = 5, **changes) -> FeatureTable:
     return FeatureTable.build(parts.pop("ids"), parts.pop("features"), **parts)
 
 
+def parts(table: FeatureTable) -> dict[str, object]:
+    """What two tables that are the same have in common, NaN included (`np.testing.assert_equal`)."""
+    known = np.ones(len(table), bool) if table.labelled is None else table.labelled
+    payload = {name: list(column) for name, column in table.payload.items()}
+    of_rows = {"ids": table.ids, "present": table.present, "labels": table.labels, "labelled": known}
+    return {**of_rows, "modalities": table.modalities, "features": dict(table.features), "payload": payload}
+
+
 def same(a: FeatureTable, b: FeatureTable) -> None:
-    assert a.ids.tolist() == b.ids.tolist()
-    assert a.modalities == b.modalities
-    for name in a.modalities:
-        assert np.array_equal(a.features[name], b.features[name], equal_nan=True)
-    assert np.array_equal(a.present, b.present)
-    assert (a.labels is None) == (b.labels is None)
-    assert a.labels is None or np.array_equal(a.labels, b.labels)
-    known = [np.ones(len(t), bool) if t.labelled is None else t.labelled for t in (a, b)]
-    assert np.array_equal(*known)
-    assert {k: list(v) for k, v in a.payload.items()} == {k: list(v) for k, v in b.payload.items()}
+    np.testing.assert_equal(parts(a), parts(b))
 
 
 def test_build_gives_the_dtypes_of_the_contract():
     t = table()
-    assert {x.dtype for x in t.features.values()} == {np.dtype(np.float32)}
-    assert t.present.dtype == np.bool_ and t.present.all()
-    assert t.labels.dtype == np.uint8
+    assert [x.dtype for x in (*t.features.values(), t.present, t.labels)] == [
+        np.float32,
+        np.float32,
+        np.bool_,
+        np.uint8,
+    ]
+    assert t.present.all()
     assert (t.modalities, t.dims, len(t)) == (("image", "text"), {"image": 4, "text": 3}, 5)
 
 
@@ -119,8 +122,7 @@ def test_parts_that_do_not_fit_together_are_refused(changes):
 def test_take_by_numbers_and_by_mask_and_rows_as_a_view():
     t = table(labelled=np.array([1, 0, 1, 1, 1], bool))
     picked = t.take(np.array([3, 1]))
-    assert picked.ids.tolist() == [103, 101]
-    assert picked.payload["title"] == ["t3", "t1"]
+    assert (picked.ids.tolist(), picked.payload["title"]) == ([103, 101], ["t3", "t1"])
     assert picked.labelled.tolist() == [True, False]
     same(t.take(np.array([False, True, False, True, False])), t.take(np.array([1, 3])))
     part = t.rows(1, 3)
@@ -148,17 +150,13 @@ def test_concat_refuses_another_number_of_rows(rows):
 
 
 def test_hide_only_removes():
-    image = np.ones((3, 2))
-    image[0] = NAN
-    t = FeatureTable.build(np.arange(3), {"image": image, "text": np.ones((3, 1))})
+    t = FeatureTable.build(np.arange(4), {"image": with_values(IMAGE, 0, NAN), "text": TEXT}).rows(0, 3)
     mask = np.array([[True, True], [True, False], [True, True]])
     assert t.hide(mask).present.tolist() == [[False, True], [True, False], [True, True]]
 
 
 def test_only_takes_the_rows_that_have_the_modality_and_hides_the_others():
-    text = np.ones((3, 1))
-    text[1] = NAN
-    t = FeatureTable.build(np.arange(3), {"image": np.ones((3, 2)), "text": text})
+    t = FeatureTable.build(np.arange(4), {"image": IMAGE, "text": with_values(TEXT, [1, 3], NAN)})
     assert t.only("text").ids.tolist() == [0, 2]
     assert t.only("text").present.tolist() == [[False, True]] * 2
     assert t.only("image", "text").present.tolist() == [[True, True]] * 2
@@ -179,10 +177,8 @@ def test_tables_made_of_a_checked_one_are_checked_and_copies_are_not():
 
 
 def test_present_in_the_order_of_a_bundle():
-    text = np.ones((2, 1))
-    text[1] = NAN
-    t = FeatureTable.build(np.arange(2), {"image": np.ones((2, 2)), "text": text})
-    assert t.present_for(["text", "sound", "image"]).tolist() == [[True, False, True], [False, False, True]]
+    t = FeatureTable.build(np.arange(4), {"image": IMAGE, "text": with_values(TEXT, slice(1, 4), NAN)})
+    assert t.present_for(["text", "sound", "image"]).tolist() == [[True, False, True], *[[False, False, True]] * 3]
     with pytest.raises(
         InputError, match="the data has a modality 'text' that the bundle does not know; it takes image"
     ):

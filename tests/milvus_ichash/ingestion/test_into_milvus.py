@@ -54,8 +54,7 @@ def test_every_row_gets_its_code(
 ) -> None:
     advanced: list[int] = []
     report = ingest(source, encoder, connection, collection, BY_TEN, listeners=Listeners(advance=advanced.append))
-    assert (report.rows, report.written, report.skipped) == (N, N, 0)
-    assert report.missing == {"image": 25, "text": 25}
+    assert (report.rows, report.written, report.skipped, report.missing) == (N, N, 0, {"image": 25, "text": 25})
     assert report.seconds > 0
     assert sum(advanced) == N
     items = source.read()
@@ -178,71 +177,80 @@ def test_recreate_keeps_the_old_rows_until_the_new_ones_prove_usable(
     recreate = IngestOptions(batch_size=10, recreate=True)
     with pytest.raises(InputError, match="torn"):
         ingest(BreaksOff(source, 0, InputError("torn")), other, connection, collection, recreate)
-    assert HashIndex.open(connection, collection).fingerprint == encoder.manifest.fingerprint
-    assert HashIndex.open(connection, collection).count() == N
+    index = HashIndex.open(connection, collection)
+    assert (index.fingerprint, index.count()) == (encoder.manifest.fingerprint, N)
     ingest(source, other, connection, collection, recreate)
     index = HashIndex.open(connection, collection)
     assert (index.fingerprint, index.count()) == (other.manifest.fingerprint, N)
 
 
-def test_an_index_that_milvus_lite_does_not_have(
+def test_the_index_of_milvus_lite_may_be_asked_for(
     connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str
 ) -> None:
-    for options, says in (
-        (IngestOptions(index="BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
-        (IngestOptions(nlist=64), "Milvus Lite has BIN_FLAT only"),
-        (IngestOptions(index="BIN_FLAT", nlist=64), "BIN_FLAT has no cells"),
-        (IngestOptions(index="HNSW"), "no index 'HNSW'"),
-        (IngestOptions(patience=-1), "a patience of -1 s"),
-        (IngestOptions(patience=float("nan")), "a patience of nan s"),
-    ):
-        with pytest.raises(InputError, match=says):
-            ingest(source, encoder, connection, collection, options)
-    assert not HashIndex.exists(connection, collection)
     assert ingest(source, encoder, connection, collection, IngestOptions(index="BIN_FLAT")).written == N
 
 
-def test_duplicates_are_found_before_the_first_write(
-    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path
-) -> None:
-    twice = table(50)
-    twice["id"][48] = "k3"
-    with pytest.raises(InputError, match=r"the id 'k3' is in row 3 and again in row 48"):
-        ingest(write_parquet(tmp_path / "twice.parquet", twice), encoder, connection, collection, BY_TEN)
-    assert not HashIndex.exists(connection, collection)
-
-
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        (IngestOptions(fields=["year"], labels=False), ["id", "has_image", "has_text", "year"]),
+        (IngestOptions(fields=[]), ["id", "has_image", "has_text", "labels"]),
+    ],
+    ids=["one column", "labels only"],
+)
 def test_what_goes_along_can_be_chosen(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, collection: str, name: Callable[[], str]
+    connection: Connection,
+    encoder: HashEncoder,
+    source: FeatureSource,
+    collection: str,
+    options: IngestOptions,
+    fields: list[str],
 ) -> None:
-    ingest(source, encoder, connection, collection, IngestOptions(fields=["year"], labels=False))
-    assert HashIndex.open(connection, collection).field_names() == ["id", "has_image", "has_text", "year"]
-    collection = name()
-    ingest(source, encoder, connection, collection, IngestOptions(fields=[]))
-    assert HashIndex.open(connection, collection).field_names() == ["id", "has_image", "has_text", "labels"]
-    with pytest.raises(InputError, match="no payload column 'colour'; there is title, year"):
-        ingest(source, encoder, connection, name(), IngestOptions(fields=["colour"]))
+    ingest(source, encoder, connection, collection, options)
+    assert HashIndex.open(connection, collection).field_names() == fields
 
 
-def test_columns_and_modalities_that_do_not_fit(
-    connection: Connection, encoder: HashEncoder, source: FeatureSource, name: Callable[[], str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("columns", "options", "says"),
+    [
+        ({"has_text": [1] * N}, {}, "payload column 'has_text'"),
+        (
+            {"sound": [[1.0, 2.0]] * N},
+            {},
+            "modality 'sound' that the bundle does not know; it takes image, text",
+        ),
+        ({"text": [[1.0, 2.0, 3.0]] * N}, {}, "'text' has shape"),
+        (
+            {"id": ["k3" if i == 48 else f"k{i}" for i in range(N)]},
+            {"batch_size": 10},
+            "the id 'k3' is in row 3 and again in row 48",
+        ),
+        ({}, {"fields": ["colour"]}, "no payload column 'colour'; there is title, year"),
+        ({}, {"batch_size": 0}, "batch of 0 rows"),
+        ({}, {"resume": True, "recreate": True}, "choose one"),
+        ({}, {"codes": ["nope"]}, "makes no code 'nope'; it makes code"),
+        ({}, {"index": "BIN_IVF_FLAT"}, "Milvus Lite has BIN_FLAT only"),
+        ({}, {"nlist": 64}, "Milvus Lite has BIN_FLAT only"),
+        ({}, {"index": "BIN_FLAT", "nlist": 64}, "BIN_FLAT has no cells"),
+        ({}, {"index": "HNSW"}, "no index 'HNSW'"),
+        ({}, {"patience": -1}, "a patience of -1 s"),
+        ({}, {"patience": float("nan")}, "a patience of nan s"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_fit_is_found_before_the_first_write(
+    connection: Connection,
+    encoder: HashEncoder,
+    collection: str,
+    tmp_path: Path,
+    columns: dict[str, Any],
+    options: dict[str, Any],
+    says: str,
 ) -> None:
-    clash = write_parquet(tmp_path / "clash.parquet", table(has_text=[1] * N))
-    with pytest.raises(InputError, match="payload column 'has_text'"):
-        ingest(clash, encoder, connection, name())
-    sound = write_parquet(tmp_path / "sound.parquet", table(sound=[[1.0, 2.0]] * N))
-    with pytest.raises(InputError, match="modality 'sound' that the bundle does not know; it takes image, text"):
-        ingest(sound, encoder, connection, name())
-    wide = write_parquet(tmp_path / "wide.parquet", table(text=[[1.0, 2.0, 3.0]] * N))
-    with pytest.raises(InputError, match="'text' has shape"):
-        ingest(wide, encoder, connection, name())
-    for options, says in (
-        (IngestOptions(batch_size=0), "batch of 0 rows"),
-        (IngestOptions(resume=True, recreate=True), "choose one"),
-        (IngestOptions(codes=["nope"]), "makes no code 'nope'; it makes code"),
-    ):
-        with pytest.raises(InputError, match=says):
-            ingest(source, encoder, connection, name(), options)
+    source = write_parquet(tmp_path / "items.parquet", table(**columns))
+    with pytest.raises(InputError, match=says):
+        ingest(source, encoder, connection, collection, IngestOptions(**options))
+    assert not HashIndex.exists(connection, collection)
 
 
 def test_a_collection_of_another_kind(
