@@ -7,7 +7,7 @@ import pytest
 from support.array_files import save_h5
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, open_source
+from milvus_ichash.io import ColumnNames, SourceInfo, open_source
 
 h5py = pytest.importorskip("h5py")
 
@@ -27,21 +27,19 @@ def test_a_table_in_batches(tmp_path, ending):
         title=[b"t"] * 9,
     )
     source = open_source(file)
-    assert (source.info.rows, source.info.dims, source.info.id_kind) == (9, {"image": 4, "text": 6}, "str")
-    assert source.info.payload == ("title",)
+    assert source.info == SourceInfo(file, 9, {"image": 4, "text": 6}, "str", 3, None, ("title",))
     batches = list(source.batches(4, start=2))
-    assert [batch.ids.tolist() for batch in batches] == [["é2", "é3", "é4", "é5"], ["é6", "é7", "é8"]]
-    assert np.array_equal(np.concatenate([batch.features["image"] for batch in batches]), IMAGE[2:].astype(np.float32))
-    assert np.array_equal(np.concatenate([batch.labels for batch in batches]), LABELS[2:])
-    assert batches[1].payload["title"] == ["t"] * 3
+    expected = [
+        (["é2", "é3", "é4", "é5"], IMAGE[2:6].astype(np.float32), LABELS[2:6], ["t"] * 4),
+        (["é6", "é7", "é8"], IMAGE[6:].astype(np.float32), LABELS[6:], ["t"] * 3),
+    ]
+    np.testing.assert_equal([(b.ids, b.features["image"], b.labels, b.payload["title"]) for b in batches], expected)
 
 
 def test_matrices_on_their_side_are_turned_where_the_number_of_items_says_so(tmp_path):
-    file = save_h5(tmp_path / "a.h5", image=IMAGE.T, text=TEXT, labels=LABELS.T)
-    table = open_source(file).read()
-    assert np.array_equal(table.features["image"], IMAGE.astype(np.float32))
-    assert np.array_equal(table.features["text"], TEXT)
-    assert np.array_equal(table.labels, LABELS)
+    table = open_source(save_h5(tmp_path / "a.h5", image=IMAGE.T, text=TEXT, labels=LABELS.T)).read()
+    np.testing.assert_equal(table.features, {"image": IMAGE.astype(np.float32), "text": TEXT})
+    np.testing.assert_equal(table.labels, LABELS)
 
 
 def test_matrices_without_a_common_number_of_items(tmp_path):
@@ -56,7 +54,6 @@ def test_what_is_no_array_of_numbers_or_strings_is_left_out(tmp_path):
         h5.create_group("group")["inner"] = np.ones((9, 2))
         ragged = h5.create_dataset("ragged", (9,), h5py.vlen_dtype(np.int32))
         ragged[0] = [1, 2, 3]
-    assert open_source(file).info.dims == {"x": 4}
-    assert open_source(file).info.payload == ()
+    assert open_source(file).info == SourceInfo(file, 9, {"x": 4}, "int64", None, None, payload=())
     with pytest.raises(InputError, match="labels are of a kind that cannot be read"):
         open_source(file, columns=ColumnNames(labels="ragged"))

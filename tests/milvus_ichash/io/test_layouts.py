@@ -47,11 +47,9 @@ def egich(data: dict) -> dict[str, np.ndarray]:
 
 def check(source, data: dict[str, np.ndarray]) -> None:
     table = source.read()
-    assert table.modalities == ("image", "text")
-    assert source.info.dims == DIMS
-    for name in ("image", "text"):
-        assert np.array_equal(table.features[name], data[name].astype(np.float32))
-    assert np.array_equal(table.labels, data["labels"])
+    assert list(source.info.dims.items()) == list(DIMS.items())
+    np.testing.assert_equal(table.features, {name: data[name].astype(np.float32) for name in table.modalities})
+    np.testing.assert_equal((table.modalities, table.labels), (("image", "text"), data["labels"]))
 
 
 @ANY_FORMAT
@@ -78,15 +76,12 @@ def test_all_is_retrieval_and_then_query(tmp_path, save):
     file = save(tmp_path / "set", **nch(data, ALL))
     both = {column: np.concatenate([data["retrieval"][column], data["query"][column]]) for column in data["query"]}
     source = open_source(file)
-    assert source.info.rows == 13
     check(source, both)
-    assert source.read().ids.tolist() == list(range(13))
-    assert np.concatenate(list(source.ids())).tolist() == list(range(13))
+    assert source.info.rows == 13
+    assert source.read().ids.tolist() == np.concatenate(list(source.ids())).tolist() == list(range(13))
     for start in (0, 4, 9, 11, 13):
-        batches = list(source.batches(5, start=start))
-        assert [len(batch) for batch in batches] == [min(5, 13 - k) for k in range(start, 13, 5)]
-        assert [batch.first_row for batch in batches] == list(range(start, 13, 5))
-        assert [i for batch in batches for i in batch.ids] == list(range(start, 13))
+        batches = [(batch.first_row, batch.ids.tolist()) for batch in source.batches(5, start=start)]
+        assert batches == [(k, list(range(k, min(k + 5, 13)))) for k in range(start, 13, 5)]
 
 
 @ANY_FORMAT
@@ -101,10 +96,8 @@ def test_wikipedia_style_trains_on_the_retrieval_set(tmp_path, save, one_column)
         source = open_source(file, split=split)
         assert (source.info.classes, source.info.label_names) == (4, ("1", "2", "3", "4") if one_column else None)
         check(source, data[same_as] | {"labels": np.eye(4)[classes[same_as] - 1]})
-    assert (
-        open_source(file, split="train").read().ids.tolist() == open_source(file, split="retrieval").read().ids.tolist()
-    )
-    assert open_source(file, split="query").read().ids.tolist() == [6, 7, 8, 9]
+    ids = {split: source.read().ids.tolist() for split, source in open_splits(file).items() if split != "all"}
+    assert ids == {"train": list(range(6)), "retrieval": list(range(6)), "query": [6, 7, 8, 9]}
 
 
 def test_train_as_row_numbers_of_the_retrieval_set_and_other_columns(tmp_path):
@@ -123,16 +116,17 @@ def test_train_as_row_numbers_of_the_retrieval_set_and_other_columns(tmp_path):
     source = open_source(file, split="train")
     assert (source.info.rows, source.info.label_names, source.info.payload) == (3, ("a", "b", "c"), ("text",))
     check(source, {column: x[[2, 3, 7]] for column, x in data["retrieval"].items()})
-    assert source.read().ids.tolist() == ["r2", "r3", "r7"]
     assert source.read().payload["text"] == ["words 2", "words 3", "words 7"]
-    assert open_source(file, split="query").read().ids.tolist() == ["q0", "q1", "q2", "q3"]
-    assert open_source(file).read().ids.tolist() == [*arrays["id_db"], *arrays["id_te"]]
+    assert {split: one.read().ids.tolist() for split, one in open_splits(file).items()} == {
+        "train": ["r2", "r3", "r7"],
+        "retrieval": arrays["id_db"].tolist(),
+        "query": ["q0", "q1", "q2", "q3"],
+        "all": [*arrays["id_db"], *arrays["id_te"]],
+    }
 
 
 def test_without_training_features_or_rows_the_retrieval_set_trains(tmp_path):
-    data = parts()
-    file = save_npz(tmp_path / "set", **nch(data, TWO))
-    check(open_source(file, split="train"), data["retrieval"])
+    check(open_source(save_npz(tmp_path / "set", **nch(parts(), TWO)), split="train"), parts()["retrieval"])
 
 
 @pytest.mark.parametrize(
@@ -162,12 +156,10 @@ def test_a_split_that_lacks_a_modality_or_labels_has_gaps_there(tmp_path):
     arrays = nch(parts(), TWO)
     del arrays["I_te"], arrays["L_te"]
     query = open_source(save_npz(tmp_path / "set", **arrays), split="query").read()
-    assert query.dims == DIMS
-    assert query.present.tolist() == [[False, True]] * 4
+    assert (query.dims, query.present.tolist()) == (DIMS, [[False, True]] * 4)
     assert (query.labels.shape, query.labelled.tolist()) == ((4, 3), [False] * 4)
     both = open_source(tmp_path / "set.npz").read()
-    assert both.present.sum(axis=0).tolist() == [9, 13]
-    assert both.labelled.sum() == 9
+    assert (both.present.sum(axis=0).tolist(), both.labelled.sum()) == ([9, 13], 9)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +215,8 @@ def test_dcmh_style_in_one_file(tmp_path, flickr, save):
 
 def test_dcmh_style_without_images_has_text_only(tmp_path, flickr):
     del flickr["FAll"]
-    source = open_source(dcmh(tmp_path, **flickr)["LAll"])
-    assert source.info.dims == {"text": 7}
-    assert np.array_equal(source.read().labels, flickr["LAll"])
+    table = open_source(dcmh(tmp_path, **flickr)["LAll"]).read()
+    np.testing.assert_equal((table.dims, table.labels), ({"text": 7}, flickr["LAll"]))
 
 
 def test_dcmh_style_raw_pictures_are_refused_but_not_needed(tmp_path, flickr):

@@ -7,7 +7,7 @@ import pytest
 from support.array_files import save_v5, save_v73
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, open_source
+from milvus_ichash.io import ColumnNames, SourceInfo, open_source
 
 pytest.importorskip("h5py")
 scipy_sparse = pytest.importorskip("scipy.sparse")
@@ -32,13 +32,10 @@ def test_a_table(tmp_path, save):
         year=np.arange(8.0),
     )
     source = open_source(file)
-    assert (source.info.rows, source.info.dims, source.info.classes) == (8, {"image": 4, "words": 6}, 3)
-    assert (source.info.id_kind, source.info.payload) == ("int64", ("year",))
+    assert source.info == SourceInfo(file, 8, {"image": 4, "words": 6}, "int64", 3, None, ("year",))
     for table in (source.read(), *[t.rows(0, 8) for t in source.batches(8)]):
-        assert table.ids.tolist() == list(range(10, 18))
-        assert np.array_equal(table.features["image"], IMAGE)
-        assert np.array_equal(table.features["words"], WORDS)
-        assert np.array_equal(table.labels, LABELS)
+        expected = np.arange(10, 18), {"image": IMAGE, "words": WORDS}, LABELS
+        np.testing.assert_equal((table.ids, table.features, table.labels), expected)
     assert [len(batch) for batch in source.batches(3, start=1)] == [3, 3, 1]
 
 
@@ -51,10 +48,9 @@ def test_sparse_matrices_are_written_out(tmp_path, save):
         labels=scipy_sparse.csc_matrix(LABELS.astype(float)),
     )
     source = open_source(file)
-    assert source.info.dims == {"image": 4, "words": 6}
     rows = np.concatenate([batch.features["words"] for batch in source.batches(3)])
-    assert np.array_equal(rows, WORDS)
-    assert np.array_equal(source.read().labels, LABELS)
+    expected = {"image": 4, "words": 6}, WORDS, LABELS
+    np.testing.assert_equal((source.info.dims, rows, source.read().labels), expected)
 
 
 @SAVE
@@ -66,8 +62,7 @@ def test_sparse_matrices_on_their_side(tmp_path, save):
 def test_a_v73_file_that_was_not_transposed_is_read_right(tmp_path):
     file = save_v73(tmp_path / "a.mat", image=IMAGE.T, words=WORDS.T, labels=LABELS.T)
     table = open_source(file).read()
-    assert np.array_equal(table.features["image"], IMAGE)
-    assert np.array_equal(table.labels, LABELS)
+    np.testing.assert_equal((table.features["image"], table.labels), (IMAGE, LABELS))
 
 
 @SAVE
@@ -77,32 +72,25 @@ def test_one_modality_alone_follows_the_format(tmp_path, save):
 
 @SAVE
 def test_strings_are_no_features(tmp_path, save):
-    file = save(tmp_path / "a.mat", image=IMAGE, comment="made by hand")
-    assert open_source(file).info.dims == {"image": 4}
+    assert open_source(save(tmp_path / "a.mat", image=IMAGE, comment="made by hand")).info.dims == {"image": 4}
 
 
 def test_strings_and_cells_of_v5(tmp_path):
-    names = np.empty(3, object)
-    names[:] = ["ant", "bee", "cow"]
+    names = np.array(["ant", "bee", "cow"], object)
     mixed = np.empty(8, object)
     mixed[:] = [np.ones(2)] * 8
     ids = np.array([f"item{'s' * k}" for k in range(8)])
     file = save_v5(tmp_path / "a.mat", image=IMAGE, labels=LABELS, label_names=names, id=ids, mixed=mixed)
     source = open_source(file)
-    assert source.info.label_names == ("ant", "bee", "cow")
-    assert source.info.payload == ()
+    assert source.info == SourceInfo(file, 8, {"image": 4}, "str", 3, ("ant", "bee", "cow"), payload=())
     assert source.read().ids.tolist() == ids.tolist()
 
 
-def test_one_label_per_item_as_matlab_stores_it(tmp_path):
-    labels = np.array([[1, 2, 3, 1, 2, 3, 1, 10]], float)
-    for file in (
-        save_v5(tmp_path / "row.mat", image=IMAGE, labels=labels),
-        save_v5(tmp_path / "col.mat", image=IMAGE, labels=labels.T),
-    ):
-        table = open_source(file).read()
-        assert table.labels.shape == (8, 10)
-        assert table.labels.argmax(axis=1).tolist() == [0, 1, 2, 0, 1, 2, 0, 9]
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1)], ids=["row", "column"])
+def test_one_label_per_item_as_matlab_stores_it(tmp_path, shape):
+    labels = np.array([1.0, 2, 3, 1, 2, 3, 1, 10])
+    table = open_source(save_v5(tmp_path / "a.mat", image=IMAGE, labels=labels.reshape(shape))).read()
+    np.testing.assert_equal(table.labels, np.eye(10)[labels.astype(int) - 1])
 
 
 def test_nan_names_the_row(tmp_path):

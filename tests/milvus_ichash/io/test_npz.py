@@ -12,7 +12,7 @@ import pytest
 from support.array_files import save_npz
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, open_source
+from milvus_ichash.io import ColumnNames, SourceInfo, open_source
 from milvus_ichash.io.npz import open_npz
 
 
@@ -44,17 +44,14 @@ def test_a_table_by_names_and_shapes(file, save_as):
     }
     save_as(file, **data, **extra)
     source = open_source(file)
-    info = source.info
-    assert (info.rows, info.dims, info.id_kind, info.classes) == (7, {"image": 4, "words": 5}, "str", 3)
-    assert (info.label_names, info.payload) == (("a", "b", "c"), ("title", "price"))
+    dims, payload = {"image": 4, "words": 5}, ("title", "price")
+    assert source.info == SourceInfo(file, 7, dims, "str", 3, ("a", "b", "c"), payload)
     table = source.read()
-    assert table.ids.tolist() == data["id"].tolist()
-    assert np.array_equal(table.features["image"], data["image"].astype(np.float32))
-    assert np.array_equal(table.features["words"], data["words"])
-    assert np.array_equal(table.labels, data["labels"])
+    np.testing.assert_equal(table.features, {name: data[name].astype(np.float32) for name in dims})
+    np.testing.assert_equal((table.ids, table.labels), (data["id"].astype(object), data["labels"]))
     assert table.labelled is None and table.present.all()
-    assert table.payload["title"] == extra["title"].tolist()
-    assert table.payload["price"] == [1.5, None, 0.0, 1.0, 2.0, 3.0, 4.0]
+    prices = [1.5, None, 0.0, 1.0, 2.0, 3.0, 4.0]
+    assert table.payload == {"title": extra["title"].tolist(), "price": prices}
 
 
 @pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
@@ -67,9 +64,8 @@ def test_rows_from_any_start_in_either_order(file, save_as, order, size, start):
     assert [len(batch) for batch in batches] == [min(size, 7 - k) for k in range(start, 7, size)]
     for batch in batches:
         rows = slice(batch.first_row, batch.first_row + len(batch))
-        assert batch.ids.tolist() == data["id"][rows].tolist()
-        assert np.array_equal(batch.features["image"], data["image"][rows].astype(np.float32))
-        assert np.array_equal(batch.labels, data["labels"][rows])
+        expected = data["id"][rows].astype(object), data["image"][rows].astype(np.float32), data["labels"][rows]
+        np.testing.assert_equal((batch.ids, batch.features["image"], batch.labels), expected)
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", ">i2", "u4", "?"])
@@ -130,8 +126,7 @@ def test_label_names_decide_from_where_numbers_count(file, numbers, first):
     source = open_source(
         save_npz(file, x=np.ones((3, 2)), label=np.array(numbers), label_names=np.array(["a", "b", "c"]))
     )
-    assert source.info.label_names == ("a", "b", "c")
-    assert source.read().labels[0].tolist() == first
+    assert (source.info.label_names, source.read().labels[0].tolist()) == (("a", "b", "c"), first)
 
 
 TWO = np.ones((2, 2))
@@ -170,9 +165,8 @@ def test_what_cannot_be_read_is_named(file, columns, message):
 
 @pytest.mark.parametrize(("columns", "modality", "size"), [(UNEVEN, "image", 2), (PICTURES, "text", 3)])
 def test_a_modality_that_is_named_is_read_whatever_else_there_is(file, columns, modality, size):
-    source = open_source(save_npz(file, **columns), columns=ColumnNames(modalities={modality: modality}))
-    assert source.info.dims == {modality: size}
-    assert source.read().ids.tolist() == list(range(len(columns[modality])))
+    table = open_source(save_npz(file, **columns), columns=ColumnNames(modalities={modality: modality})).read()
+    assert (table.dims, table.ids.tolist()) == ({modality: size}, list(range(len(columns[modality]))))
 
 
 def test_object_arrays_are_refused_by_name_and_never_loaded(file, tmp_path):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames, Holdout, find_duplicate_ids, open_source, open_splits
+from milvus_ichash.io import ColumnNames, Holdout, SourceInfo, find_duplicate_ids, open_source, open_splits
 
 pytest.importorskip("scipy")
 
@@ -30,13 +30,11 @@ def openclipart(shared_data: Path) -> Path:
 )
 def test_fashion(fashion, split, rows, labels):
     source = open_source(fashion, split=split)
-    info = source.info
-    assert (info.rows, info.dims, info.classes, info.id_kind) == (rows, {"image": 1280, "text": 1000}, 43, "int64")
-    assert info.label_names[0] == "baseColour=Beige"
-    assert info.payload == ("text",)
+    info, names = source.info, source.info.label_names
+    assert info == SourceInfo(fashion, rows, {"image": 1280, "text": 1000}, "int64", 43, names, ("text",))
+    assert names[0] == "baseColour=Beige"
     table = source.read()
-    assert table.present.all()
-    assert (len(table), table.labels.sum()) == (rows, labels)
+    assert (len(table), table.labels.sum(), table.present.all()) == (rows, labels, True)
     find_duplicate_ids(source)
 
 
@@ -44,10 +42,8 @@ def test_fashion_rows_are_those_of_numpy(fashion):
     splits = open_splits(fashion)
     query, train = splits["query"].read(), next(splits["train"].batches(300, start=1_000))
     with np.load(fashion) as data:
-        assert np.array_equal(query.features["image"], data["I_te"].astype(np.float32))
-        assert np.array_equal(query.features["text"], data["T_te"])
-        assert np.array_equal(query.labels, data["L_te"])
-        assert query.ids.tolist() == data["id_te"].tolist()
+        np.testing.assert_equal(query.features, {"image": data["I_te"].astype(np.float32), "text": data["T_te"]})
+        np.testing.assert_equal((query.ids, query.labels), (data["id_te"], data["L_te"]))
         assert query.payload["text"] == data["text_te"].tolist()
         assert train.ids.tolist() == data["id_db"][np.sort(data["train"])[1_000:1_300]].tolist()
 
@@ -67,8 +63,7 @@ def test_mfeat(shared_data):
 def test_mirflickr_has_text_only(shared_data, name):
     table = open_source(shared_data / "mirflickr25k" / name).read()
     assert (len(table), table.dims, table.labels.shape[1]) == (20_015, {"text": 1386}, 24)
-    assert round(table.labels.sum() / len(table), 2) == 3.78
-    assert table.present.all()
+    assert (round(table.labels.sum() / len(table), 2), table.present.all()) == (3.78, True)
 
 
 def test_mirflickr_with_the_holdout_of_the_papers(shared_data):
@@ -83,10 +78,9 @@ def test_openclipart_with_a_holdout_of_all_items(openclipart):
     with np.load(openclipart) as data:
         for split, rows in (("query", np.sort(order[:500])), ("retrieval", np.sort(order[500:]))):
             table = splits[split].read()
+            expected = (data[name][rows] for name in ("id", "words", "labels"))
+            np.testing.assert_equal((table.ids, table.features["words"], table.labels), tuple(expected))
             assert table.dims == {"image": 1280, "words": 776}
-            assert table.ids.tolist() == data["id"][rows].tolist()
-            assert np.array_equal(table.features["words"], data["words"][rows])
-            assert np.array_equal(table.labels, data["labels"][rows])
             assert table.label_names == tuple(data["label_names"].tolist())
 
 
@@ -116,6 +110,5 @@ def test_openclipart_labels_and_words_as_parquet(openclipart, tmp_path):
     table = open_source(tmp_path / "items.parquet").read()
     assert (~table.present[:, 0]).sum() == 1_468
     assert np.array_equal(table.features["words"][table.present[:, 0]], words[words.any(axis=1)])
-    assert table.label_names == tuple(sorted(names))
+    assert (table.label_names, set(table.payload)) == (tuple(sorted(names)), {"title", "tags"})
     assert np.array_equal(table.with_classes(names).labels, labels)
-    assert set(table.payload) == {"title", "tags"}
