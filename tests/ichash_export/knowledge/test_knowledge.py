@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,18 @@ def test_many_words_are_embedded_in_order() -> None:
     np.testing.assert_allclose(parts.embeddings[401], one.embeddings[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("prompt", ["a photo", "{} and {}"])
-def test_a_prompt_needs_a_place_for_the_word(prompt: str) -> None:
-    with pytest.raises(InputError, match="once"):
-        build_knowledge(["cat"], [], Letters(), [prompt])
-    with pytest.raises(InputError, match="at least one word"):
-        build_knowledge([], [], Letters())
+@pytest.mark.parametrize(
+    ("words", "prompt", "message"),
+    [
+        (["cat"], "a photo", "once"),
+        (["cat"], "{} and {}", "once"),
+        ([], "{}", "at least one word"),
+    ],
+    ids=["no place", "two places", "no word"],
+)
+def test_a_prompt_needs_a_place_for_a_word(words: list[str], prompt: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_knowledge(words, [], Letters(), [prompt])
 
 
 def knowledge() -> Knowledge:
@@ -138,13 +144,12 @@ def test_a_file_holds_what_was_made(tmp_path: Path) -> None:
         assert json.loads(str(file["record"]))["encoder"] == "letters"
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file/knowledge.npz", "folder"])
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        save_knowledge(tmp_path / "file" / "knowledge.npz", knowledge())
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
-        save_knowledge(tmp_path / "folder", knowledge())
+        save_knowledge(tmp_path / place, knowledge())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
@@ -192,32 +197,41 @@ def test_files_that_cannot_be_used(arrays: dict[str, Any], said: str, tmp_path: 
     assert "k.npz" in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"words", b"PK\x03\x04", np.zeros(3).tobytes()])
-def test_files_of_another_kind(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "k.npz").write_bytes(content)
-    with pytest.raises(InputError, match="not a whole knowledge file"):
-        load_knowledge(tmp_path / "k.npz")
-    np.save(tmp_path / "array.npy", UNIT)
-    with pytest.raises(InputError, match="not a whole knowledge file"):
-        load_knowledge(tmp_path / "array.npy")
-    with pytest.raises(InputError, match="knowledge build"):
-        load_knowledge(tmp_path / "none.npz")
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("k.npz", lambda path: path.write_bytes(b""), "not a whole knowledge file"),
+        ("k.npz", lambda path: path.write_bytes(b"words"), "not a whole knowledge file"),
+        ("k.npz", lambda path: path.write_bytes(b"PK\x03\x04"), "not a whole knowledge file"),
+        ("k.npz", lambda path: path.write_bytes(bytes(24)), "not a whole knowledge file"),
+        ("array.npy", lambda path: np.save(path, UNIT), "not a whole knowledge file"),
+        ("none.npz", lambda path: None, "knowledge build"),
+    ],
+    ids=["empty", "words", "a torn archive", "zeros", "one array", "no file"],
+)
+def test_files_of_another_kind(tmp_path: Path, name: str, write: Callable[[Path], object], message: str) -> None:
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        load_knowledge(tmp_path / name)
 
 
-def test_word_files_that_cannot_be_used(tmp_path: Path) -> None:
-    path = tmp_path / "words"
-    with pytest.raises(InputError, match="cannot be read"):
-        read_words(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not a text file"):
-        read_words(path)
-    path.write_text("\n \n")
-    with pytest.raises(InputError, match="no word"):
-        read_words(path)
-    with pytest.raises(InputError, match="no name"):
-        read_lines(path)
-    with pytest.raises(InputError, match="cannot be read"):
-        read_words(tmp_path)
+@pytest.mark.parametrize(
+    ("read", "write", "message"),
+    [
+        (read_words, lambda path: None, "cannot be read"),
+        (read_words, lambda path: path.mkdir(), "cannot be read"),
+        (read_words, lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a text file"),
+        (read_words, lambda path: path.write_text("\n \n"), "no word"),
+        (read_lines, lambda path: path.write_text("\n \n"), "no name"),
+    ],
+    ids=["no file", "a folder", "no text", "no word", "no name"],
+)
+def test_word_files_that_cannot_be_used(
+    tmp_path: Path, read: Callable[[Path], list[str]], write: Callable[[Path], object], message: str
+) -> None:
+    write(tmp_path / "words")
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "words")
 
 
 @pytest.mark.skipif(

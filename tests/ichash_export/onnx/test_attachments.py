@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,43 +49,44 @@ def test_a_run_remembers_them(tmp_path: Path, tower: Path) -> None:
     assert remembered(tmp_path / "nowhere") == {}
 
 
+NO_TOWER = "does not run on a batch of pictures"
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("call", "message"),
     [
-        (["a", "b"], "has 2 words, but 'text' has 3 features"),
-        (["a", "b", "a"], "a JSON list of different words"),
-        ({"a": 1}, "a JSON list of different words"),
-        ([1, 2, 3], "a JSON list of different words"),
-        ("[", "is not JSON"),
+        (lambda at: vocabulary("text", _words(at, ["a", "b"]), DIMS), "has 2 words, but 'text' has 3 features"),
+        (lambda at: vocabulary("text", _words(at, ["a", "b", "a"]), DIMS), "a JSON list of different words"),
+        (lambda at: vocabulary("text", _words(at, {"a": 1}), DIMS), "a JSON list of different words"),
+        (lambda at: vocabulary("text", _words(at, [1, 2, 3]), DIMS), "a JSON list of different words"),
+        (lambda at: vocabulary("text", _words(at, "["), DIMS), "is not JSON"),
+        (
+            lambda at: vocabulary("words", _words(at, []), DIMS),
+            "given for 'words', which is no modality of the data; there are: image, text",
+        ),
+        (lambda at: vocabulary("text", at / "none.json", DIMS), r"there is no file '.*none\.json'"),
+        (lambda at: picture_tower("image", at / "none.onnx", DIMS), r"there is no file '.*none\.onnx'"),
+        (
+            lambda at: picture_tower("text", at / "image_tower.onnx", DIMS),
+            r"features of shape \(1, 12\) for one picture; 'text' needs \(1, 3\)",
+        ),
+        (lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, size=17), NO_TOWER),
+        (lambda at: picture_tower("image", at / "broken.onnx", DIMS), NO_TOWER),
+        (lambda at: picture_tower("image", at / "encoder.onnx", DIMS), NO_TOWER),
+    ],
+    ids=[
+        *("too few words", "a word twice", "an object", "numbers", "no JSON", "an unknown modality"),
+        *("no vocabulary", "no tower", "another size of features", "another size of pictures", "a torn tower"),
+        "an encoder",
     ],
 )
-def test_a_vocabulary_that_does_not_fit(tmp_path: Path, content: Any, message: str) -> None:
+def test_what_does_not_fit_is_named(
+    tmp_path: Path, tower: Path, call: Callable[[Path], Attachment], message: str
+) -> None:
+    folder = shutil.copytree(tower.parent, tmp_path / "bundle")
+    (folder / "broken.onnx").write_bytes(tower.read_bytes()[:50])
     with pytest.raises(InputError, match=message):
-        vocabulary("text", _words(tmp_path, content), DIMS)
-
-
-def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"given for 'words', which is no modality of the data; there are: image, text"
-    ):
-        vocabulary("words", _words(tmp_path, []), DIMS)
-    with pytest.raises(InputError, match=r"there is no file '.*none\.json'"):
-        vocabulary("text", tmp_path / "none.json", DIMS)
-    with pytest.raises(InputError, match=r"there is no file '.*none\.onnx'"):
-        picture_tower("image", tmp_path / "none.onnx", DIMS)
-
-
-def test_a_tower_that_does_not_fit(tmp_path: Path, tower: Path) -> None:
-    with pytest.raises(InputError, match=r"features of shape \(1, 12\) for one picture; 'text' needs \(1, 3\)"):
-        picture_tower("text", tower, DIMS)
-    with pytest.raises(InputError, match="does not run on a batch of pictures"):
-        picture_tower("image", tower, DIMS, size=17)
-    (tmp_path / "broken.onnx").write_bytes(tower.read_bytes()[:50])
-    with pytest.raises(InputError, match="does not run on a batch of pictures"):
-        picture_tower("image", tmp_path / "broken.onnx", DIMS)
-    encoder = tower.with_name("encoder.onnx")
-    with pytest.raises(InputError, match="does not run on a batch of pictures"):
-        picture_tower("image", encoder, DIMS)
+        call(folder)
 
 
 def test_names_in_the_bundle(tmp_path: Path) -> None:

@@ -74,26 +74,23 @@ def test_items_without_labels_are_left_out_where_labels_are_needed() -> None:
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("what", ["none", "zeros"])
-def test_not_a_single_label(what: str) -> None:
-    table = make_table(50)
-    table = replace(table, labels=None if what == "none" else np.zeros((50, 4), np.uint8))
-    for needs in (True, False):
-        with pytest.raises(InputError, match=r"none of the 50 training items has a label.*--labels-column"):
-            _prepare(table, needs_labels=needs)
+NO_LABEL = r"none of the 50 training items has a label.*--labels-column"
 
 
-def test_a_modality_that_nobody_has() -> None:
-    table = make_table(50, missing=0)
-    present = table.present.copy()
-    present[:, 1] = False
-    with pytest.raises(InputError, match="no training item has the modality 'text'"):
-        _prepare(table.hide(present))
-
-
-def test_too_few_items() -> None:
-    with pytest.raises(InputError, match="1 training items are left of 2"):
-        _prepare(make_table(2, missing=0))
+@pytest.mark.parametrize("needs_labels", [True, False])
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (replace(make_table(50), labels=None), NO_LABEL),
+        (replace(make_table(50), labels=np.zeros((50, 4), np.uint8)), NO_LABEL),
+        (make_table(50, missing=0).hide(np.array([[True, False]])), "no training item has the modality 'text'"),
+        (make_table(2, missing=0), "1 training items are left of 2"),
+    ],
+    ids=["no labels", "labels of zeros", "a modality that nobody has", "too few items"],
+)
+def test_items_that_cannot_be_trained_on(table: FeatureTable, message: str, needs_labels: bool) -> None:
+    with pytest.raises(InputError, match=message):
+        _prepare(table, needs_labels=needs_labels)
 
 
 def test_counts_and_tensors() -> None:
