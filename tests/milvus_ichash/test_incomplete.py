@@ -110,11 +110,11 @@ def test_gaps_by_nature_count_and_where_one_modality_has_more_than_its_half_the_
     assert counts(partition_mask(present, "easy", seed=0)) == expected
 
 
-def test_where_there_are_more_gaps_than_asked_for_nothing_is_taken():
+@pytest.mark.parametrize(("mask", "share"), [(pdr_mask, 0.5), (partition_mask, "easy")])
+def test_where_there_are_more_gaps_than_asked_for_nothing_is_taken(mask, share):
     present = full(10)
     present[:8, 0] = False
-    assert np.array_equal(pdr_mask(present, 0.5, seed=0), present)
-    assert np.array_equal(partition_mask(present, "easy", seed=0), present)
+    assert np.array_equal(mask(present, share, seed=0), present)
 
 
 def test_with_three_modalities_the_largest_shortfall_gives_way():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,14 @@ def test_the_figure_shows_each_task_and_its_random_order(result: EvaluationResul
 
 
 def test_places_where_no_figure_can_go(result: EvaluationResult, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a figure ends in .png, .svg, .pdf"):
-        output_files.check_figure(tmp_path / "pr.jpeg")
-    with pytest.raises(InputError, match="there is no folder"):
-        report.figure(result, tmp_path / "nowhere" / "pr.png")
     (tmp_path / "taken.png").mkdir()
-    with pytest.raises(InputError, match="cannot be written: Is a directory"):
-        report.figure(result, tmp_path / "taken.png")
+    for write, place, says in (
+        (output_files.check_figure, "pr.jpeg", r"a figure ends in .png, .svg, .pdf"),
+        (partial(report.figure, result), "nowhere/pr.png", "there is no folder"),
+        (partial(report.figure, result), "taken.png", "cannot be written: Is a directory"),
+    ):
+        with pytest.raises(InputError, match=says):
+            write(tmp_path / place)
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
