@@ -8,7 +8,7 @@ import pytest
 from milvus_ichash.errors import InputError
 from milvus_ichash.index import batch
 from milvus_ichash.index.batch import build_batch, checked_ids, code_bytes
-from milvus_ichash.index.description import Description
+from milvus_ichash.index.description import Description, IdKind
 
 FUSED = Description(fingerprint="f", method="m", bits=16, codes={"code": None}, modalities=("image", "text"))
 CODES = np.array([[1, 2], [3, 4]], np.uint8)
@@ -22,8 +22,7 @@ def build(**changes: Any) -> list[dict[str, Any]]:
         "labels": None,
         "payload": None,
     }
-    given |= changes
-    return build_batch(FUSED, ["a", "b"], **given).rows()
+    return build_batch(FUSED, ["a", "b"], **(given | changes)).rows()
 
 
 def test_rows_hold_all_fields() -> None:
@@ -104,38 +103,40 @@ def test_what_milvus_would_corrupt_or_die_of_is_refused(changes: dict[str, Any],
         build(**changes)
 
 
-def test_ids_of_a_collection_of_strings() -> None:
-    assert checked_ids(np.array(["a", "é" * 256], object), "str", lite=True) == ["a", "é" * 256]
-    for bad, says in (
-        (["a", "b", "a"], "'a' comes twice"),
-        (["a", 1], "the id 1 is int"),
-        (["a", ""], "is empty"),
-        (["a", "x" * 513], "513"),
-        (["a", "é" * 257], "514 bytes"),
-        (["a", "b\tc"], "control character"),
-        (["a", "\x00"], "control character"),
-        (["a", "\ud800"], "no valid Unicode"),
-    ):
-        with pytest.raises(InputError, match=says):
-            checked_ids(bad, "str", lite=False)
+@pytest.mark.parametrize(
+    ("ids", "kind"), [(np.array(["a", "é" * 256], object), "str"), (np.array([3, 1 - 2**63]), "int64")]
+)
+def test_ids_that_a_collection_takes(ids: np.ndarray, kind: IdKind) -> None:
+    assert checked_ids(ids, kind, lite=True) == ids.tolist()
 
 
-def test_apostrophes_are_refused_by_milvus_lite_only() -> None:
+@pytest.mark.parametrize(
+    ("kind", "bad", "says"),
+    [
+        ("str", ["a", "b", "a"], "'a' comes twice"),
+        ("str", ["a", 1], "the id 1 is int"),
+        ("str", ["a", ""], "is empty"),
+        ("str", ["a", "x" * 513], "513"),
+        ("str", ["a", "é" * 257], "514 bytes"),
+        ("str", ["a", "b\tc"], "control character"),
+        ("str", ["a", "\x00"], "control character"),
+        ("str", ["a", "\ud800"], "no valid Unicode"),
+        ("int64", [1, 1], "comes twice"),
+        ("int64", [1, "1"], "'1' is str"),
+        ("int64", [True], "True is bool"),
+        ("int64", [2**63], "beyond 63 bits"),
+        ("int64", [-(2**63)], "beyond"),
+    ],
+    ids=str,
+)
+def test_ids_that_no_collection_takes(kind: IdKind, bad: list[Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        checked_ids(bad, kind, lite=kind == "int64")
+
+
+@pytest.mark.parametrize("bad", ["kid's ball", "x') OR ('1'='1"])
+def test_apostrophes_are_refused_by_milvus_lite_only(bad: str) -> None:
     """It writes ids into SQL as they are: an upsert of the second one deletes every other row from the file."""
-    for bad in ("kid's ball", "x') OR ('1'='1"):
-        assert checked_ids([bad], "str", lite=False) == [bad]
-        with pytest.raises(InputError, match="apostrophe"):
-            checked_ids(["a", bad], "str", lite=True)
-
-
-def test_ids_of_a_collection_of_numbers() -> None:
-    assert checked_ids(np.array([3, 1 - 2**63]), "int64", lite=True) == [3, 1 - 2**63]
-    for bad, says in (
-        ([1, 1], "comes twice"),
-        ([1, "1"], "'1' is str"),
-        ([True], "True is bool"),
-        ([2**63], "beyond 63 bits"),
-        ([-(2**63)], "beyond"),
-    ):
-        with pytest.raises(InputError, match=says):
-            checked_ids(bad, "int64", lite=True)
+    assert checked_ids([bad], "str", lite=False) == [bad]
+    with pytest.raises(InputError, match="apostrophe"):
+        checked_ids(["a", bad], "str", lite=True)

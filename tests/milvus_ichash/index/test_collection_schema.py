@@ -23,20 +23,15 @@ def test_description_goes_there_and_back(cross: Manifest, fused: Manifest) -> No
     assert Description.parse(description.to_json()) == description
     assert Description.of(cross, ["text_code"]).codes == {"text_code": "text"}
     assert Description.of(fused).label_names == ("fruit", "car")
-    for text in (
-        "",
-        "made by hand",
-        "[]",
-        json.dumps({"fingerprint": "x"}),
-        json.dumps({**json.loads(description.to_json()), "ichash": 2}),
-    ):
-        assert Description.parse(text) is None
+    newer = json.dumps({**json.loads(description.to_json()), "ichash": 2})
+    others = ["", "made by hand", "[]", json.dumps({"fingerprint": "x"}), newer]
+    assert [Description.parse(text) for text in others] == [None] * 5
 
 
-def test_codes_that_the_bundle_does_not_make(cross: Manifest) -> None:
-    for codes in (["code"], ["image_code", "nope"], []):
-        with pytest.raises(InputError, match="it makes image_code, text_code"):
-            Description.of(cross, codes)
+@pytest.mark.parametrize("codes", [["code"], ["image_code", "nope"], []])
+def test_codes_that_the_bundle_does_not_make(cross: Manifest, codes: list[str]) -> None:
+    with pytest.raises(InputError, match="it makes image_code, text_code"):
+        Description.of(cross, codes)
 
 
 def test_label_names_that_do_not_fit_are_left_out(fused: Manifest) -> None:
@@ -54,10 +49,7 @@ def test_field_names_that_clash(make_bundle: Callable[..., Path]) -> None:
         Description.of(clashing)
 
 
-def test_what_milvus_made_is_what_was_asked_for(
-    connection: Connection, cross: Manifest, name: Callable[[], str]
-) -> None:
-    collection = name()
+def test_what_milvus_made_is_what_was_asked_for(connection: Connection, cross: Manifest, collection: str) -> None:
     HashIndex.create(connection, collection, cross, id_kind="int64")
     found = connection.client.describe_collection(collection)
     assert {f["name"]: (f["type"].name, f["params"]) for f in found["fields"]} == {
@@ -67,8 +59,7 @@ def test_what_milvus_made_is_what_was_asked_for(
         "has_image": ("BOOL", {}),
         "has_text": ("BOOL", {}),
     }
-    assert found["enable_dynamic_field"]
-    assert found["consistency_level"] == 0
+    assert (found["enable_dynamic_field"], found["consistency_level"]) == (True, 0)
     assert {
         (code, i["index_type"], i["metric_type"]) for code, i in index_building.indexes(connection, collection).items()
     } == {
@@ -84,13 +75,12 @@ def test_names_of_collections(bad: str, connection: Connection, fused: Manifest)
             use(connection, bad)
 
 
-def test_milvus_lite_has_one_index(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
+def test_milvus_lite_has_one_index(connection: Connection, fused: Manifest, collection: str) -> None:
     with pytest.raises(InputError, match="Milvus Lite has BIN_FLAT only"):
-        HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
+        HashIndex.create(connection, collection, fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=16))
 
 
-def test_collections_of_others(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    collection = name()
+def test_collections_of_others(connection: Connection, fused: Manifest, collection: str) -> None:
     make_foreign(connection, collection, "somebody's")
     for use in (HashIndex.open, lambda *there: HashIndex.create(*there, fused, recreate=True)):
         with pytest.raises(MismatchError, match="was not made by milvus-ichash"):
@@ -110,9 +100,8 @@ def test_collections_of_others(connection: Connection, fused: Manifest, name: Ca
     ],
 )
 def test_collections_that_are_not_as_they_say(
-    changes: dict[str, Any], says: str, connection: Connection, fused: Manifest, name: Callable[[], str]
+    changes: dict[str, Any], says: str, connection: Connection, fused: Manifest, collection: str
 ) -> None:
-    collection = name()
     make_foreign(connection, collection, Description.of(fused).to_json(), **changes)
     with pytest.raises(MismatchError, match=says):
         HashIndex.open(connection, collection)
@@ -124,11 +113,10 @@ def test_opening_asks_milvus_few_times(
     connection: Connection,
     fused: Manifest,
     cross: Manifest,
-    name: Callable[[], str],
+    collection: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Description, indexes and load state; without columnar calls the indexes are described one by one."""
-    collection = name()
     HashIndex.create(connection, collection, cross if several else fused)
     handler, asked = connection.client._get_connection(), []
 
@@ -145,10 +133,7 @@ def test_opening_asks_milvus_few_times(
     assert asked == ["DescribeCollection", *["DescribeIndex"] * each, "GetLoadState"]
 
 
-def test_a_creation_that_was_cut_off_is_completed(
-    connection: Connection, fused: Manifest, name: Callable[[], str]
-) -> None:
-    collection = name()
+def test_a_creation_that_was_cut_off_is_completed(connection: Connection, fused: Manifest, collection: str) -> None:
     make_foreign(connection, collection, Description.of(fused).to_json())
     assert index_building.indexes(connection, collection) == {}
     assert HashIndex.open(connection, collection).index_states()["code"]["metric_type"] == "HAMMING"

@@ -61,14 +61,12 @@ def test_silent_port_is_given_up_at_the_timeout(silent: str) -> None:
 def test_refused_token_is_never_printed(refusing: str) -> None:
     with pytest.raises(MilvusError, match="refused the token") as caught:
         connect(MilvusSettings(uri=refusing, token="root:sesame", timeout=5))
-    assert "sesame" not in str(caught.value)
-    assert not caught.value.may_pass
+    assert ("sesame" in str(caught.value), caught.value.may_pass) == (False, False)
 
 
 def test_password_in_the_address_is_never_printed() -> None:
-    with pytest.raises(MilvusError) as caught:
+    with pytest.raises(MilvusError, match=r"http://127\.0\.0\.1:1") as caught:
         connect(MilvusSettings(uri="http://root:sesame@127.0.0.1:1"))
-    assert "http://127.0.0.1:1" in str(caught.value)
     assert "sesame" not in str(caught.value)
 
 
@@ -110,9 +108,9 @@ def test_errors_are_one_sentence_and_nothing_else_is_printed(tmp_path: Path, cap
     import_pymilvus()
     assert not logging.getLogger("pymilvus.decorators").isEnabledFor(logging.CRITICAL)
     with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
-        with pytest.raises(MilvusError) as caught, connection.calling("describe it"):
+        says = "could not describe it: collection not found"
+        with pytest.raises(MilvusError, match=says) as caught, connection.calling("describe it"):
             connection.client.describe_collection("nothing")
-        assert "could not describe it: collection not found" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 

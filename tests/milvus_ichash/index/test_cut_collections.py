@@ -89,9 +89,8 @@ def test_a_cut_collection_ranks_by_the_cut_codes(
     source: FeatureSource,
     whole_codes: np.ndarray,
     bits: int,
-    name: Callable[[], str],
+    collection: str,
 ) -> None:
-    collection = name()
     ingest(source, encoder, connection, collection, replace(BY_TEN, bits=bits))
     index = HashIndex.open(connection, collection)
     index.check(encoder.manifest)
@@ -147,9 +146,8 @@ def test_a_collection_that_is_there_keeps_its_length(
     encoder: HashEncoder,
     source: FeatureSource,
     whole_codes: np.ndarray,
-    name: Callable[[], str],
+    collection: str,
 ) -> None:
-    collection = name()
     ingest(source, encoder.cut(32), connection, collection)
     for using, bits in ((encoder, None), (encoder.cut(8), None), (encoder, 32), (encoder.cut(8), 32)):
         ingest(source, using, connection, collection, IngestOptions(bits=bits))
@@ -164,9 +162,8 @@ def test_a_collection_that_is_there_keeps_its_length(
 
 
 def test_codes_that_are_not_nested_are_not_cut(
-    connection: Connection, plain: HashEncoder, source: FeatureSource, tmp_path: Path, name: Callable[[], str]
+    connection: Connection, plain: HashEncoder, source: FeatureSource, tmp_path: Path, collection: str
 ) -> None:
-    collection = name()
     for run in (
         lambda: ingest(source, plain, connection, collection, IngestOptions(bits=32)),
         lambda: to_parquet(source, plain, tmp_path / "files", IngestOptions(bits=32)),
@@ -184,18 +181,11 @@ def test_an_ingest_that_broke_off_goes_on_at_its_length(
     source: FeatureSource,
     whole_codes: np.ndarray,
     again: int | None,
-    name: Callable[[], str],
+    collection: str,
 ) -> None:
-    collection, report = name(), IngestReport()
+    report, torn = IngestReport(), BreaksOff(source, 40, InputError("torn"))
     with pytest.raises(PartialIngestError):
-        ingest(
-            BreaksOff(source, 40, InputError("torn")),
-            encoder,
-            connection,
-            collection,
-            replace(BY_TEN, bits=32),
-            report=report,
-        )
+        ingest(torn, encoder, connection, collection, replace(BY_TEN, bits=32), report=report)
     assert report.written == 40
     resumed = ingest(source, encoder, connection, collection, replace(BY_TEN, bits=again, resume=True))
     assert (resumed.skipped, resumed.written) == (40, N - 40)
@@ -212,7 +202,6 @@ def test_files_say_their_length_and_go_on_at_it(
         with pytest.raises(InputError, match=r"other --codes, --bits"):
             to_parquet(source, encoder, tmp_path, replace(options, bits=other), file_rows=30)
     assert to_parquet(source, encoder, tmp_path, options, file_rows=30).skipped >= 30
-    description = bulk_files.read_manifest(tmp_path).description
-    assert (description.bits, description.cut_from) == (32, 64)
+    assert bulk_files.read_manifest(tmp_path).description == Description.of(encoder.manifest, None, 32)
     rows = [row for part in bulk_files.parts_in(tmp_path) for row in pq.read_table(part).to_pylist()]
     assert {row["id"]: bytes(row["code"]) for row in rows} == first(whole_codes, 32)

@@ -13,16 +13,22 @@ from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
 
 
-def test_expressions() -> None:
-    assert filters.after('a"b\\c é') == 'id > "a\\"b\\\\c é"'
-    assert filters.after(-3) == "id > -3"
-    assert filters.among([1, np.int64(2)]) == "id in [1, 2]"
-    assert filters.between("a", "b") == 'id >= "a" and id <= "b"'
-    assert filters.having(["image", "text"]) == "has_image == true and has_text == true"
-    assert filters.having([]) == ""
-    assert filters.both("", "a == 1") == "a == 1"
-    assert filters.both("a == 1 or b == 2", " ", "c == 3") == "(a == 1 or b == 2) and (c == 3)"
-    assert filters.both("", "") == ""
+@pytest.mark.parametrize(
+    ("made", "expression"),
+    [
+        (filters.after('a"b\\c é'), 'id > "a\\"b\\\\c é"'),
+        (filters.after(-3), "id > -3"),
+        (filters.among([1, np.int64(2)]), "id in [1, 2]"),
+        (filters.between("a", "b"), 'id >= "a" and id <= "b"'),
+        (filters.having(["image", "text"]), "has_image == true and has_text == true"),
+        (filters.having([]), ""),
+        (filters.both("", "a == 1"), "a == 1"),
+        (filters.both("a == 1 or b == 2", " ", "c == 3"), "(a == 1 or b == 2) and (c == 3)"),
+        (filters.both("", ""), ""),
+    ],
+)
+def test_expressions(made: str, expression: str) -> None:
+    assert made == expression
 
 
 @pytest.mark.parametrize(
@@ -61,11 +67,10 @@ def test_milvus_finds_every_id_again(connection: Connection, fused: Manifest, id
     assert index.count() == len(ids)
     assert index.existing([*ids, "another one, not there"]) == set(ids)
     assert all(index.count(filters.among([key])) == 1 for key in ids)
-    ordered = sorted(ids)
+    ordered, half = sorted(ids), len(ids) // 2
     assert index.read_back().ids.tolist() == ordered
-    middle = ordered[len(ordered) // 2]
-    assert index.count(filters.between(ordered[0], middle)) == len(ordered) // 2 + 1
-    assert index.count(filters.after(middle)) == len(ordered) - len(ordered) // 2 - 1
+    ranges = filters.between(ordered[0], ordered[half]), filters.after(ordered[half])
+    assert [index.count(rows) for rows in ranges] == [half + 1, len(ids) - half - 1]
 
 
 def test_whole_numbers_as_ids(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -78,9 +79,7 @@ def assert_opens(path: Path) -> None:
 def test_process_ends_with_the_last_connection(path: Path, tmp_path: Path) -> None:
     first = open_lite(path)
     second = open_lite(tmp_path / "." / "x.db")
-    assert first.is_lite
-    assert first.server_version == "2.5.1"
-    assert len(processes(path)) == 1
+    assert (first.is_lite, first.server_version, len(processes(path))) == (True, "2.5.1", 1)
     first.close()
     assert second.client.list_collections() == []
     second.close()
@@ -156,19 +155,25 @@ def test_empty_file_is_as_good_as_none(path: Path) -> None:
     assert_opens(path)
 
 
-def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
-    (tmp_path / "folder.db").mkdir()
-    for path, error, says in (
-        (tmp_path / "nowhere" / "x.db", MilvusError, "there is no folder"),
-        (tmp_path / "folder.db", MilvusError, "it is a folder"),
-        (Path("/proc/x.db"), MilvusError, "cannot open"),
-        (tmp_path / "a name.db", InputError, "no file named 'a name.db'"),
-        (tmp_path / f"{'x' * 40}.db", InputError, "at most 36"),
-        (tmp_path / "x.sqlite", InputError, r"ends in \.db"),
-        (Path("localhost:19530"), InputError, "http://HOST:19530"),
-    ):
-        with pytest.raises(error, match=says):
-            open_lite(path)
+@pytest.mark.parametrize(
+    ("place", "error", "says"),
+    [
+        ("nowhere/x.db", MilvusError, "there is no folder"),
+        ("folder.db", MilvusError, "it is a folder"),
+        ("/proc/x.db", MilvusError, "cannot open"),
+        ("a name.db", InputError, "no file named 'a name.db'"),
+        (f"{'x' * 40}.db", InputError, "at most 36"),
+        ("x.sqlite", InputError, r"ends in \.db"),
+        ("localhost:19530", InputError, "http://HOST:19530"),
+    ],
+)
+def test_places_that_cannot_hold_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.db").mkdir()
+    with pytest.raises(error, match=says):
+        open_lite(Path(place))
 
 
 def test_release_without_binary_vectors_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,10 +186,7 @@ def test_release_without_binary_vectors_is_refused(path: Path, tmp_path: Path, m
 
 
 def test_missing_package_is_named_with_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(lite, "version", nothing)
+    monkeypatch.setattr(lite, "version", Mock(side_effect=PackageNotFoundError("milvus-lite")))
     with pytest.raises(BackendMissingError, match=r"milvus-ichash\[lite\]"):
         open_lite(path)
 

@@ -33,8 +33,7 @@ def test_complete_rankings_beyond_the_limit(
     index.upsert(ids, {"code": codes}, present)
     order = np.argsort(ids)
     back = index.read_back()
-    assert np.array_equal(back.ids, ids[order])
-    assert np.array_equal(back.codes["code"], codes[order])
+    np.testing.assert_equal((back.ids, back.codes), (ids[order], {"code": codes[order]}))
     queries = rng.integers(0, 256, (9, 2), np.uint8)  # more than one call takes
     for filter, rows in (("", order), ("has_text == false", order[~present[order, 1]])):
         rankings = list(index.rank_all(queries, filter=filter))
@@ -42,12 +41,10 @@ def test_complete_rankings_beyond_the_limit(
         distances = hamming_distance(queries, codes[rows])
         for (found, at), expected in zip(rankings, distances, strict=True):
             ranked = np.argsort(expected, kind="stable")
-            assert np.array_equal(found, ids[rows][ranked])
-            assert np.array_equal(at, expected[ranked])
-            assert at.dtype == np.int32
+            np.testing.assert_equal((found, at), (ids[rows][ranked], expected[ranked]))
         from_given = list(index.distances_to(ids[rows], queries, filter=filter))
         assert np.array_equal(from_given, distances)
-        assert {row.dtype for row in from_given} == {np.dtype(np.int32)}
+        assert {row.dtype for row in [*from_given, *(at for _, at in rankings)]} == {np.dtype(np.int32)}
 
 
 def test_small_collections_take_one_slice(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
