@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from support import train_data
 from support.by_numpy import array, by_numpy, cross_entropy, shares_label, sigmoid, signs
 from support.real_data import fashion
+from support.small_methods import small
 from support.train_data import DIMS, VIEWS, finished, run
 
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.cich import losses as eq
 from ichash_export.methods.cich.memory import LabelSets, Memory, hamming_neighbours, remember
 from ichash_export.methods.cich.method import CICH, CICHConfig
@@ -29,17 +30,6 @@ from ichash_export.onnx.to_onnx import ExportGraph, to_onnx
 from ichash_export.train.model import Model
 from milvus_ichash.errors import InputError
 
-SMALL = {
-    "epochs": 4,
-    "batch_size": 16,
-    "hidden": 9,
-    "width": 7,
-    "neighbours": 3,
-    "alpha": 0.7,
-    "delta": 0.5,
-    "beta": 0.3,
-    "tau": 0.4,
-}
 VARIANTS = [
     {},
     {"propagation": False, "label_loss": 0.2, "linear": [], "dropout": 0.2, "rounds": 2},
@@ -55,9 +45,7 @@ VARIANTS = [
 items = partial(train_data.items, classes=4, single=True)
 
 
-def model(dims: dict[str, int] = DIMS, classes: int = 4, bits: int = 8, **chosen: Any) -> CICH:
-    torch.manual_seed(1)
-    return CICH(ModelSpec(dims, classes, bits), CICHConfig(**{**SMALL, **chosen}))
+model = partial(small, CICH, classes=4)
 
 
 def trained(data: TrainData, dims: dict[str, int] = DIMS, **chosen: Any) -> CICH:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.by_numpy import array, shares_label
 from support.real_data import fashion
+from support.small_methods import small
 from support.train_data import DIMS, VIEWS, items, run, same_weights
 from torch import nn
 
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.dcmh import DCMH, DCMHConfig
 from milvus_ichash.errors import InputError
 
-SMALL = {"epochs": 4, "batch_size": 8, "hidden": (7, 9), "quantisation": 0.3, "balance": 0.6, "learning_rate": 1e-2}
-
-
-def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **chosen: Any) -> DCMH:
-    torch.manual_seed(1)
-    return DCMH(ModelSpec(dims, classes, bits), DCMHConfig(**{**SMALL, **chosen}))
+model = partial(small, DCMH)
 
 
 def whole_objective(outputs: list[np.ndarray], b: np.ndarray, labels: np.ndarray, gamma: float, eta: float) -> float:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support import small_methods
 from support.by_numpy import array, by_numpy, cos, sigmoid, softmax
 from support.by_numpy import cross_entropy as bce
-from support.knowledge import CLASSES, made_knowledge, unit, write_knowledge
+from support.knowledge import CLASSES, made_knowledge, unit
 from support.real_data import fashion
+from support.small_methods import SMALL, small
 from support.tiny import make_table
-from support.train_data import DIMS, VIEWS, finished, items, run, same_weights
+from support.train_data import DIMS, VIEWS, items, run, same_weights
 
 from ichash_export.knowledge.knowledge import save_knowledge
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.batches import grouped_batches
 from ichash_export.methods.egich.knowledge import centre_guides, class_guides, select
 from ichash_export.methods.egich.losses import alignment, dice, soft_cross_entropy
@@ -30,20 +33,8 @@ from ichash_export.train.trained_model import load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 
-FILE = str(write_knowledge())
-SMALL = {"epochs": 4, "batch_size": 16, "hidden": 9, "width": 7, "words": 2, "dropout": 0.0}
-
-
-def model(dims: dict[str, int] = DIMS, names: tuple[str, ...] = CLASSES, classes: int = 3, **settings: Any) -> EGICH:
-    torch.manual_seed(1)
-    config = EGICHConfig(**{**SMALL, "knowledge": FILE, **settings})
-    return EGICH(ModelSpec(dims, classes, 8, names, EGICH.input_sizes(config, None)), config)
-
-
-def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> EGICH:
-    egich = model(dims, **settings)
-    run(egich, data, [0, 1])
-    return finished(egich, data)
+model = partial(small, EGICH, names=CLASSES)
+trained = partial(small_methods.trained, model, [0, 1])
 
 
 # ---- the same arithmetic, in numpy
@@ -302,7 +293,7 @@ def test_neither_resuming_nor_exporting_needs_the_file(tmp_path: Path, monkeypat
     path, table = tmp_path / "knowledge.npz", replace(make_table(120, classes=3), label_names=CLASSES)
     save_knowledge(path, made_knowledge())
     given: dict[str, Any] = {
-        "settings": {**SMALL, "knowledge": str(path)},
+        "settings": {**SMALL[EGICH], "knowledge": str(path)},
         "options": TrainingOptions(validate_every=1),
     }
     whole = train(table, "egich", 16, **given)

@@ -12,14 +12,15 @@ import onnx
 import pytest
 import torch
 from pydantic import ValidationError
-from support import train_data
+from support import small_methods, train_data
 from support.by_numpy import array, by_numpy, cross_entropy, quantisation, sigmoid, similarity_loss, squashed
 from support.real_data import mfeat
+from support.small_methods import SMALL, small
 from support.tiny import make_table
 from support.train_data import DIMS, VIEWS, run
 
 from ichash_export.layers import hide
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.jcpmh.method import JCPMH, JCPMHConfig
 from ichash_export.methods.jcpmh.networks import GraphAutoencoder, adjacency
 from ichash_export.onnx.to_onnx import export_bundle
@@ -28,18 +29,6 @@ from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
 
-SMALL = {
-    "epochs": 5,
-    "classifier_epochs": 2,
-    "autoencoder_epochs": 1,
-    "batch_size": 64,
-    "hidden": (8,),
-    "width": 7,
-    "generator_hidden": 8,
-    "classifier_hidden": (9, 5),
-    "autoencoder_hidden": 11,
-    "autoencoder_width": 6,
-}
 CLASSIFY, RECONSTRUCT, HASH = 0, 2, 3
 """An epoch of each stage under these settings."""
 VARIANTS: list[dict[str, Any]] = [
@@ -51,16 +40,8 @@ VARIANTS: list[dict[str, Any]] = [
 items = partial(train_data.items, unit=("text",))
 
 
-def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **settings: Any) -> JCPMH:
-    torch.manual_seed(1)
-    return JCPMH(ModelSpec(dims, classes, bits), JCPMHConfig(**{**SMALL, **settings}))
-
-
-def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> JCPMH:
-    """A model after one epoch of each stage, so that nothing is at its initial value."""
-    jcpmh = model(dims, **settings)
-    run(jcpmh, data, [CLASSIFY, RECONSTRUCT, HASH])
-    return jcpmh
+model = partial(small, JCPMH)
+trained = partial(small_methods.trained, model, [CLASSIFY, RECONSTRUCT, HASH])
 
 
 # ---- the same arithmetic, in numpy
@@ -187,7 +168,7 @@ def test_the_weights_are_those_of_the_settings() -> None:
 def test_the_guides_teach_the_generators_alone() -> None:
     """L_2 and L_3 reach the generators through the fixed classifiers and autoencoder, and not the hashing network."""
     data = items()
-    jcpmh = trained(data)
+    jcpmh = trained(data).train()
     for term in ("L_2", "L_3"):
         jcpmh.zero_grad()
         jcpmh.losses(data)[term].backward()
@@ -364,7 +345,7 @@ def test_a_trained_model_becomes_a_bundle_and_guides_stay_behind(tmp_path: Path)
         make_table(240, dims=VIEWS),
         "jcpmh",
         16,
-        settings={**SMALL, "standardise_words": True},
+        settings={**SMALL[JCPMH], "standardise_words": True},
         options=TrainingOptions(validation=0),
     )
     export_bundle(made, tmp_path / "bundle")

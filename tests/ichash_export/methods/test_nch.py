@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,18 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from support import small_methods
 from support.by_numpy import array, by_numpy, quantisation, similarity_loss, softmax, squashed
 from support.real_data import mfeat
+from support.small_methods import small
 from support.train_data import DIMS, VIEWS, items, run
 
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.batches import proportional_batches
 from ichash_export.methods.nch.method import NCH, NCHConfig
 from ichash_export.methods.nch.neighbours import NearestAnchors, NeighbourAttention
 from milvus_ichash.errors import InputError
 
-SMALL = {
-    "epochs": 4,
-    "neighbour_epochs": 2,
-    "batch_size": 64,
-    "anchors": 5,
-    "nearest": 2,
-    "hidden": (9, 8),
-    "width": 7,
-    "generator_hidden": 10,
-    "attention_width": 6,
-    "attention_hidden": 8,
-}
 VARIANTS = [
     {},
     {"neighbour": "gat"},
@@ -42,16 +33,8 @@ VARIANTS = [
 ]
 
 
-def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **settings: Any) -> NCH:
-    torch.manual_seed(1)
-    return NCH(ModelSpec(dims, classes, bits), NCHConfig(**{**SMALL, **settings}))
-
-
-def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> NCH:
-    """A model after one epoch of either stage, so that nothing is at its initial value."""
-    nch = model(dims, **settings)
-    run(nch, data, [0, nch.warmup])
-    return nch
+model = partial(small, NCH)
+trained = partial(small_methods.trained, model, [0, 2])
 
 
 # ---- the same arithmetic, in numpy

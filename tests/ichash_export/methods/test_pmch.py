@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from support import train_data
+from support import small_methods, train_data
 from support.by_numpy import array, by_numpy, cos, quantisation, similarity_loss, softmax
 from support.real_data import mfeat
-from support.train_data import DIMS, VIEWS, finished, run, same_codes
+from support.small_methods import small
+from support.train_data import DIMS, VIEWS, run, same_codes
 
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.pmch.completion import AttentionScores, GraphAutoencoder, NearestPrototypes
 from ichash_export.methods.pmch.method import PMCH, PMCHConfig, prototype_loss
 from milvus_ichash.errors import InputError
 
-SMALL = {"hidden": (9, 8), "width": 7, "weight_net": (10, 9), "batch_size": 16, "random_anchors": 5, "nearest": 2}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"softmax": True},
@@ -48,16 +48,8 @@ def views(n: int = 40) -> TrainData:
     return TrainData(features, data.present, data.labels)
 
 
-def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 8, **settings: Any) -> PMCH:
-    torch.manual_seed(1)
-    return PMCH(ModelSpec(dims, classes, bits), PMCHConfig(**{**SMALL, **settings}))
-
-
-def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> PMCH:
-    """A model after one epoch, so that nothing is at its initial value."""
-    pmch = model(dims, **settings)
-    run(pmch, data, [0])
-    return finished(pmch, data)
+model = partial(small, PMCH)
+trained = partial(small_methods.trained, model, [0])
 
 
 # ---- the same arithmetic, in numpy

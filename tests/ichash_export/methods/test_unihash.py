@@ -12,30 +12,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import train_data
+from support import small_methods, train_data
 from support.by_numpy import array, by_numpy, cos, quantisation, softmax
 from support.real_data import RealData, mfeat
-from support.train_data import DIMS, VIEWS, finished, run, same_codes
+from support.small_methods import small
+from support.train_data import DIMS, VIEWS, run, same_codes
 
-from ichash_export.methods.base import ModelSpec, TrainData
+from ichash_export.methods.base import TrainData
 from ichash_export.methods.unihash.donors import with_donors
 from ichash_export.methods.unihash.losses import consistency, contrast, lengths, pair_loss, prototype_loss, rank_loss
 from ichash_export.methods.unihash.method import UniHash, UniHashConfig
 
-SMALL: dict[str, Any] = {"hidden": 9, "width": 7, "slots": 5, "batch_size": 16, "epochs": 4}
 items = partial(train_data.items, missing=0.7)
 
 
-def model(dims: dict[str, int] = DIMS, classes: int = 3, bits: int = 24, **settings: Any) -> UniHash:
-    torch.manual_seed(1)
-    return UniHash(ModelSpec(dims, classes, bits), UniHashConfig(**{**SMALL, **settings}))
-
-
-def trained(data: TrainData, dims: dict[str, int] = DIMS, **settings: Any) -> UniHash:
-    """A model after one epoch, so that nothing is at its initial value."""
-    unihash = model(dims, **settings)
-    run(unihash, data, [0])
-    return finished(unihash, data)
+model = partial(small, UniHash, bits=24)
+trained = partial(small_methods.trained, model, [0])
 
 
 # ---- the same arithmetic, in numpy
