@@ -105,3 +105,8 @@ def trained(
     method = build(dims, **chosen)
     run(method, data, epochs)
     return finished(method, data)
+
+
+def shown(value: object) -> str:
+    """Return what names a value in a test's id: the name of a class, or the value as text."""
+    return value.__name__ if isinstance(value, type) else str(value)

@@ -16,7 +16,6 @@ from torch import nn
 
 from ichash_export.methods.base import TrainData
 from ichash_export.methods.dcmh import DCMH, DCMHConfig
-from milvus_ichash.errors import InputError
 
 model = partial(small, DCMH)
 
@@ -119,13 +118,6 @@ def test_it_learns_from_paired_items_only() -> None:
     run(ours, data, [0, 1])
     run(theirs, changed, [0, 1])
     same_weights(theirs.state_dict(), ours.state_dict())
-
-
-def test_without_a_paired_item_it_says_so() -> None:
-    with pytest.raises(
-        InputError, match="dcmh trains on items that have all of image, text; none of the 40 training items has"
-    ):
-        model().begin(items(missing=1.0))
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ from ichash_export.methods.batches import grouped_batches
 from ichash_export.methods.egich.knowledge import centre_guides, class_guides, select
 from ichash_export.methods.egich.losses import alignment, dice, soft_cross_entropy
 from ichash_export.methods.egich.method import EGICH, EGICHConfig
-from ichash_export.papers.recipes import load_recipe
 from ichash_export.train import training
 from ichash_export.train.checkpoint import load
 from ichash_export.train.options import TrainingOptions
@@ -139,14 +138,6 @@ def test_the_loss_is_that_of_the_equations(dims: dict[str, int], completion: str
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_weights_are_those_of_the_settings() -> None:
-    names = ("L_align", "L_intra", "L_inter", "L_quant", "L_label")
-    parts = {name: torch.tensor(10.0**i) for i, name in enumerate(names)}
-    given = model(gamma=2, alpha=3, beta=4, quantisation=5, label_loss=6)
-    assert given.objective(parts).item() == pytest.approx(2 + 30 + 400 + 5000 + 60000)
-    assert model().objective(parts).item() == pytest.approx(1 + 150 + 500 + 1000 + 10000)
-
-
 def test_only_what_learns_changes() -> None:
     data = items()
     egich = model()
@@ -244,19 +235,11 @@ def test_a_class_without_an_item_breaks_nothing() -> None:
 
 
 def test_what_selection_by_names_needs() -> None:
-    with pytest.raises(InputError, match="selection=centres"):
-        model(names=()).begin(items())
     with pytest.raises(InputError, match=r"'kind=Grey'.*--classes"):
         class_guides(made_knowledge(), ("kind=Red", "kind=Grey"), 2)
 
 
-def test_knowledge_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"knowledge build .*selection=none"):
-        model(knowledge=str(tmp_path / "none.npz"))
-    model(knowledge=str(tmp_path / "none.npz"), selection="none")
-    model(knowledge=str(tmp_path / "none.npz"), completion="none", gamma=0)
-    with pytest.raises(InputError, match="has 12"):
-        model(words=13)
+def test_a_modality_of_one_item_is_named() -> None:
     one = items()
     one.present[:, 0] = torch.arange(40) == 0
     with pytest.raises(InputError, match="'image'"):
@@ -360,15 +343,3 @@ def test_completion_helps_on_fashion(shared_data: Path, tmp_path: Path) -> None:
     assert min(found.values()) > 1.5 * data.chance, (found, data.chance)
     # What nothing completes has all zero bits: one ranking for every query.
     assert found["t2t"] > without["t2t"] + 0.05 and found["i2i"] > without["i2i"] + 0.05, (found, without)
-
-
-# ---- recipes
-
-
-@pytest.mark.parametrize(
-    ("name", "weights"), [("mirflickr25k", (1, 15, 5)), ("mscoco", (1, 2, 5)), ("nuswide", (1, 7.5, 5))]
-)
-def test_published_weights(name: str, weights: tuple[float, float, float]) -> None:
-    config = EGICHConfig(**load_recipe(f"egich/{name}").settings)
-    assert (config.gamma, config.alpha, config.beta) == weights
-    assert (config.epochs, config.batch_size, config.words, config.tau, config.theta) == (150, 64, 5, 0.29, 0.5)

@@ -11,20 +11,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from pydantic import ValidationError
 from support import small_methods, train_data
 from support.by_numpy import array, by_numpy, cross_entropy, quantisation, sigmoid, similarity_loss, squashed
-from support.real_data import mfeat
 from support.small_methods import SMALL, small
 from support.tiny import make_table
 from support.train_data import DIMS, VIEWS, run
 
 from ichash_export.layers import hide
 from ichash_export.methods.base import TrainData
-from ichash_export.methods.jcpmh.method import JCPMH, JCPMHConfig
+from ichash_export.methods.jcpmh.method import JCPMH
 from ichash_export.methods.jcpmh.networks import GraphAutoencoder, adjacency
 from ichash_export.onnx.to_onnx import export_bundle
-from ichash_export.papers.recipes import load_recipe
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
 from milvus_ichash.errors import InputError
@@ -151,20 +148,6 @@ def test_stage_3_has_the_terms_of_eq_14(dims: dict[str, int], standardise: bool)
     assert losses == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 
-def test_the_weights_are_those_of_the_settings() -> None:
-    terms = {
-        "L_s": torch.tensor(1.0),
-        "L_b": torch.tensor(10.0),
-        "L_2": torch.tensor(100.0),
-        "L_3": torch.tensor(1000.0),
-    }
-    assert model().objective(terms).item() == pytest.approx(1 + 0.1 * 10 + 0.1 * 100 + 0.25 * 1000)
-    assert model(alpha=0.3, lambda_1=0.5, lambda_2=0.7).objective(terms).item() == pytest.approx(
-        1 + 0.3 * 10 + 0.5 * 100 + 0.7 * 1000
-    )
-    assert model().objective({"L_r": torch.tensor(3.0)}).item() == 3
-
-
 def test_the_guides_teach_the_generators_alone() -> None:
     """L_2 and L_3 reach the generators through the fixed classifiers and autoencoder, and not the hashing network."""
     data = items()
@@ -186,37 +169,6 @@ def test_each_variant_has_its_terms(settings: dict[str, Any]) -> None:
 
 
 # ---- stages
-
-
-def test_each_stage_trains_its_own_part_only() -> None:
-    data = items()
-    jcpmh = model()
-    jcpmh.begin(data)
-    optimizers = jcpmh.optimizers()
-    parts = {
-        CLASSIFY: {"classifiers"},
-        RECONSTRUCT: {"autoencoder"},
-        HASH: {"hashing", "fusion", "generators"},
-        CLASSIFY + 1: {"classifiers"},
-    }
-    for epoch, expected in parts.items():
-        before = {name: x.clone() for name, x in jcpmh.state_dict().items()}
-        run(jcpmh.eval(), data, [epoch], optimizers)
-        changed = {name.split(".")[0] for name, x in jcpmh.state_dict().items() if not torch.equal(x, before[name])}
-        assert changed == expected, epoch
-
-
-@pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.1, 0.1, 0.1]), ("cosine", [0.1, 0.05, 0.0146447])])
-def test_the_schedule_is_that_of_stage_3(schedule: str, rates: list[float]) -> None:
-    data = items()
-    jcpmh = model(schedule=schedule, learning_rate=0.1, epochs=7)
-    jcpmh.begin(data)
-    optimizers = jcpmh.optimizers()
-    found = []
-    for epoch in (3, 5, 6):
-        run(jcpmh, data, [epoch], optimizers)
-        found.append(optimizers["codes"].param_groups[0]["lr"])
-    assert found == pytest.approx(rates, rel=1e-4) and optimizers["classifiers"].param_groups[0]["lr"] == 0.1
 
 
 def test_modality_dropout_leaves_one_modality_and_never_adds_one() -> None:
@@ -296,14 +248,9 @@ def test_mean_completion_hashes_the_mean_features(standardise: bool) -> None:
 # ---- what cannot be
 
 
-@pytest.mark.parametrize("settings", [{}, {"classifiers": False}])
-def test_too_few_complete_items_are_named(settings: dict[str, Any]) -> None:
-    with pytest.raises(
-        InputError, match=r"jcpmh needs at least 2 training items that have all of image, text.*there are 0 of 40"
-    ):
-        model(**settings).begin(items(missing=1.0))
-    for needless in ({"autoencoder": False}, {"completion": "none"}, {"completion": "mean"}):
-        trained(items(missing=1.0), **needless)
+@pytest.mark.parametrize("needless", [{"autoencoder": False}, {"completion": "none"}, {"completion": "mean"}])
+def test_variants_that_need_no_complete_item_train_without_one(needless: dict[str, Any]) -> None:
+    trained(items(missing=1.0), **needless)
 
 
 def test_a_modality_that_nobody_lacks_cannot_be_learnt() -> None:
@@ -313,13 +260,6 @@ def test_a_modality_that_nobody_lacks_cannot_be_learnt() -> None:
         model().begin(data)
     for needless in ({"modality_dropout": 0.1}, {"completion": "none"}, {"completion": "mean"}):
         model(**needless).begin(data)
-
-
-def test_settings_that_cannot_be() -> None:
-    with pytest.raises(ValidationError, match="must be less than epochs"):
-        JCPMHConfig(epochs=100)
-    with pytest.raises(InputError, match=r"'txet'.*image, text"):
-        model(words=("txet",))
 
 
 def test_words_are_minmax_and_all_else_is_standardised() -> None:
@@ -354,28 +294,3 @@ def test_a_trained_model_becomes_a_bundle_and_guides_stay_behind(tmp_path: Path)
     kept, left = made.model.method.generators.pairs["image_to_text"][0], made.model.method.autoencoder.first
     assert {tuple(kept.weight.shape), tuple(kept.weight.T.shape)} & sizes
     assert not {tuple(left.weight.shape), tuple(left.weight.T.shape)} & sizes
-
-
-def test_published_weights() -> None:
-    """Section 4.2."""
-    chosen = [load_recipe(f"jcpmh/{data}").settings for data in ("mirflickr25k", "nuswide")]
-    assert [(s["alpha"], s["lambda_1"], s["lambda_2"]) for s in chosen] == [(0.1, 0.1, 0.25), (0.1, 0.1, 0.05)]
-
-
-# ---- real data
-
-
-@pytest.mark.slow
-def test_generators_complete_real_digits_in_three_views(shared_data: Path) -> None:
-    """Most of 1,500 digits have gaps of any pattern; 500 others are searched by one view."""
-    data = mfeat(shared_data)
-    sizes = {"width": 256, "generator_hidden": 256, "classifier_hidden": (256,), "autoencoder_hidden": 256}
-    schedule = {"epochs": 16, "classifier_epochs": 4, "autoencoder_epochs": 4, "batch_size": 128}
-    config = JCPMHConfig(autoencoder_width=128, words=(), **sizes, **schedule)
-    completed, without = (
-        list(data.single_modality_scores(data.trained(JCPMH, config.model_copy(update=chosen))).values())
-        for chosen in ({}, {"completion": "none"})
-    )
-    # Measured for seeds 0 to 2: 0.60 to 0.63 at least, and 0.10 to 0.14 more.
-    assert min(completed) > 0.5, (completed, without)
-    assert np.mean(completed) > np.mean(without) + 0.05, (completed, without)

@@ -161,15 +161,6 @@ def test_losses_are_eq_5_to_11(dims: dict[str, int], completion: str) -> None:
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_objective_is_the_weighted_sum() -> None:
-    unihash = model(rank=13.0, proto=2.0, pair=3.0, consistency=5.0, contrast=7.0, quantisation=11.0, memory=0.0)
-    terms = {
-        name: torch.tensor(float(i + 1))
-        for i, name in enumerate(["L_proto", "L_pair", "L_cons", "L_con", "L_quant", "L_mem", "L_rank"])
-    }
-    assert unihash.objective(terms).item() == 2 + 6 + 15 + 28 + 55 + 91
-
-
 def test_what_consistency_compares_with_does_not_move() -> None:
     a, b = torch.randn(5, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
     consistency(a, b).backward()
