@@ -103,8 +103,13 @@ def test_how_a_case_is_described() -> None:
     )
 
 
-def test_values_that_cannot_be_used() -> None:
-    with pytest.raises(InputError, match="did you mean 'width'"):
-        replace(tiny_case(), settings={"widht": 3}).identity("items", DIGESTS)
-    with pytest.raises(InputError, match="training has no 'pateince'"):
-        replace(tiny_case(), training={"pateince": 3}).identity("items", DIGESTS)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"settings": {"widht": 3}}, "did you mean 'width'"),
+        ({"training": {"pateince": 3}}, "training has no 'pateince'"),
+    ],
+)
+def test_values_that_cannot_be_used(changed: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(tiny_case(), **changed).identity("items", DIGESTS)

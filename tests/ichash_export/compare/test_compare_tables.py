@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,26 @@ def test_shares_of_labels_are_lines_of_their_own() -> None:
     assert all(len(each.groups) == 2 for each in drawn)
 
 
-def test_figures_are_checked_early(tmp_path: Path) -> None:
-    plots.check(None, [], "--figure-pdr needs several --pdr")
-    plots.check(tmp_path / "a.png", [0.1, 0.5], "--figure-pdr needs several --pdr")
-    with pytest.raises(InputError, match="--figure-pdr needs several --pdr: a line needs two values"):
-        plots.check(tmp_path / "a.png", [0.1], "--figure-pdr needs several --pdr")
-    with pytest.raises(InputError, match="a figure ends in"):
-        plots.check(tmp_path / "a.jpeg", [0.1, 0.5], "")
-    with pytest.raises(InputError, match="no run that the figure could show"):
-        plots.against_pdr(groups([line(level="easy")]), tmp_path / "a.png")
+NEEDS_PDRS = "--figure-pdr needs several --pdr"
+
+
+@pytest.mark.parametrize(("name", "values"), [(None, []), ("a.png", [0.1, 0.5])])
+def test_figures_that_can_be_drawn(tmp_path: Path, name: str | None, values: list[float]) -> None:
+    plots.check(name and tmp_path / name, values, NEEDS_PDRS)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda folder: plots.check(folder / "a.png", [0.1], NEEDS_PDRS), f"{NEEDS_PDRS}: a line needs two values"),
+        (lambda folder: plots.check(folder / "a.jpeg", [0.1, 0.5], ""), "a figure ends in"),
+        (
+            lambda folder: plots.against_pdr(groups([line(level="easy")]), folder / "a.png"),
+            "no run that the figure could show",
+        ),
+    ],
+    ids=["one value", "no format", "no run"],
+)
+def test_figures_that_cannot_be_drawn(tmp_path: Path, draw: Callable[[Path], None], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        draw(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,38 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.io import ColumnNames
 
 
-@pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def table_of_60(folder: Path) -> Path:
     """One table of 60 items, without splits; rows 5 and 7 have text that is all zeros, row 9 no image."""
     table = make_table(60, missing=0.0)
     table.features["text"][[5, 7]] = 0
     table.features["image"][9] = np.nan
-    return write_npz(tmp_path_factory.mktemp("data") / "items.npz", table)
+    return write_npz(folder / "items.npz", table)
+
+
+def without_item_4(folder: Path) -> Path:
+    """30 items, of which row 4 has neither an image nor a word."""
+    table = make_table(30, missing=0.0)
+    table.features["text"][4] = 0
+    table.features["image"][4] = np.nan
+    return write_npz(folder / "items.npz", table)
+
+
+def without_text(folder: Path) -> Path:
+    """30 items whose text is all zeros."""
+    table = make_table(30, missing=0.0)
+    table.features["text"][:] = 0
+    return write_npz(folder / "items.npz", table)
+
+
+def without_labels(folder: Path) -> Path:
+    """9 items that are nothing but images."""
+    np.savez(folder / "bare.npz", image=np.ones((9, 3), np.float32))
+    return folder / "bare.npz"
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return table_of_60(tmp_path_factory.mktemp("data"))
 
 
 def test_the_splits_of_a_file(tmp_path: Path) -> None:
@@ -65,23 +91,15 @@ def test_complete_items_are_chosen_before_the_cut(items: Path) -> None:
     assert data.retrieval.ids.tolist() == data.train.ids.tolist() == [left[i] for i in sorted(order[20:])]
 
 
-def test_an_item_that_is_left_without_any_modality_is_named(tmp_path: Path) -> None:
-    table = make_table(30, missing=0.0)
-    table.features["text"][4] = 0
-    table.features["image"][4] = np.nan
-    file = DataFile(
-        write_npz(tmp_path / "items.npz", table), "items", ColumnNames(), holdout=10, zeros_missing=("text",)
-    )
-    with pytest.raises(InputError, match="row 4 has no modality at all"):
-        file.read()
-    assert len(replace(file, complete_only=True).read().retrieval) == 19
+def test_an_item_that_is_left_without_any_modality_is_no_complete_item(tmp_path: Path) -> None:
+    data = DataFile(without_item_4(tmp_path), "items", ColumnNames(), 10, ("text",), complete_only=True).read()
+    assert len(data.retrieval) == 19
 
 
 def test_digests_tell_the_split_that_changed(items: Path) -> None:
     data = DataFile(items, "items", ColumnNames(), holdout=20).read()
     before = data.digests()
     assert before == DataFile(items, "another name", ColumnNames(), holdout=20).read().digests()
-    assert data.query.labels is not None
     data.query.labels[0] = 1 - data.query.labels[0]
     after = data.digests()
     assert {split for split in before if before[split] != after[split]} == {"query"}
@@ -89,34 +107,36 @@ def test_digests_tell_the_split_that_changed(items: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("write", "options", "message"),
     [
-        ({}, "is one table without splits"),
+        (table_of_60, {}, "is one table without splits"),
         (
+            table_of_60,
             {"holdout": 20, "zeros_missing": ("sound",)},
             "--zeros-missing sound: there is no such modality; there are: image, text",
         ),
-        ({"holdout": 60}, "a holdout takes from 1 to 59"),
+        (table_of_60, {"holdout": 60}, "a holdout takes from 1 to 59"),
+        (without_labels, {"holdout": 3}, "has no labels"),
+        (
+            lambda folder: write_splits(folder / "split.npz"),
+            {"holdout": 3, "columns": ColumnNames({"image": "I", "text": "T"})},
+            "has splits of its own",
+        ),
+        (without_item_4, {"holdout": 10, "zeros_missing": ("text",)}, "row 4 has no modality at all"),
+        (
+            without_text,
+            {"holdout": 10, "zeros_missing": ("text",), "complete_only": True},
+            "no item has all of image, text",
+        ),
+    ],
+    ids=[
+        *("no splits", "an unknown modality", "a holdout of all", "no labels", "splits and a holdout"),
+        *("an item without any modality", "no complete item"),
     ],
 )
-def test_what_cannot_be_read(items: Path, options: dict, message: str) -> None:
+def test_what_cannot_be_read(tmp_path: Path, write: Callable[[Path], Path], options: dict, message: str) -> None:
+    file = DataFile(write(tmp_path), "items", **{"columns": ColumnNames(), **options})
     with pytest.raises(InputError, match=message):
-        DataFile(items, "items", ColumnNames(), **options).read()
-
-
-def test_data_without_labels_or_with_splits_and_a_holdout(tmp_path: Path) -> None:
-    np.savez(tmp_path / "bare.npz", image=np.ones((9, 3), np.float32))
-    with pytest.raises(InputError, match="has no labels"):
-        DataFile(tmp_path / "bare.npz", "bare", ColumnNames(), holdout=3).read()
-    with pytest.raises(InputError, match="has splits of its own"):
-        data_file(write_splits(tmp_path / "split.npz"), holdout=3).read()
-
-
-def test_no_complete_item(tmp_path: Path) -> None:
-    table = make_table(30, missing=0.0)
-    table.features["text"][:] = 0
-    file = DataFile(write_npz(tmp_path / "items.npz", table), "items", ColumnNames(), 10, ("text",), complete_only=True)
-    with pytest.raises(InputError, match="no item has all of image, text"):
         file.read()
 
 

@@ -26,7 +26,6 @@ def _table(rows: int = 60, seed: int = 0, classes: int = 5) -> FeatureTable:
 def test_so_many_keep_their_labels_and_the_others_lose_them(seed: int, percent: int) -> None:
     table = _table(seed=seed)
     found = with_labels(table, percent / 100, seed)
-    assert found.labels is not None and found.labelled is not None and table.labels is not None
     number = math.ceil(60 * Fraction(percent, 100))
     assert found.labelled.sum() == number
     np.testing.assert_array_equal(found.labels[found.labelled], table.labels[found.labelled])
@@ -47,7 +46,6 @@ def test_the_seed_decides_and_all_is_all() -> None:
 
 def test_what_was_unknown_stays_unknown() -> None:
     whole = _table()
-    assert whole.labels is not None
     known = np.arange(60) % 2 == 0
     table = FeatureTable.build(np.arange(60), whole.features, labels=whole.labels * known[:, None], labelled=known)
     found = with_labels(table, 0.5, 3)

@@ -137,7 +137,6 @@ def test_queries_with_gaps_are_asked_with_what_they_have(data: Dataset) -> None:
 @pytest.mark.slow
 def test_unseen_classes(data: Dataset) -> None:
     line = run(tiny_case(unseen=("class 1", "class 2")), data)
-    assert data.query.labels is not None and data.train.labels is not None
     asked = data.query.labels[:, 1:3].any(axis=1) & data.query.present.all(axis=1)
     assert line["queries"]["both"] == asked.sum()
     assert line["rows"]["both"] == 160

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,7 +37,6 @@ def test_against_loops_over_the_items(seed: int, unseen: set[str]) -> None:
     found = without_unseen(data, chosen)
 
     def names_of(table: FeatureTable, row: int) -> set[str]:
-        assert table.labels is not None and table.label_names is not None
         return {table.label_names[c] for c in range(len(table.label_names)) if table.labels[row, c]}
 
     kept = [i for i in range(len(data.train)) if not names_of(data.train, i) & unseen]
@@ -50,7 +51,6 @@ def test_against_loops_over_the_items(seed: int, unseen: set[str]) -> None:
 
 def test_classes_are_drawn_by_the_seed_among_those_that_can_be_measured() -> None:
     data = _data()
-    assert data.query.labels is not None
     data.query.labels[:, NAMES.index("cow")] = 0  # nobody asks for it
     draws = {draw_classes(data, 0.4, seed) for seed in range(40)}
     assert all(len(drawn) == 2 and "cow" not in drawn for drawn in draws)
@@ -67,29 +67,33 @@ def test_classes_are_drawn_by_the_seed_among_those_that_can_be_measured() -> Non
 )
 def test_shares_that_are_not_possible(share: float, message: str) -> None:
     data = _data()
-    assert data.query.labels is not None
     data.query.labels[:, :2] = 0
     with pytest.raises(InputError, match=message):
         draw_classes(data, share, 0)
 
 
-def test_names_are_checked() -> None:
+def test_names_are_put_in_the_order_of_the_classes() -> None:
     assert known_classes(_data(), ["hen", "cat"]) == ("cat", "hen")
-    with pytest.raises(InputError, match="--unseen 'owl': there is no such class; there are: cat, dog"):
-        known_classes(_data(), ["owl"])
-    with pytest.raises(InputError, match="every class"):
-        known_classes(_data(), NAMES)
 
 
-def test_nothing_left() -> None:
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["owl"], "--unseen 'owl': there is no such class; there are: cat, dog"), (NAMES, "every class")],
+)
+def test_names_are_checked(names: Sequence[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        known_classes(_data(), names)
+
+
+@pytest.mark.parametrize(
+    ("split", "has", "message"),
+    [("train", 1, "no training item has none of them"), ("query", 0, "no query has one of them")],
+)
+def test_nothing_left(split: str, has: int, message: str) -> None:
     data = _data()
-    assert data.train.labels is not None and data.query.labels is not None
-    data.train.labels[:, 0] = 1
-    with pytest.raises(InputError, match="no training item has none of them"):
+    getattr(data, split).labels[:, NAMES.index("cat")] = has
+    with pytest.raises(InputError, match=message):
         without_unseen(data, ["cat"])
-    data.query.labels[:, 1] = 0
-    with pytest.raises(InputError, match="no query has one of them"):
-        without_unseen(data, ["dog"])
 
 
 def test_classes_without_names_are_called_by_their_numbers() -> None:

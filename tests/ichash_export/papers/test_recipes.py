@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,16 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message
         load_recipe(path)
 
 
-def test_a_recipe_that_is_not_there() -> None:
-    with pytest.raises(InputError, match=r"no recipe 'nch/nowhere'; there are: .*nch/mirflickr25k"):
-        load_recipe("nch/nowhere")
-    with pytest.raises(InputError, match=r"no set of recipes 'fashoin'; there are: .*fashion"):
-        load_recipe_set("fashoin")
+@pytest.mark.parametrize(
+    ("load", "name", "message"),
+    [
+        (load_recipe, "nch/nowhere", r"no recipe 'nch/nowhere'; there are: .*nch/mirflickr25k"),
+        (load_recipe_set, "fashoin", r"no set of recipes 'fashoin'; there are: .*fashion"),
+    ],
+)
+def test_a_recipe_that_is_not_there(load: Callable[[str], object], name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(name)
 
 
 def test_in_a_wheel_the_recipes_are_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

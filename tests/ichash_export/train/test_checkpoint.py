@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -152,28 +154,36 @@ def test_a_part_left_by_a_killed_process_is_no_trouble(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [0, 5, 200, -1])
 def test_a_truncated_file_is_named(tmp_path: Path, cut: int) -> None:
-    net, _ = _trained()
     path = tmp_path / "c"
-    save(path, Checkpoint(_record(), net.state_dict()))
+    save(path, Checkpoint(_record(), _trained()[0].state_dict()))
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError, match="is not a whole checkpoint"):
         load(path)
 
 
-def test_what_is_no_checkpoint(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
+NO_RECORD = {"ichash": '{"format": 1, "optimizers": {}, "info": {"identity": 1}}'}
 
-    with pytest.raises(InputError, match="there is no checkpoint at"):
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "there is no checkpoint at"),
+        (lambda path: save_file({"x": torch.zeros(1)}, path), "is not a whole checkpoint of milvus-ichash"),
+        (lambda path: save_file({}, path, metadata=NO_RECORD), "is not a whole checkpoint of milvus-ichash"),
+        (
+            lambda path: save_file({}, path, metadata={"ichash": '{"format": 99}'}),
+            "checkpoint format 99; this version reads format 1",
+        ),
+    ],
+    ids=["no file", "other tensors", "no record", "a newer format"],
+)
+def test_what_is_no_checkpoint(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
+    write(tmp_path / CHECKPOINT)
+    with pytest.raises(InputError, match=message):
         load(checkpoint_path(tmp_path))
-    save_file({"x": torch.zeros(1)}, tmp_path / "other")
-    with pytest.raises(InputError, match="is not a whole checkpoint of milvus-ichash"):
-        load(tmp_path / "other")
-    save_file({}, tmp_path / "other", metadata={"ichash": '{"format": 1, "optimizers": {}, "info": {"identity": 1}}'})
-    with pytest.raises(InputError, match="is not a whole checkpoint of milvus-ichash"):
-        load(tmp_path / "other")
-    save_file({}, tmp_path / "newer", metadata={"ichash": '{"format": 99}'})
-    with pytest.raises(InputError, match="checkpoint format 99; this version reads format 1"):
-        load(tmp_path / "newer")
+
+
+def test_a_checkpoint_is_that_of_a_run_or_a_file(tmp_path: Path) -> None:
     assert checkpoint_path(tmp_path) == tmp_path / CHECKPOINT
     assert checkpoint_path(tmp_path / "other") == tmp_path / "other"
 

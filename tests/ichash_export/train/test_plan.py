@@ -90,8 +90,16 @@ def test_settings_are_words_or_json() -> None:
     assert parse_settings(None) == {}
     plan = make_plan(method="tiny-cross", settings=parse_settings(["rates=[0.1, 0.01]", "completion=none", "epochs=2"]))
     assert plan.epochs == 2
-    for wrong in (["a"], ["=3"]):
-        with pytest.raises(InputError, match="--set takes NAME=VALUE"):
-            parse_settings(wrong)
-    with pytest.raises(InputError, match=r"--set b=\[1,: a list must be JSON"):
-        parse_settings(["b=[1,"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a"], "--set takes NAME=VALUE"),
+        (["=3"], "--set takes NAME=VALUE"),
+        (["b=[1,"], r"--set b=\[1,: a list must be JSON"),
+    ],
+)
+def test_words_that_are_no_settings(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_settings(words)

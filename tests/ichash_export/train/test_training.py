@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,8 @@ def _train(
     return train(table or make_table(), method, 16, settings=settings, options=chosen, **arguments)
 
 
-def _weights(trained: TrainedModel) -> dict[str, torch.Tensor]:
-    return trained.model.state_dict()
-
-
 def _equal(a: TrainedModel, b: TrainedModel) -> bool:
-    x, y = _weights(a), _weights(b)
+    x, y = a.model.state_dict(), b.model.state_dict()
     return list(x) == list(y) and all(torch.equal(x[name], y[name]) for name in x)
 
 
@@ -82,26 +80,36 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-def _stop_after(epoch: int) -> Any:
+def _stopped(epoch: int, **options: Any) -> None:
+    """Train until something ends the process after this epoch."""
+
     def progress(report: RunLog) -> None:
         if report.epoch == epoch:
             raise StopError
 
-    return progress
+    with pytest.raises(StopError):
+        _train(**options, progress=progress)
 
 
+@pytest.fixture
+def checkpoint_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
+
+
+@pytest.fixture
+def best_is_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each six validations figures of which the third is best, whatever a processor makes of the weights."""
+    figures = itertools.cycle([0.3, 0.4, 0.6, 0.5, 0.2, 0.1])
+    monkeypatch.setattr(training, "validate", lambda *_: {"image": (figure := next(figures)), "text": figure / 2})
+
+
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 @pytest.mark.parametrize("stops", [[1], [2, 3], [5], [1, 2, 3, 4, 5]])
 @pytest.mark.parametrize(("method", "validation"), [("tiny", 0.1), ("tiny", 0.0), ("tiny-cross", 0.1)])
-def test_a_resumed_run_makes_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int], method: str, validation: float
-) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)  # one after every epoch
+def test_a_resumed_run_makes_the_same_weights(tmp_path: Path, stops: list[int], method: str, validation: float) -> None:
     whole = _train(method=method, epochs=6, validation=validation)
     for i, epoch in enumerate(stops):
-        with pytest.raises(StopError):
-            _train(
-                method=method, epochs=6, validation=validation, run=tmp_path, resume=i > 0, progress=_stop_after(epoch)
-            )
+        _stopped(epoch, method=method, epochs=6, validation=validation, run=tmp_path, resume=i > 0)
         assert load_record(tmp_path / CHECKPOINT).log.epoch == epoch
     torch.manual_seed(1234)
     resumed = _train(method=method, epochs=6, validation=validation, run=tmp_path, resume=True)
@@ -111,10 +119,10 @@ def test_a_resumed_run_makes_the_same_weights(
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("checkpoint_each_epoch")
+def test_a_killed_process_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """kill -9 at a random moment, twice; the checkpoint is whole each time, and the weights are those of an untouched
     run."""
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)  # one after every epoch
     more, path = {"pause": 0.02}, tmp_path / CHECKPOINT
     seen = 0
 
@@ -153,8 +161,6 @@ def test_a_run_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"holds a run already: --resume goes on with it, --overwrite starts anew"):
         _train(run=tmp_path)
     assert _train(run=tmp_path, overwrite=True, seed=1).record.identity.options.seed == 1
-    with pytest.raises(InputError, match="there is no checkpoint at"):
-        _train(run=tmp_path / "nowhere", resume=True)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +179,7 @@ def test_a_run_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> No
     ],
 )
 def test_a_run_cannot_go_on_as_another(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    with pytest.raises(StopError):
-        _train(epochs=6, run=tmp_path, progress=_stop_after(2))
+    _stopped(2, epochs=6, run=tmp_path)
     before = (tmp_path / CHECKPOINT).read_bytes()
     with pytest.raises(InputError, match=named):
         _train(**{"epochs": 6, "run": tmp_path, "resume": True, **change})
@@ -191,37 +196,27 @@ def test_missing_rows_do_not_count_as_data_that_was_changed_by_masks_only() -> N
     assert _equal(_train(table), _train(junk))
 
 
-def _best_is_third(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give validations figures of which the third is best, whatever a processor makes of the weights."""
-    figures = iter([0.3, 0.4, 0.6, 0.5, 0.2, 0.1])
-    monkeypatch.setattr(training, "validate", lambda *_: {"image": (figure := next(figures)), "text": figure / 2})
-
-
-def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    _best_is_third(monkeypatch)
+@pytest.mark.usefixtures("best_is_third")
+def test_the_best_epoch_is_kept() -> None:
     whole = _train(epochs=12)
     assert whole.record.log.kept_epoch == 6
     assert whole.record.summary.validation == pytest.approx({"mean": 0.45, "image": 0.6, "text": 0.3})
     # Tiny has no schedule, so a run that ends there has the same weights.
-    _best_is_third(monkeypatch)
     assert _equal(whole, _train(epochs=6))
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch", "best_is_third")
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_the_best_weights_survive_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_the_best_weights_survive_a_resume(tmp_path: Path, after: int) -> None:
     """The run ends with weights from before it was stopped."""
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
-    _best_is_third(monkeypatch)
     whole = _train(epochs=12)
-    _best_is_third(monkeypatch)
-    with pytest.raises(StopError):
-        _train(epochs=12, run=tmp_path, progress=_stop_after(6 + after))
+    _stopped(6 + after, epochs=12, run=tmp_path)
     assert _equal(whole, load_trained(tmp_path))
     assert _equal(whole, _train(epochs=12, run=tmp_path, resume=True))
 
 
-def test_training_stops_when_patience_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    _best_is_third(monkeypatch)
+@pytest.mark.usefixtures("best_is_third")
+def test_training_stops_when_patience_is_out() -> None:
     trained = _train(epochs=300, validate_every=1, patience=3)
     assert (trained.record.log.kept_epoch, trained.record.log.epoch) == (3, 6)
     assert trained.record.log.finished
@@ -238,7 +233,7 @@ def test_without_validation_all_items_train_and_the_last_epoch_is_kept() -> None
     trained = _train(validation=0)
     assert trained.record.counts.training_items == 200
     assert (trained.validation_map, trained.record.log.kept_epoch) == (None, 4)
-    assert _weights(trained)["method.middle"].any(), "finish was not called"
+    assert trained.model.state_dict()["method.middle"].any(), "finish was not called"
 
 
 def test_scaling_is_learnt_from_the_observed_rows_of_the_training_part() -> None:
@@ -288,48 +283,50 @@ def test_the_summary_says_what_was_done() -> None:
     assert trained.record.label_names == ("class 0", "class 1", "class 2", "class 3")
 
 
-def test_an_unfinished_run_gives_its_best_weights_or_says_that_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 1e9)
-    with pytest.raises(StopError):
-        _train(epochs=8, run=tmp_path / "a", progress=_stop_after(3))
+@pytest.mark.usefixtures("checkpoint_each_epoch")
+def test_an_unfinished_run_gives_its_best_weights_or_says_that_there_are_none(tmp_path: Path) -> None:
+    _stopped(3, epochs=8, run=tmp_path / "a")
     trained = load_trained(tmp_path / "a")
     assert (trained.record.log.kept_epoch, trained.record.log.epoch, trained.record.log.finished) == (2, 3, False)
-    with pytest.raises(StopError):
-        _train(epochs=8, run=tmp_path / "b", progress=_stop_after(1))
+    _stopped(1, epochs=8, run=tmp_path / "b")
     with pytest.raises(InputError, match="epoch 1 of 8 and has no validated weights yet"):
         load_trained(tmp_path / "b")
 
 
 def test_checkpoints_take_their_share_of_the_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0.0)
-    with pytest.raises(StopError):
-        _train(run=tmp_path, progress=_stop_after(3))
+    _stopped(3, run=tmp_path)
     assert load_record(tmp_path / CHECKPOINT).log.epoch == 0
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-def test_cuda_that_is_not_there() -> None:
-    with pytest.raises(BackendMissingError, match="--device cuda: this torch"):
-        _train(device="cuda")
-
-
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: train(make_table(), "tiny", 12), "12 bits cannot be stored"),
-        (lambda: train(make_table(), "tinny", 16), "no method 'tinny'"),
+        (lambda _: train(make_table(), "tiny", 12), InputError, "12 bits cannot be stored"),
+        (lambda _: train(make_table(), "tinny", 16), InputError, "no method 'tinny'"),
         (
-            lambda: train(make_table(dims={"values": 3}), "tiny", 16),
+            lambda _: train(make_table(dims={"values": 3}), "tiny", 16),
+            InputError,
             "cannot be called 'values', which is a word of torch's",
         ),
-        (lambda: train(make_table(dims={"an image": 3}), "tiny", 16), "'an image' cannot name a modality"),
+        (
+            lambda _: train(make_table(dims={"an image": 3}), "tiny", 16),
+            InputError,
+            "'an image' cannot name a modality",
+        ),
+        (lambda path: _train(run=path / "nowhere", resume=True), InputError, "there is no checkpoint at"),
+        pytest.param(
+            lambda _: _train(device="cuda"),
+            BackendMissingError,
+            "--device cuda: this torch",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here"),
+        ),
     ],
+    ids=["bits", "method", "a word of torch's", "no name of a modality", "no checkpoint", "no CUDA"],
 )
-def test_bad_input(call: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        call()
+def test_bad_input(tmp_path: Path, call: Callable[[Path], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(tmp_path)
 
 
 def test_patience_counts_validations_only() -> None:
