@@ -47,9 +47,14 @@ def test_modalities_that_say_the_same_agree(make_bundle: Callable[..., Path]) ->
     assert agreement(encoder, FeatureTable.build(np.arange(50), {"image": x, "text": x})) == pytest.approx(1.0)
 
 
-def test_what_cannot_be_asked(make_bundle: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="asked of fused codes"):
-        agreement(HashEncoder.load(make_bundle(fused=False), threads=1), items(9))
-    fused = HashEncoder.load(make_bundle(), threads=1)
-    with pytest.raises(InputError, match="needs two complete items of two modalities; there are 1 of 2"):
-        agreement(fused, items(9, gaps=0).rows(0, 1))
+@pytest.mark.parametrize(
+    ("fused", "rows", "message"),
+    [
+        (False, 9, "asked of fused codes"),
+        (True, 1, "needs two complete items of two modalities; there are 1 of 2"),
+    ],
+)
+def test_what_cannot_be_asked(make_bundle: Callable[..., Path], fused: bool, rows: int, message: str) -> None:
+    encoder = HashEncoder.load(make_bundle(fused=fused), threads=1)
+    with pytest.raises(InputError, match=message):
+        agreement(encoder, items(9, gaps=0).rows(0, rows))

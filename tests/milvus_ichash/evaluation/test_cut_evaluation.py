@@ -18,6 +18,7 @@ from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
 LENGTHS = (8, 16, 64)
+PAIRS = (("image", "text"), ("text", "image"))
 TABLE, QUERIES = items(200, gaps=0), items(15, seed=1, first_id=1000, gaps=0)
 
 
@@ -45,11 +46,10 @@ def test_a_file_is_measured_at_the_encoders_length(
     retriever = ExactRetriever.encode(encoder.cut(bits), source, ("image", "text"))
     assert {codes.shape for codes in retriever.database.codes.values()} == {(len(TABLE), bits // 8)}
     result = evaluate(encoder, QUERIES, retriever)
-    assert result.measured_on["bits"] == bits
-    assert result.measured_on.get("cut_from") == (None if bits == 64 else 64)
-    for asked, searched in (("image", "text"), ("text", "image")):
-        wanted = by_hand(encoder, asked, searched, bits)
-        assert result.tasks[f"{asked}->{searched}"].metrics["mAP@all"] == pytest.approx(wanted, abs=1e-9)
+    said = result.measured_on
+    assert (said["bits"], said.get("cut_from")) == (bits, None if bits == 64 else 64)
+    found = {f"{asked}->{searched}": by_hand(encoder, asked, searched, bits) for asked, searched in PAIRS}
+    assert {name: result.tasks[name].metrics["mAP@all"] for name in found} == pytest.approx(found, abs=1e-9)
 
 
 @pytest.mark.parametrize("retriever", [ExactRetriever.read_back, MilvusRetriever])
@@ -63,8 +63,7 @@ def test_collections_of_different_lengths(
     ]
     result = evaluate(encoder, QUERIES, [retriever(index) for index in indexes])
     found = {name: task.metrics["mAP@all"] for name, task in result.tasks.items()}
-    pairs = (("text", "image"), ("image", "text"))
-    wanted = {f"{asked}->{searched}": by_hand(encoder, asked, searched, lengths[searched]) for asked, searched in pairs}
+    wanted = {f"{asked}->{searched}": by_hand(encoder, asked, searched, lengths[searched]) for asked, searched in PAIRS}
     assert found == pytest.approx(wanted, abs=1e-9)
     said = result.measured_on
     assert (said["bits"], said["cut_from"], [place["bits"] for place in said["collections"]]) == ([8, 16], 64, [8, 16])

@@ -44,13 +44,12 @@ def test_cross_modal_figures_pair_by_pair(cross_encoder: HashEncoder, part: str)
         stored = cross_encoder.encode_table(table)[f"{target}_code"][rows]
         values = oracle.expected_aps(codes, stored, asked.labels, table.labels[rows])
         found = result.tasks[f"{source}->{target}"]
-        assert found.metrics["mAP@all"] == pytest.approx(np.mean(values), abs=1e-12)
-        assert (found.queries, found.rows) == (len(values), rows.sum())
-        assert found.without_modality == 15 - len(asked) > 0
-        assert found.without_relevant == len(asked) - len(values)
         # Training validates by this function.
         metric = mean_average_precision(codes, stored, asked.labels, table.labels[rows])
-        assert metric == pytest.approx(np.mean(values), abs=1e-12)
+        assert (found.metrics["mAP@all"], metric) == pytest.approx((np.mean(values),) * 2, abs=1e-12)
+        assert (found.queries, found.rows) == (len(values), rows.sum())
+        assert (found.without_modality, found.without_relevant) == (15 - len(asked), len(asked) - len(values))
+        assert len(asked) < 15
 
 
 @pytest.mark.parametrize("part", ["observed", "all", "complete"])
@@ -132,8 +131,7 @@ def test_rows_without_labels_are_relevant_to_nothing(fused_encoder: HashEncoder)
 
 
 def test_modalities_hidden_from_the_queries(fused_encoder: HashEncoder) -> None:
-    retriever = in_memory(fused_encoder, items(60))
-    queries = items(20, seed=1, gaps=0)
+    retriever, queries = in_memory(fused_encoder, items(60)), items(20, seed=1, gaps=0)
     settings = EvaluationSettings(query_pdr=0.5, seed=4)
     found = evaluate(fused_encoder, queries, retriever, settings=settings).tasks
     assert list(found) == ["observed"]
@@ -221,11 +219,10 @@ def test_the_result_is_json(fused_encoder: HashEncoder, tmp_path: Path) -> None:
     result = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, items(60)))
     result.save(tmp_path / "result.json")
     read = json.loads((tmp_path / "result.json").read_text("utf-8"))
-    both = result.tasks["both"]
-    assert read["measured_on"]["bundle"] == fused_encoder.manifest.fingerprint
-    assert read["tasks"]["both"]["metrics"] == pytest.approx(both.metrics)
-    assert read["tasks"]["both"]["precision_at_recall"]["100"] == pytest.approx(both.precision_at_recall[100])
-    assert read["notes"] == list(result.notes)
+    both, read_both = result.tasks["both"], read["tasks"]["both"]
+    assert (read["measured_on"]["bundle"], read["notes"]) == (fused_encoder.manifest.fingerprint, [*result.notes])
+    assert read_both["metrics"] == pytest.approx(both.metrics)
+    assert read_both["precision_at_recall"]["100"] == pytest.approx(both.precision_at_recall[100])
     with pytest.raises(InputError, match="cannot be written"):
         result.save(tmp_path / "nowhere" / "result.json")
 
@@ -253,8 +250,9 @@ def test_each_task_is_measured_where_its_code_is(cross_encoder: HashEncoder) -> 
         "text->image": "items_image",
     }
     said = {place["collection"]: place for place in apart.measured_on["collections"]}
-    assert said["items_text"]["codes"] == ["text_code"] and said["items_text"]["tasks"] == ["image->text"]
-    assert said["items_image"]["rows"] == 60 and said["items_image"]["via"] == apart.measured_on["via"] == "exact"
+    assert {"codes": ["text_code"], "tasks": ["image->text"]}.items() <= said["items_text"].items()
+    assert {"rows": 60, "via": "exact"}.items() <= said["items_image"].items()
+    assert apart.measured_on["via"] == "exact"
 
 
 def test_a_code_that_is_stored_twice_or_nowhere(cross_encoder: HashEncoder) -> None:

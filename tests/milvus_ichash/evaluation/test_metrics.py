@@ -90,7 +90,7 @@ def test_without_ties_it_is_the_ordinary_metric(pairs: list[tuple[int, int]]) ->
     shared = np.array([s for _, s in pairs])
     relevant = [s > 0 for s in shared]
     groups = Groups.from_order(shared[None, :])
-    total = np.array([sum(relevant)])
+    total = relevant_of(pairs)
     everything = np.bincount(shared, minlength=LEVELS)[None, :]
     for found, by_hand in (
         (metrics.average_precision(groups, total), oracle.ap(relevant, int(total[0]))),

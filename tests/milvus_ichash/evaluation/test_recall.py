@@ -41,11 +41,10 @@ def test_recall_counts_rows_that_are_as_near_as_the_kth(data: st.DataObject, eve
     assert recall(k, everything, everything) == 1
 
 
-def test_ties_at_the_last_distance_are_no_misses() -> None:
-    everything = [1, 3, 3, 3, 3]
-    assert recall(2, [1, 3], everything) == 1
-    assert recall(2, [3, 3], everything) == 1, "as near as the second, and two of them"
-    assert recall(2, [1], everything) == 0.5
+@pytest.mark.parametrize(("found", "expected"), [([1, 3], 1), ([3, 3], 1), ([1], 0.5)])
+def test_ties_at_the_last_distance_are_no_misses(found: list[int], expected: float) -> None:
+    """[3, 3] are as near as the second, and two of them."""
+    assert recall(2, found, [1, 3, 3, 3, 3]) == expected
 
 
 class Returned(Retriever):

@@ -34,12 +34,10 @@ def test_memory_readback_and_search_agree(
         EvaluationSettings(ties="stable", part="all"),
         EvaluationSettings(part="complete", at_k=(1, 7, 1000), normalisation="hits"),
     ):
-        exact, readback, search = (
-            evaluate(encoder, queries, retriever, settings=settings).tasks for retriever in retrievers
-        )
-        assert_same_figures(exact, readback)
-        assert_same_figures(exact, search)
-        assert not any(task.rows_missing for task in search.values())
+        exact, *stored = (evaluate(encoder, queries, retriever, settings=settings).tasks for retriever in retrievers)
+        for found in stored:
+            assert_same_figures(exact, found)
+            assert not any(task.rows_missing for task in found.values())
     assert [retriever.via for retriever in retrievers] == ["exact", "readback", "search"]
 
 
@@ -104,9 +102,10 @@ def test_one_search_for_more_rows_than_there_are_is_complete(cross_encoder: Hash
 def test_the_result_says_what_it_was_measured_on(fused_encoder: HashEncoder, milvus: Connection) -> None:
     index = ingest(milvus, "said", fused_encoder, items(20))
     said = evaluate(fused_encoder, items(5, seed=1), MilvusRetriever(index)).measured_on
-    assert said["bundle"] == fused_encoder.manifest.fingerprint
-    assert (said["collection"], said["rows"], said["via"], said["bits"]) == ("said", 20, "search", 16)
-    assert said["index"]["code"]["index_type"] == "BIN_FLAT" and said["index"]["code"]["metric_type"] == "HAMMING"
+    bundle = fused_encoder.manifest.fingerprint
+    here = {"bundle": bundle, "collection": "said", "rows": 20, "via": "search", "bits": 16}
+    assert here.items() <= said.items()
+    assert {"index_type": "BIN_FLAT", "metric_type": "HAMMING"}.items() <= said["index"]["code"].items()
     assert said["milvus"].startswith("Milvus Lite 2") and said["pymilvus"] and said["milvus_ichash"] and said["date"]
 
 

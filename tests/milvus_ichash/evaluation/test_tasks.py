@@ -103,19 +103,20 @@ def test_queries_keep_only_what_is_asked_with(make_bundle: MakeBundle) -> None:
     tasks = available_tasks(read_manifest(make_bundle()))
     table = items(50, gaps=0.5)
     image, text = table.present.T
-    assert np.array_equal(tasks["both"].queries(table).ids, table.ids[image & text])
-    only = tasks["image"].queries(table)
-    assert np.array_equal(only.ids, table.ids[image]) and only.present.tolist() == [[True, False]] * int(image.sum())
+    both, only = (tasks[name].queries(table) for name in ("both", "image"))
+    np.testing.assert_equal((both.ids, only.ids), (table.ids[image & text], table.ids[image]))
+    assert only.present.tolist() == [[True, False]] * int(image.sum())
     assert tasks["observed"].queries(table) is table
     # A file without the modality has no such queries.
     assert len(tasks["text"].queries(items(5, dims={"image": 12}))) == 0
 
 
-def test_rows_that_have_some_modalities() -> None:
+@pytest.mark.parametrize(
+    ("needed", "rows"), [(("text",), [True, False, True]), ((), [True] * 3), (BOTH, [True, False, False])]
+)
+def test_rows_that_have_some_modalities(needed: tuple[str, ...], rows: list[bool]) -> None:
     present = np.array([[True, True], [True, False], [False, True]])
-    assert has_all(present, BOTH, ("text",)).tolist() == [True, False, True]
-    assert has_all(present, BOTH, ()).all()
-    assert has_all(present, BOTH, BOTH).tolist() == [True, False, False]
+    assert has_all(present, BOTH, needed).tolist() == rows
 
 
 def test_the_modalities_that_tasks_need_codes_of(make_bundle: MakeBundle) -> None:
