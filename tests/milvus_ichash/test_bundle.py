@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.damage import flip_a_bit
 
 from milvus_ichash.bundle import (
     ENCODER,
@@ -160,17 +161,11 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / MANIFEST).write_text(json.dumps(content))
 
 
-def flip_a_bit(folder: Path) -> None:
-    content = bytearray((folder / ENCODER).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / ENCODER).write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
         (lambda folder: edit(folder, lambda content: content.update(bits=12)), "12 bits"),
-        (flip_a_bit, r"encoder\.onnx' is damaged or was changed"),
+        (lambda folder: flip_a_bit(folder / ENCODER), r"encoder\.onnx' is damaged or was changed"),
         (lambda folder: (folder / WORDS).unlink(), rf"lacks its file '{WORDS}'"),
         (lambda folder: edit(folder, lambda content: content["files"].pop(ENCODER)), f"no sha256 of {ENCODER}"),
         (lambda folder: edit(folder, lambda content: content["files"].pop(WORDS)), f"no sha256 of {WORDS}"),

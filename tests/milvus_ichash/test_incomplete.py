@@ -46,19 +46,25 @@ def test_pdr_counts(rows, pdr, expected):
 
 
 @pytest.mark.parametrize(
-    ("level", "expected"),
-    [("easy", (9_007, 4_504, 4_504)), ("medium", (5_404, 6_305, 6_306)), ("hard", (1_801, 8_107, 8_107))],
+    ("rows", "shares", "expected"),
+    [
+        *(
+            (18_015, given, expected)
+            for level, expected in (
+                ("easy", (9_007, 4_504, 4_504)),
+                ("medium", (5_404, 6_305, 6_306)),
+                ("hard", (1_801, 8_107, 8_107)),
+            )
+            for given in (level, LEVELS[level], [Fraction(share, 100) for share in LEVELS[level]])
+        ),
+        (100, ("0.5", "0.3", "0.2"), (50, 30, 20)),
+        (10, (0, 100, 0), (0, 10, 0)),
+        (10, (1, 0, 0), (10, 0, 0)),
+    ],
+    ids=str,
 )
-def test_the_levels_of_cich_on_mirflickr(level, expected):
-    assert counts(partition_mask(full(18_015), level, seed=0)) == expected
-    assert counts(partition_mask(full(18_015), LEVELS[level], seed=5)) == expected
-    assert counts(partition_mask(full(18_015), [Fraction(share, 100) for share in LEVELS[level]], seed=5)) == expected
-
-
-def test_a_partition_with_uneven_shares():
-    assert counts(partition_mask(full(100), ("0.5", "0.3", "0.2"), seed=0)) == (50, 30, 20)
-    assert counts(partition_mask(full(10), (0, 100, 0), seed=0)) == (0, 10, 0)
-    assert counts(partition_mask(full(10), (1, 0, 0), seed=0)) == (10, 0, 0)
+def test_partitions_as_the_levels_of_cich_on_mirflickr_and_with_uneven_shares(rows, shares, expected):
+    assert counts(partition_mask(full(rows), shares, seed=5)) == expected
 
 
 natural = st.integers(1, 60).flatmap(

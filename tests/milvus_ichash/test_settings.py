@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,15 +20,31 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_defaults() -> None:
-    settings = load_settings(uri=None, token=None)
-    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (
-        DEFAULT_URI,
-        "",
-        "",
-        30,
-    )
-    assert settings.is_lite
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ({"uri": None, "token": None}, {}, {}),
+        ({}, {"URI": "77", "TOKEN": "77", "TIMEOUT": "77", "DB_NAME": "77", "MILVUS_URI": ""}, {}),
+        (
+            {},
+            {
+                "MILVUS_URI": "http://a:1",
+                "MILVUS_TOKEN": "sesame",
+                "MILVUS_DB_NAME": "mine",
+                "MILVUS_TIMEOUT": "2.5",
+            },
+            {"uri": "http://a:1", "token": "sesame", "db_name": "mine", "timeout": 2.5},
+        ),
+    ],
+    ids=["defaults", "variables of others do not count", "every setting has its variable"],
+)
+def test_settings_and_their_variables(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], environment: dict[str, str], expected: dict[str, Any]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    defaults = {"uri": DEFAULT_URI, "token": "", "db_name": "", "timeout": 30}
+    assert load_settings(**flags) == MilvusSettings(**(defaults | expected))
 
 
 def test_each_place_wins_over_those_after_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,28 +62,10 @@ def test_each_place_wins_over_those_after_it(here: Path, monkeypatch: pytest.Mon
     assert load_settings(uri="http://flag:1").timeout == 7
 
 
-def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("URI", "http://a:1"), ("TOKEN", "sesame"), ("DB_NAME", "mine"), ("TIMEOUT", "2.5")):
-        monkeypatch.setenv(f"MILVUS_{name}", value)
-    settings = load_settings()
-    assert (settings.uri, settings.token.get_secret_value(), settings.db_name, settings.timeout) == (
-        "http://a:1",
-        "sesame",
-        "mine",
-        2.5,
-    )
-
-
-def test_variables_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URI", "TOKEN", "TIMEOUT", "DB_NAME"):
-        monkeypatch.setenv(name, "77")
-    monkeypatch.setenv("MILVUS_URI", "")
-    assert load_settings() == MilvusSettings(uri=DEFAULT_URI, token="", db_name="", timeout=30)
-
-
 @pytest.mark.parametrize(
     ("uri", "lite"),
     [
+        (DEFAULT_URI, True),
         ("./x.db", True),
         ("x.db", True),
         ("/abs/x.db", True),

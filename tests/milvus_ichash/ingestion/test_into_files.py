@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.broken_source import BreaksOff
+from support.damage import flip_a_bit
 from support.gappy_parquet import gappy_columns, label_lists, write_parquet
 
 from milvus_ichash.bundle import sha256_of
@@ -67,8 +68,7 @@ def test_files_hold_every_row_and_say_what_they_are(
 ) -> None:
     folder = tmp_path / "new" / "files"
     report = to_parquet(source, encoder, folder, BY_TEN, file_rows=33)
-    assert (report.rows, report.written, report.skipped) == (N, N, 0)
-    assert report.missing == {"image": 25, "text": 25}
+    assert (report.rows, report.written, report.skipped, report.missing) == (N, N, 0, {"image": 25, "text": 25})
     check_rows(folder, source, encoder)
     manifest = read_manifest(folder)
     assert [file.rows for file in manifest.files] == [33, 33, 33, 1]
@@ -170,28 +170,40 @@ def test_a_dry_run_writes_nothing(encoder: HashEncoder, source: FeatureSource, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_that_are_not_as_they_were_written(encoder: HashEncoder, source: FeatureSource, tmp_path: Path) -> None:
-    def fresh(name: str) -> Path:
-        to_parquet(source, encoder, tmp_path / name, file_rows=60)
-        return tmp_path / name
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (
+            lambda folder: [path.unlink() for path in folder.iterdir()],
+            r"has no import\.json: it is made by `ingest --to-parquet`",
+        ),
+        (lambda folder: (folder / "part-00001.parquet").unlink(), r"lacks its file 'part-00001\.parquet'"),
+        (
+            lambda folder: flip_a_bit(folder / "part-00000.parquet"),
+            r"part-00000\.parquet' is damaged or was changed",
+        ),
+        *(
+            (
+                lambda folder, text=text: (folder / "import.json").write_text(text),
+                "does not describe files to import",
+            )
+            for text in ("{", "[]", '{"format": 2}', '{"format": 1, "rows": 3}')
+        ),
+    ],
+    ids=["nothing there", "a part is gone", "a part is changed", "no JSON", "a list", "format 2", "half a manifest"],
+)
+def test_files_that_are_not_as_they_were_written(
+    encoder: HashEncoder, source: FeatureSource, tmp_path: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    to_parquet(source, encoder, tmp_path, file_rows=60)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=says):
+        read_manifest(tmp_path)
 
-    gone, changed = fresh("gone"), fresh("changed")
-    (gone / "part-00001.parquet").unlink()
-    content = bytearray((changed / "part-00000.parquet").read_bytes())
-    content[100] ^= 1
-    (changed / "part-00000.parquet").write_bytes(content)
-    for folder, says in (
-        (tmp_path, r"has no import\.json: it is made by `ingest --to-parquet`"),
-        (gone, r"lacks its file 'part-00001\.parquet'"),
-        (changed, r"part-00000\.parquet' is damaged or was changed"),
-    ):
-        with pytest.raises(InputError, match=says):
-            read_manifest(folder)
-    for text in ("{", "[]", '{"format": 2}', '{"format": 1, "rows": 3}'):
-        (changed / "import.json").write_text(text)
-        with pytest.raises(InputError, match="does not describe files to import"):
-            read_manifest(changed)
-    manifest = json.loads((gone / "import.json").read_text())
+
+def test_files_are_in_the_folder_of_their_manifest(encoder: HashEncoder, source: FeatureSource, tmp_path: Path) -> None:
+    to_parquet(source, encoder, tmp_path)
+    manifest = json.loads((tmp_path / "import.json").read_text())
     manifest["files"][0]["name"] = "../part-00000.parquet"
     with pytest.raises(ValueError, match="plain file name"):
         ImportManifest.model_validate(manifest)

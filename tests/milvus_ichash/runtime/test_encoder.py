@@ -61,8 +61,9 @@ def some_missing(n: int, seed: int = 0) -> np.ndarray:
     return present
 
 
-def with_nan(features: Arrays, present: np.ndarray) -> Arrays:
-    return {m: np.where(present[:, [i]], x, np.float32(np.nan)) for i, (m, x) in enumerate(features.items())}
+def with_nan(features: Arrays, present: np.ndarray, value: float = np.nan) -> Arrays:
+    """The features with NaN, or another value, where they are missing."""
+    return {m: np.where(present[:, [i]], x, np.float32(value)) for i, (m, x) in enumerate(features.items())}
 
 
 def expected(features: Arrays, present: np.ndarray, *, fused: bool) -> dict[str, np.ndarray]:
@@ -126,13 +127,8 @@ def test_what_is_missing_leaves_no_trace(
 ) -> None:
     """Whatever a missing row holds, and however it is said to be missing, the codes are those of what is there."""
     encoder, features = encoders[fused], items(len(present), seed)
-    by_nan = encoder.encode(**with_nan(features, present))
-    full_of_garbage = {
-        m: np.where(present[:, [i]], x, np.float32(garbage)) for i, (m, x) in enumerate(features.items())
-    }
-    by_mask = encoder.encode(**full_of_garbage, present=present)
-    both = encoder.encode(**with_nan(features, present), present=np.ones_like(present))
-    for codes in (by_nan, by_mask, both):
+    for value, mask in ((np.nan, None), (garbage, present), (np.nan, np.ones_like(present))):
+        codes = encoder.encode(mask, **with_nan(features, present, value))
         check_bits(codes, expected(features, present, fused=fused))
 
 
@@ -190,14 +186,12 @@ def test_values_so_large_that_their_sum_overflows_are_fine(encoder: HashEncoder)
     assert encoder.encode(**features)["code"].shape == (3, 3)
 
 
-def test_nothing_in_nothing_out(encoders: dict[bool, HashEncoder]) -> None:
-    for fused, names in ((True, ["code"]), (False, ["image_code", "text_code", "sound_code"])):
-        for empty in (np.zeros((0, 12)), []):
-            codes = encoders[fused].encode(image=empty)
-            assert {name: (x.shape, x.dtype) for name, x in codes.items()} == dict.fromkeys(
-                names, ((0, 3), np.dtype(np.uint8))
-            )
-        assert encoders[fused].relaxed(image=[])[names[0]].shape == (0, BITS)
+@pytest.mark.parametrize("empty", [np.zeros((0, 12)), []], ids=["array", "list"])
+@pytest.mark.parametrize(("fused", "names"), [(True, ["code"]), (False, ["image_code", "text_code", "sound_code"])])
+def test_nothing_in_nothing_out(encoders: dict[bool, HashEncoder], fused: bool, names: list[str], empty: Any) -> None:
+    codes = encoders[fused].encode(image=empty)
+    assert {name: (x.shape, x.dtype) for name, x in codes.items()} == dict.fromkeys(names, ((0, 3), np.uint8))
+    assert encoders[fused].relaxed(image=empty)[names[0]].shape == (0, BITS)
 
 
 def broken(part: str, row: int, value: float, column: int = 3) -> Arrays:
@@ -263,11 +257,8 @@ def table(features: Arrays, **more: Any) -> FeatureTable:
 def test_a_table_is_read_by_name(encoder: HashEncoder) -> None:
     features, present = items(9), some_missing(9)
     gaps = with_nan(features, present)
-    wanted = expected(features, present, fused=True)
-    check_bits(encoder.encode_table(table(gaps)), wanted)
-    check_bits(encoder.encode_table(table(dict(reversed(gaps.items())))), wanted)
-    hidden = table(features).hide(present)
-    check_bits(encoder.encode_table(hidden), wanted)
+    for gappy in (table(gaps), table(dict(reversed(gaps.items()))), table(features).hide(present)):
+        check_bits(encoder.encode_table(gappy), expected(features, present, fused=True))
 
 
 def test_the_values_of_a_table_are_looked_at_once(encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,66 +147,80 @@ def test_pixels_are_scaled_and_normalised(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3))
     x = load_pixels(picture(tmp_path / "p.png", pixels), STEP)
     assert (x.shape, x.dtype) == ((3, 4, 4), np.float32)
-    for row in range(4):
-        for column in range(4):
-            for channel in range(3):
-                wanted = (pixels[row, column, channel] / 255 - STEP.mean[channel]) / STEP.std[channel]
-                assert x[channel, row, column] == pytest.approx(wanted, abs=1e-6)
+    wanted = (pixels / 255 - STEP.mean) / STEP.std  # by row, column and channel
+    np.testing.assert_allclose(np.moveaxis(x, 0, -1), wanted, atol=1e-6)
 
 
-def test_any_size_becomes_the_square(tmp_path: Path) -> None:
-    wide = np.zeros((6, 30, 3))
-    wide[:, 15:] = 255
-    x = as_rgb(load_pixels(picture(tmp_path / "p.png", wide), STEP))
-    assert x.shape == (3, 4, 4)
-    assert (x[:, :, 0] < 20).all()
-    assert (x[:, :, 3] > 235).all()
+HALVES = np.repeat([0, 255], 15)[:, None]
+UPSIDE_DOWN = Image.Exif()
+UPSIDE_DOWN[0x0112] = 3
 
 
 @pytest.mark.parametrize(
-    ("pixel", "mode", "background", "colour", "atol"),
+    ("pixels", "options", "dark", "light"),
     [
-        ((255, 0, 0, 128), "RGBA", (255, 255, 255), [255, 127, 127], 1.5),
-        ((9, 9, 9, 0), "RGBA", (0, 0, 255), [0, 0, 255], 0.01),
-        ((9, 9, 9, 0), "LA", (255, 255, 255), 255, 0.01),
+        (np.broadcast_to(HALVES, (6, 30, 3)), {}, np.s_[:, :, 0], np.s_[:, :, 3]),
+        (np.broadcast_to(HALVES[:, None], (30, 6, 3)), {}, np.s_[:, 0], np.s_[:, 3]),
+        (np.broadcast_to(HALVES[:, None], (30, 6, 3)), {"exif": UPSIDE_DOWN}, np.s_[:, 3], np.s_[:, 0]),
+    ],
+    ids=["wide", "high", "the camera's orientation is undone"],
+)
+def test_any_size_becomes_the_square(
+    tmp_path: Path, pixels: np.ndarray, options: dict[str, Any], dark: Any, light: Any
+) -> None:
+    x = as_rgb(load_pixels(picture(tmp_path / "p.png", pixels, **options), STEP))
+    assert x.shape == (3, 4, 4)
+    assert x[dark].max() < 20
+    assert x[light].min() > 235
+
+
+def image(pixel: tuple[int, ...], mode: str) -> Image.Image:
+    return Image.fromarray(solid(pixel)).convert(mode)
+
+
+WHITE = (255, 255, 255)
+GREEN_BY_PALETTE = Image.new("RGB", (8, 8), (0, 128, 0)).quantize(2)
+"""All of it is the colour of index 0."""
+
+
+@pytest.mark.parametrize(
+    ("given", "ending", "options", "background", "colour", "atol"),
+    [
+        *(
+            (image(WHITE, mode), ending, {}, WHITE, WHITE, 2)
+            for mode, ending in (
+                ("L", "png"),
+                ("1", "png"),
+                ("P", "png"),
+                ("CMYK", "jpg"),
+                ("L", "jpg"),
+                ("RGB", "webp"),
+            )
+        ),
+        (image((255, 0, 0, 128), "RGBA"), "png", {}, WHITE, (255, 127, 127), 1.5),
+        (image((9, 9, 9, 0), "RGBA"), "png", {}, (0, 0, 255), (0, 0, 255), 0.01),
+        (image((9, 9, 9, 0), "LA"), "png", {}, WHITE, WHITE, 0.01),
+        (GREEN_BY_PALETTE, "gif", {"transparency": 0}, WHITE, WHITE, 0.01),
+        (Image.fromarray(np.full((8, 8), 32768, np.uint16)), "png", {}, WHITE, (128, 128, 128), 1),
+    ],
+    ids=[
+        *("grey", "black or white", "palette", "CMYK", "grey JPEG", "WebP"),
+        *("half transparent", "transparent", "transparent grey", "transparent colour of a palette", "16 bits of grey"),
     ],
 )
-def test_transparency_lies_over_the_background(
-    tmp_path: Path, pixel: tuple[int, ...], mode: str, background: tuple[int, ...], colour: Any, atol: float
+def test_colours_of_every_kind_of_picture(
+    tmp_path: Path,
+    given: Image.Image,
+    ending: str,
+    options: dict[str, Any],
+    background: tuple[int, ...],
+    colour: tuple[int, ...],
+    atol: float,
 ) -> None:
-    step = STEP.model_copy(update={"background": background})
-    x = load_pixels(picture(tmp_path / "a.png", solid(pixel), mode), step)
-    np.testing.assert_allclose(as_rgb(x)[:, 0, 0], colour, atol=atol)
-
-
-def test_a_transparent_colour_of_a_palette(tmp_path: Path) -> None:
-    indexed = Image.new("P", (8, 8), 0)
-    indexed.putpalette([0, 128, 0] * 256)
-    indexed.save(tmp_path / "d.gif", transparency=0)
-    np.testing.assert_allclose(as_rgb(load_pixels(tmp_path / "d.gif", STEP))[:, 0, 0], 255, atol=0.01)
-
-
-@pytest.mark.parametrize(
-    ("mode", "ending"), [("L", "png"), ("1", "png"), ("P", "png"), ("CMYK", "jpg"), ("L", "jpg"), ("RGB", "webp")]
-)
-def test_kinds_of_pictures(tmp_path: Path, mode: str, ending: str) -> None:
-    x = as_rgb(load_pixels(picture(tmp_path / f"p.{ending}", solid((255, 255, 255)), mode), STEP))
-    np.testing.assert_allclose(x, 255, atol=2)
-
-
-def test_sixteen_bits_of_grey_keep_their_grey(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 32768, np.uint16)).save(tmp_path / "p.png")
-    np.testing.assert_allclose(as_rgb(load_pixels(tmp_path / "p.png", STEP)), 128, atol=1)
-
-
-def test_a_camera_s_orientation_is_undone(tmp_path: Path) -> None:
-    top_white = np.zeros((8, 8, 3))
-    top_white[:4] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    x = as_rgb(load_pixels(picture(tmp_path / "p.png", top_white, exif=exif), STEP))
-    assert x[0, 0, 0] < 20
-    assert x[0, 3, 0] > 235
+    """What is transparent shows the background."""
+    given.save(tmp_path / f"p.{ending}", **options)
+    x = as_rgb(load_pixels(tmp_path / f"p.{ending}", STEP.model_copy(update={"background": background})))
+    np.testing.assert_allclose(np.moveaxis(x, 0, -1), np.broadcast_to(colour, (4, 4, 3)), atol=atol)
 
 
 def test_pictures_go_through_the_tower(folder: Path, encoder: HashEncoder, tmp_path: Path) -> None:
