@@ -125,9 +125,9 @@ def test_labels_that_are_not_known(fused_encoder: HashEncoder) -> None:
 def test_rows_without_labels_are_relevant_to_nothing(fused_encoder: HashEncoder) -> None:
     table = items(50)
     table.labels[:5] = 0
-    result = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, table))
+    notes = evaluate(fused_encoder, items(10, seed=1), in_memory(fused_encoder, table)).notes
     bare = int((~table.labels.any(axis=1)).sum())
-    assert any(note.startswith(f"{bare} of 50 rows of the database have no labels") for note in result.notes)
+    assert any(note.startswith(f"{bare} of 50 rows of the database have no labels") for note in notes)
 
 
 def test_modalities_hidden_from_the_queries(fused_encoder: HashEncoder) -> None:

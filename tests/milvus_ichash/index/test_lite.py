@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from unittest.mock import Mock
@@ -54,9 +54,9 @@ def gone(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def held(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The database, open in another process."""
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which has the database open."""
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
         try:
@@ -92,28 +92,24 @@ def test_process_ends_after_an_error(path: Path) -> None:
     assert processes(path) == []
 
 
-def test_a_database_that_another_process_holds_is_left_alone(path: Path) -> None:
-    with held(path):
-        for _ in range(2):  # the failed attempt must not take the holder's lock away
-            with pytest.raises(MilvusError, match="in use by another process"):
-                open_lite(path)
-        assert len(processes(path)) == 1
+def test_a_database_that_another_process_holds_is_left_alone(path: Path, holder: subprocess.Popen[str]) -> None:
+    for _ in range(2):  # the failed attempt must not take the holder's lock away
+        with pytest.raises(MilvusError, match="in use by another process"):
+            open_lite(path)
+    assert len(processes(path)) == 1
+    holder.kill()
+    holder.wait()
     assert_opens(path)
 
 
-def test_interrupt_does_not_reach_the_process(path: Path) -> None:
-    with held(path) as holder:
-        assert os.getpgid(processes(path)[0].pid) != os.getpgid(holder.pid)
-        os.killpg(holder.pid, signal.SIGINT)
-        holder.wait()
-    assert gone(path)
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_process_ends_with_its_owner_however_that_dies(how: signal.Signals, path: Path) -> None:
-    with held(path) as holder:
-        holder.send_signal(how)
-        holder.wait()
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_process_ends_with_its_owner_however_that_dies(
+    how: signal.Signals, path: Path, holder: subprocess.Popen[str]
+) -> None:
+    """An interrupt goes to the owner's process group, in which Milvus Lite is not."""
+    assert os.getpgid(processes(path)[0].pid) != os.getpgid(holder.pid)
+    os.killpg(holder.pid, how)
+    holder.wait()
     assert gone(path)
 
 
@@ -135,10 +131,9 @@ def test_other_files_are_refused_and_not_touched(tmp_path: Path) -> None:
         database.execute("CREATE TABLE mine (a INTEGER)")
         database.commit()
     before = {path: path.read_bytes() for path in (text, other)}
-    with pytest.raises(MilvusError, match="is not a Milvus Lite database"):
-        open_lite(text)
-    with pytest.raises(MilvusError, match="not one of Milvus Lite"):
-        open_lite(other)
+    for path, says in ((text, "is not a Milvus Lite database"), (other, "not one of Milvus Lite")):
+        with pytest.raises(MilvusError, match=says):
+            open_lite(path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -185,15 +180,19 @@ def test_release_without_binary_vectors_is_refused(path: Path, tmp_path: Path, m
         open_lite(path)
 
 
-def test_missing_package_is_named_with_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite, "version", Mock(side_effect=PackageNotFoundError("milvus-lite")))
-    with pytest.raises(BackendMissingError, match=r"milvus-ichash\[lite\]"):
-        open_lite(path)
-
-
-def test_package_without_its_executable_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite, "find_spec", lambda name: None)
-    with pytest.raises(BackendMissingError, match="no executable for this platform"):
+@pytest.mark.parametrize(
+    ("looked_up", "answer", "says"),
+    [
+        ("version", Mock(side_effect=PackageNotFoundError("milvus-lite")), r"milvus-ichash\[lite\]"),
+        ("find_spec", Mock(return_value=None), "no executable for this platform"),
+    ],
+    ids=["no package", "a package without its executable"],
+)
+def test_what_is_not_installed_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, looked_up: str, answer: Mock, says: str
+) -> None:
+    monkeypatch.setattr(lite, looked_up, answer)
+    with pytest.raises(BackendMissingError, match=says):
         open_lite(path)
     assert gone(path)
 

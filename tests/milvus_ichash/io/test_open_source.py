@@ -94,12 +94,6 @@ def test_a_path_may_be_a_string(file):
     assert open_source(str(file)).info.rows == ROWS
 
 
-@pytest.mark.parametrize("split", ["query", "retrieval", "train"])
-def test_a_split_of_one_table_needs_a_holdout(file, split):
-    with pytest.raises(InputError, match=rf"one table without splits, so there is no '{split}' split.*--holdout N"):
-        open_source(file, split=split)
-
-
 def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
     order = np.random.default_rng(3).permutation(ROWS)
     holdout = Holdout(queries=10, seed=3, train=15)
@@ -160,18 +154,22 @@ def test_batches_of_a_holdout(file, queries, seed, size, start):
 
 
 @pytest.mark.parametrize(
-    ("holdout", "message"),
+    ("split", "holdout", "message"),
     [
-        (Holdout(0), "from 1 to 49 of them as queries, not 0"),
-        (Holdout(50), "not 50"),
-        (Holdout(-1), "not -1"),
-        (Holdout(10, train=41), "40 rows are left for retrieval; 41"),
-        (Holdout(10, train=0), "40 rows are left for retrieval; 0"),
+        *(
+            (split, None, rf"one table without splits, so there is no '{split}' split.*--holdout N")
+            for split in ("query", "retrieval", "train")
+        ),
+        ("query", Holdout(0), "from 1 to 49 of them as queries, not 0"),
+        ("query", Holdout(50), "not 50"),
+        ("query", Holdout(-1), "not -1"),
+        ("query", Holdout(10, train=41), "40 rows are left for retrieval; 41"),
+        ("query", Holdout(10, train=0), "40 rows are left for retrieval; 0"),
     ],
 )
-def test_holdouts_that_leave_nothing(file, holdout, message):
+def test_splits_of_one_table_that_cannot_be_had(file, split, holdout, message):
     with pytest.raises(InputError, match=message):
-        open_source(file, split="query", holdout=holdout)
+        open_source(file, split=split, holdout=holdout)
 
 
 def with_ids(folder: Path, ids: np.ndarray) -> Path:
