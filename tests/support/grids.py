@@ -13,17 +13,20 @@ from ichash_export.compare.dataset import DataFile, Dataset
 from milvus_ichash.io import ColumnNames
 
 
-def write_splits(path: Path, *, missing: float = 0.0) -> Path:
-    """Write 200 items of 4 classes, I and T: 120 train, 160 are searched (those 120 and more), 40 are queries."""
-    table = make_table(200, missing=missing)
+def write_splits(path: Path, *, missing: float = 0.0, items: int = 200, stored: int = 160, training: int = 120) -> Path:
+    """Write items of 4 classes in two modalities, I and T.
+
+    The first `stored` are searched, the first `training` of them train, the rest are queries.
+    """
+    table = make_table(items, missing=missing)
     assert table.labels is not None
     arrays = {"I": table.features["image"], "T": table.features["text"], "L": table.labels}
     splits = {
         f"{n}_{split}": x[rows]
         for n, x in arrays.items()
-        for split, rows in (("db", slice(160)), ("te", slice(160, 200)))
+        for split, rows in (("db", slice(stored)), ("te", slice(stored, items)))
     }
-    np.savez(path, train=np.arange(120), labels=np.array(table.label_names), **splits)
+    np.savez(path, train=np.arange(training), labels=np.array(table.label_names), **splits)
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 from support.labelled_items import items
 
 from ichash_export.baselines import cca_itq, cosine, lsh, pca_itq
@@ -156,13 +157,7 @@ def test_canonical_directions_solve_their_equation() -> None:
     found = cca_itq.canonical_directions(views, 3, 0.5)
     x = np.concatenate(list(views.values()), axis=1).astype(float)
     c = x.T @ x / 40
-    blocks = [v.T.astype(float) @ v / 40 for v in views.values()]
-    d = np.zeros_like(c)
-    start = 0
-    for block in blocks:
-        part = slice(start, start + len(block))
-        d[part, part] = block + 0.5 * np.eye(len(block))
-        start += len(block)
+    d = block_diag(*(v.T.astype(float) @ v / 40 + 0.5 * np.eye(v.shape[1]) for v in views.values()))
     w = np.concatenate(list(found.values())).astype(float)
     weight = np.sqrt(np.diag(w.T @ d @ w))
     values = np.diag(w.T @ c @ w) / weight**2

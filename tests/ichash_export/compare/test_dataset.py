@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,17 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.io import ColumnNames
 
 
-def table_of_60(folder: Path) -> Path:
-    """One table of 60 items, without splits; rows 5 and 7 have text that is all zeros, row 9 no image."""
-    table = make_table(60, missing=0.0)
-    table.features["text"][[5, 7]] = 0
-    table.features["image"][9] = np.nan
+def emptied(folder: Path, *, rows: int, no_text: Sequence[int], no_image: Sequence[int]) -> Path:
+    """Write one table without splits, where some rows have text that is all zeros, and some have no image."""
+    table = make_table(rows, missing=0.0)
+    table.features["text"][no_text] = 0
+    table.features["image"][no_image] = np.nan
     return write_npz(folder / "items.npz", table)
 
 
-def without_item_4(folder: Path) -> Path:
-    """30 items, of which row 4 has neither an image nor a word."""
-    table = make_table(30, missing=0.0)
-    table.features["text"][4] = 0
-    table.features["image"][4] = np.nan
-    return write_npz(folder / "items.npz", table)
-
-
-def without_text(folder: Path) -> Path:
-    """30 items whose text is all zeros."""
-    table = make_table(30, missing=0.0)
-    table.features["text"][:] = 0
-    return write_npz(folder / "items.npz", table)
+table_of_60 = partial(emptied, rows=60, no_text=[5, 7], no_image=[9])
+without_item_4 = partial(emptied, rows=30, no_text=[4], no_image=[4])
+without_text = partial(emptied, rows=30, no_text=range(30), no_image=[])
 
 
 def without_labels(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,8 @@ def test_many_writers_at_once(records: ResultsFile) -> None:
             ResultsFile(records.path).add(_line(100 * writer + i))
         ResultsFile(records.path).add(_line(writer % 5, width=1), replace=True)
 
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(5, 10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(write, range(5, 10)))
     there = {(line["seed"], line["settings"].get("width")) for line in records.read().values()}
     assert there == {(seed, 1) for seed in range(5)} | {
         (100 * writer + i, None) for writer in range(5, 10) for i in range(10)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.command import run_here
+from support.grids import write_splits
 from support.tiny import make_table
 
 from ichash_export.compare.case import Protocol, key
@@ -25,26 +26,8 @@ SMALL = ["--set", "epochs=1", "--set", "pmch.hidden=[8, 8]", "--set", "pmch.widt
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """90 items with both modalities: 60 train and are searched, 30 are queries."""
-    table = make_table(90, missing=0.0)
-    assert table.labels is not None
-    arrays = {"I": table.features["image"], "T": table.features["text"], "L": table.labels}
     path = tmp_path_factory.mktemp("reproduce") / "items.npz"
-    np.savez(
-        path,
-        **{
-            f"{n}_{split}": x[rows]
-            for n, x in arrays.items()
-            for split, rows in (("db", slice(60)), ("te", slice(60, 90)))
-        },
-    )
-    return path
-
-
-def _rows(*words: object) -> list[dict[str, Any]]:
-    done = run_here("reproduce", *words, "-f", "json")
-    assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
+    return write_splits(path, items=90, stored=60, training=60)
 
 
 # ---- which runs a cell needs
@@ -213,7 +196,9 @@ def test_without_data_the_published_figures_are_shown() -> None:
 
 
 def test_the_list() -> None:
-    rows = {row["table"]: row for row in _rows("--list")}
+    done = run_here("reproduce", "--list", "-f", "json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["table"]: row for row in json.loads(done.stdout)}
     assert len(rows) == 13 and rows["PMCH 1"]["cells"] == 264
     assert rows["CICH III"]["data"] == ["IAPR TC-12", "NUS-WIDE"] and {"NCH", "PMCH"} <= set(rows["PMCH 1"]["ours"])
 

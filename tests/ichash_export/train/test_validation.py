@@ -8,6 +8,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from support.train_data import items
 from torch import Tensor
 
 from ichash_export.methods.base import Method, MethodConfig, ModelSpec, TrainData
@@ -38,16 +39,11 @@ class Signs(Method):
         return {f"{m}_code": torch.where(present[:, i : i + 1], x, total) for i, (m, x) in enumerate(features.items())}
 
 
-def _data(n: int, seed: int, *, missing: float = 0.3, dims: dict[str, int] = DIMS) -> TrainData:
-    rng = np.random.default_rng(seed)
-    present = rng.random((n, len(dims))) >= missing
-    present[~present.any(axis=1)] = True
-    features = {
-        m: torch.from_numpy((rng.standard_normal((n, d)) * present[:, [i]]).astype(np.float32))
-        for i, (m, d) in enumerate(dims.items())
-    }
-    labels = (rng.random((n, 3)) < 0.3).astype(np.float32)
-    return TrainData(features, torch.from_numpy(present), torch.from_numpy(labels))
+def _data(n: int, seed: int, *, missing: float = 0.5, dims: dict[str, int] = DIMS) -> TrainData:
+    """Return items without structure, the first of them without a label."""
+    data = items(n, dims, missing, seed=seed)
+    data.labels[0] = 0
+    return data
 
 
 def _brute(
@@ -96,11 +92,10 @@ def test_cross_modal_tasks() -> None:
         assert found[f"{source}->{target}"] == pytest.approx(expected, abs=0.01)
 
 
-def test_one_modality_has_one_task() -> None:
+@pytest.mark.parametrize(("family", "task"), [("fused", "observed"), ("cross-modal", "image->image")])
+def test_one_modality_has_one_task(family: str, task: str) -> None:
     one = {"image": 8}
-    queries, stored = _data(6, 1, dims=one, missing=0), _data(9, 2, dims=one, missing=0)
-    assert list(validate(Signs("fused", one), queries, stored)) == ["observed"]
-    assert list(validate(Signs("cross-modal", one), queries, stored)) == ["image->image"]
+    assert list(validate(Signs(family, one), _data(6, 1, dims=one), _data(9, 2, dims=one))) == [task]
 
 
 def test_items_without_known_labels_are_no_wrong_answers() -> None:
