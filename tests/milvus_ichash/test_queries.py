@@ -76,8 +76,7 @@ def test_words_search_the_fused_code(fused_items: Bundle) -> None:
     assert pairs(rows[:N]) == fused_items.ranked(code, "code")
     for row in rows:
         i = int(row["id"][1:])
-        assert row["title"] == f"title {i}"
-        assert row["missing"] == [["image"], ["text"], []][i % 3]
+        assert (row["title"], row["missing"]) == (f"title {i}", [["image"], ["text"], []][i % 3])
         assert list(row) == ["query", "rank", "id", "distance", "missing", "title"]
 
 

@@ -48,18 +48,18 @@ def test_settings_and_their_variables(
 
 
 def test_each_place_wins_over_those_after_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "ichash.toml").write_text('[milvus]\nuri = "http://toml:1"\ntimeout = 7\n')
-    assert load_settings().uri == "http://toml:1"
-    (here / ".env").write_text("ZILLIZ_URI=http://dotenv-alias:1\nSOMETHING=else\n")
-    assert load_settings().uri == "http://dotenv-alias:1"
-    (here / ".env").write_text("ZILLIZ_URI=http://dotenv-alias:1\nMILVUS_URI=http://dotenv:1\n")
-    assert load_settings().uri == "http://dotenv:1"
-    monkeypatch.setenv("ZILLIZ_URI", "http://alias:1")
-    assert load_settings().uri == "http://alias:1"
-    monkeypatch.setenv("MILVUS_URI", "http://environment:1")
-    assert load_settings().uri == "http://environment:1"
-    assert load_settings(uri="http://flag:1").uri == "http://flag:1"
-    assert load_settings(uri="http://flag:1").timeout == 7
+    toml, dotenv = here / "ichash.toml", here / ".env"
+    for write, content, uri in (
+        (toml.write_text, ['[milvus]\nuri = "http://toml:1"\ntimeout = 7\n'], "http://toml:1"),
+        (dotenv.write_text, ["ZILLIZ_URI=http://dotenv-alias:1\nSOMETHING=else\n"], "http://dotenv-alias:1"),
+        (dotenv.write_text, ["ZILLIZ_URI=http://dotenv-alias:1\nMILVUS_URI=http://dotenv:1\n"], "http://dotenv:1"),
+        (monkeypatch.setenv, ["ZILLIZ_URI", "http://alias:1"], "http://alias:1"),
+        (monkeypatch.setenv, ["MILVUS_URI", "http://environment:1"], "http://environment:1"),
+    ):
+        write(*content)
+        assert load_settings().uri == uri
+    by_flag = load_settings(uri="http://flag:1")
+    assert (by_flag.uri, by_flag.timeout) == ("http://flag:1", 7)
 
 
 @pytest.mark.parametrize(

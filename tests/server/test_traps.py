@@ -17,31 +17,38 @@ from milvus_ichash.index.description import Description
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
 
-
-def test_another_metric_is_refused_and_mended(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    description, spec = Description.of(fused).to_json(), IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
-    index: Any = {"index_type": spec.kind, "metric_type": "JACCARD", "params": {"nlist": spec.nlist}}
-    make_foreign(connection, collection := name(), description, dim=64, **index)
-    with pytest.raises(MismatchError, match="metric JACCARD, not HAMMING"):
-        HashIndex.open(connection, collection)
-    HashIndex.find(connection, collection).reindex(spec)
-    assert HashIndex.open(connection, collection).spec == spec
+SPEC = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
+OF_ANOTHER_METRIC: dict[str, Any] = {
+    "index_type": SPEC.kind,
+    "metric_type": "JACCARD",
+    "params": {"nlist": SPEC.nlist},
+}
 
 
-def test_another_dimension_is_refused(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:
-    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=128)
-    with pytest.raises(MismatchError, match="no binary vector of 64 bits"):
-        HashIndex.open(connection, collection)
-
-
-def test_a_collection_that_lost_its_index_gets_another_one(
-    connection: Connection, fused: Manifest, name: Callable[[], str]
+@pytest.mark.parametrize(
+    ("dim", "index", "says"),
+    [
+        (64, OF_ANOTHER_METRIC, "metric JACCARD, not HAMMING"),
+        (128, {}, "no binary vector of 64 bits"),
+    ],
+    ids=["metric", "dimension"],
+)
+def test_another_metric_or_dimension_is_refused(
+    connection: Connection, fused: Manifest, name: Callable[[], str], dim: int, index: dict[str, Any], says: str
 ) -> None:
-    """As it is where `reindex` was cut off between dropping the one and building the other."""
-    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=64)
-    spec = IndexSpec(kind="BIN_IVF_FLAT", nlist=8)
-    HashIndex.find(connection, collection).reindex(spec)
-    assert HashIndex.open(connection, collection).spec == spec
+    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=dim, **index)
+    with pytest.raises(MismatchError, match=says):
+        HashIndex.open(connection, collection)
+
+
+@pytest.mark.parametrize("index", [OF_ANOTHER_METRIC, {}], ids=["another metric", "lost"])
+def test_a_collection_without_its_index_gets_another_one(
+    connection: Connection, fused: Manifest, name: Callable[[], str], index: dict[str, Any]
+) -> None:
+    """It is lost where `reindex` was cut off between dropping the one and building the other."""
+    make_foreign(connection, collection := name(), Description.of(fused).to_json(), dim=64, **index)
+    HashIndex.find(connection, collection).reindex(SPEC)
+    assert HashIndex.open(connection, collection).spec == SPEC
 
 
 def test_an_id_that_is_there_twice_is_told(connection: Connection, fused: Manifest, name: Callable[[], str]) -> None:

@@ -294,7 +294,5 @@ def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) 
 
 
 def test_a_stream_is_read_as_the_file_is(tmp_path: Path) -> None:
-    Image.new("RGB", (9, 9), (1, 200, 30)).save(tmp_path / "a.png")
-    step = PictureTower(tower="t.onnx", size=4, mean=(0, 0, 0), std=(1, 1, 1))
-    streamed = load_pixels(BytesIO((tmp_path / "a.png").read_bytes()), step)
-    np.testing.assert_allclose(streamed, load_pixels(tmp_path / "a.png", step))
+    path = picture(tmp_path / "a.png", solid((1, 200, 30), size=9))
+    np.testing.assert_allclose(load_pixels(BytesIO(path.read_bytes()), STEP), load_pixels(path, STEP))
