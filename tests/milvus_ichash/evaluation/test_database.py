@@ -28,10 +28,14 @@ def aligned(query: list[int], query_names: Names, names: Names, *, classes: int)
     return labels.tolist(), unknown
 
 
-def test_lists_of_class_indices_become_vectors() -> None:
-    assert labels_from_lists([[0, 2], [], [1]]).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
-    assert labels_from_lists([[0]], 3).tolist() == [[1, 0, 0]]
-    assert labels_from_lists([[]]).shape == (1, 0)
+@pytest.mark.parametrize(
+    ("lists", "classes", "labels"),
+    [([[0, 2], [], [1]], None, [[1, 0, 1], [0, 0, 0], [0, 1, 0]]), ([[0]], 3, [[1, 0, 0]]), ([[]], None, [[]])],
+)
+def test_lists_of_class_indices_become_vectors(
+    lists: list[list[int]], classes: int | None, labels: list[list[int]]
+) -> None:
+    assert labels_from_lists(lists, classes).tolist() == labels
 
 
 @pytest.mark.parametrize("wrong", [3, -1])
