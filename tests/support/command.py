@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -56,6 +57,25 @@ def run_process(
     """Run `milvus-ichash` in a process of its own."""
     command = [*PROGRAM, *map(str, words)]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500, check=False)
+
+
+def started(
+    *words: object, until: Callable[[], bool], folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start `milvus-ichash` as a terminal does, in a process group of its own; return it where `until` holds."""
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, words)],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not until():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    return process
 
 
 def refused(done: CompletedProcess[str], code: int, says: str) -> bool:

@@ -3,16 +3,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.command import PROGRAM, CommandLine, environment, refused
+from support.command import CommandLine, environment, refused, started
 from support.gappy_parquet import gappy_columns, write_parquet
 
 from milvus_ichash.index.connection import connect
@@ -79,45 +77,30 @@ def test_ingest_and_ingest_again(place: CommandLine, bundle: Path, items: Path, 
 def test_a_dry_run_leaves_nothing(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
     done = place.run("ingest", items, "--bundle", bundle, "--dry-run", "--format", "json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)[0]["rows"] == N
-    assert json.loads(done.stdout)[0]["written"] == 0
+    assert {"rows": N, "written": 0}.items() <= json.loads(done.stdout)[0].items()
     assert "nothing was written" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def started(bundle: Path, items: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """An ingest into x.db in the middle of its work."""
-    words = ["ingest", str(items), "--bundle", str(bundle), "--uri", "x.db", "--batch-size", "20", "--token", "sesame"]
-    process = subprocess.Popen(
-        [*PROGRAM, *words],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    database = tmp_path / "x.db"
-    # A new database has 28 kB; these are some batches of rows.
-    while not (database.exists() and database.stat().st_size > 80_000):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    yield process
-    process.kill()
-    process.wait()
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_every_row_once_after_it_was_ended(
-    how: signal.Signals, started: subprocess.Popen[str], place: CommandLine, bundle: Path, items: Path, tmp_path: Path
+    how: signal.Signals, place: CommandLine, bundle: Path, items: Path, tmp_path: Path
 ) -> None:
+    database = tmp_path / "x.db"
+    words = ("ingest", items, "--bundle", bundle, "--uri", "x.db", "--batch-size", 20, "--token", "sesame")
+    # A new database has 28 kB; these are some batches of rows.
+    process = started(
+        *words,
+        until=lambda: database.exists() and database.stat().st_size > 80_000,
+        folder=tmp_path,
+        env=environment(),
+    )
     # As Ctrl-C in a terminal does: to the whole group of processes.
-    os.killpg(started.pid, how)
-    out, err = started.communicate()
+    os.killpg(process.pid, how)
+    out, err = process.communicate()
     assert out == ""
     if how == signal.SIGINT:
-        assert started.returncode == 130, err
+        assert process.returncode == 130, err
         assert "interrupted" in err
         assert "rows were written; go on with: milvus-ichash ingest" in err
         assert err.rstrip().endswith("--token ... --resume")
@@ -212,13 +195,8 @@ def test_into_files_which_needs_no_milvus(place: CommandLine, bundle: Path, item
 def test_every_row_once_in_files_after_it_was_killed(
     place: CommandLine, bundle: Path, items: Path, tmp_path: Path
 ) -> None:
-    command = ["ingest", str(items), "--bundle", str(bundle), "--to-parquet", "files", "--batch-size", "3"]
-    process = subprocess.Popen(
-        [*PROGRAM, *command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, start_new_session=True
-    )
-    while not (tmp_path / "files").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
+    command = ("ingest", items, "--bundle", bundle, "--to-parquet", "files", "--batch-size", 3)
+    process = started(*command, until=(tmp_path / "files").exists, folder=tmp_path, env=environment())
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "files" / "import.json").exists()

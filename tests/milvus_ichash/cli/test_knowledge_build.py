@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command import PROGRAM, environment, python_path, refused, run_here, run_process
+from support.command import environment, python_path, refused, run_here, run_process, started
 from support.tiny import make_table, write_npz
 
 from ichash_export.knowledge.knowledge import load_knowledge
@@ -108,15 +107,9 @@ def test_a_build_that_is_killed_leaves_the_file_of_before(words: Path, stand_in:
     ]
     for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         began = tmp_path / "began"
-        process = subprocess.Popen(
-            [*PROGRAM, "knowledge", "build", *arguments],
-            env=with_packages(stand_in, ENDLESS=str(began)),
-            stderr=subprocess.PIPE,
-            text=True,
+        process = started(
+            *("knowledge", "build", *arguments), until=began.exists, env=with_packages(stand_in, ENDLESS=str(began))
         )
-        while not began.exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
         began.unlink()
         process.send_signal(how)
         assert "Traceback" not in process.communicate()[1]

@@ -74,10 +74,9 @@ def test_words(place: Place) -> None:
     for part, bag in ((rows[:N], [1, 0, 1, 0]), (rows[N:], [0, 0, 0, 1])):
         code = place.encoders["cross"].encode(text=np.array([bag]))["text_code"][0]
         assert pairs(part) == place.ranked("cross", code, "image_code")
-    for row in rows:
-        i = int(row["id"][1:])
-        assert row["missing"] == [["image"], ["text"], [], []][i % 4]
-        assert row["title"] == f"title {i}"
+    numbers = [int(row["id"][1:]) for row in rows]
+    assert [row["missing"] for row in rows] == [[["image"], ["text"], [], []][i % 4] for i in numbers]
+    assert [row["title"] for row in rows] == [f"title {i}" for i in numbers]
 
 
 def test_pictures(place: Place) -> None:
