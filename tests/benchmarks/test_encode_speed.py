@@ -22,10 +22,17 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
     return make_bundle(modalities=DIMS, bits=64, hidden={"image": (2048, 512), "text": (1024, 512)})
 
 
-@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "half without text"])
-def test_encoding_costs_hardly_more_than_the_graph(bundle: Path, gaps: bool, benchmark: BenchmarkFixture) -> None:
+@pytest.fixture
+def features() -> dict[str, np.ndarray]:
+    """A batch of random features."""
     rng = np.random.default_rng(0)
-    features = {name: rng.standard_normal((BATCH, dim), np.float32) for name, dim in DIMS.items()}
+    return {name: rng.standard_normal((BATCH, dim), np.float32) for name, dim in DIMS.items()}
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "half without text"])
+def test_encoding_costs_hardly_more_than_the_graph(
+    bundle: Path, features: dict[str, np.ndarray], gaps: bool, benchmark: BenchmarkFixture
+) -> None:
     present = np.ones((BATCH, 2), bool)
     if gaps:
         present[::2, 1] = False
@@ -42,7 +49,9 @@ def test_encoding_costs_hardly_more_than_the_graph(bundle: Path, gaps: bool, ben
     assert ratio >= 0.9
 
 
-def test_unihash_encodes_as_fast_as_pmch(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+def test_unihash_encodes_as_fast_as_pmch(
+    features: dict[str, np.ndarray], tmp_path: Path, benchmark: BenchmarkFixture
+) -> None:
     """The graphs that training makes of the two, at the sizes of `fashion`; what the weights are does not matter."""
     from support.tiny import make_table
 
@@ -54,8 +63,6 @@ def test_unihash_encodes_as_fast_as_pmch(tmp_path: Path, benchmark: BenchmarkFix
     for method in ("unihash", "pmch"):
         export_bundle(train(table, method, 64, settings={"epochs": 1}), tmp_path / method)
         encoders[method] = HashEncoder.load(tmp_path / method, device="cpu", batch_size=BATCH)
-    rng = np.random.default_rng(0)
-    features = {name: rng.standard_normal((BATCH, dim), np.float32) for name, dim in DIMS.items()}
     _, pmch, ratio = in_turns(*(lambda e=encoder: e.encode(**features) for encoder in encoders.values()), rounds=25)  # type: ignore[misc]
     benchmark.pedantic(encoders["unihash"].encode, kwargs=features, rounds=5, warmup_rounds=1)
     benchmark.extra_info.update(pmch_seconds=pmch, ratio=ratio)

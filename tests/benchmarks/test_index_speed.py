@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from support.timing import in_turns
+from support.timing import in_turns, seconds
 
 from milvus_ichash import HashEncoder, HashIndex
 from milvus_ichash.features import FeatureTable
@@ -96,15 +95,9 @@ def test_a_query_costs_less_than_a_millisecond_of_our_own(
             "queried", code, anns_field="code", limit=10, search_params={"metric_type": "HAMMING"}, output_fields=marks
         )
 
-    differences = []
-    for _ in range(300):
-        start = time.perf_counter()
-        session_and_milvus()
-        middle = time.perf_counter()
-        ours()
-        differences.append(time.perf_counter() - middle - (middle - start))
+    times = [(seconds(session_and_milvus), seconds(ours)) for _ in range(300)]
     benchmark(ours)
-    own = statistics.median(differences)
+    own = statistics.median(mine - bare for bare, mine in times)
     benchmark.extra_info.update(own_milliseconds=own * 1e3)
     print(f"\na query: {own * 1e3:.2f} ms beside the session run and the Milvus call")
     assert own < 1e-3
