@@ -27,14 +27,20 @@ def recipe(tmp_path: Path) -> Recipe:
     return load_recipe(path)
 
 
-def test_defaults() -> None:
-    plan = make_plan(method="tiny")
-    assert (plan.method, plan.bits, plan.settings, plan.options.pdr, plan.epochs) == ("tiny", 32, {}, 0.0, 4)
-
-
-def test_unihash_where_nothing_names_a_method() -> None:
-    plan = make_plan(settings={"epochs": 3})
-    assert (plan.method, plan.bits, plan.epochs) == ("unihash", 32, 3)
+@pytest.mark.parametrize(
+    ("given", "method", "epochs"),
+    [({"method": "tiny"}, "tiny", 4), ({"settings": {"epochs": 3}}, "unihash", 3)],
+    ids=["a method", "no method"],
+)
+def test_defaults(given: dict, method: str, epochs: int) -> None:
+    plan = make_plan(**given)
+    assert (plan.method, plan.bits, plan.settings, plan.options.pdr, plan.epochs) == (
+        method,
+        32,
+        given.get("settings", {}),
+        0.0,
+        epochs,
+    )
 
 
 def test_flags_come_before_the_recipe(recipe: Recipe) -> None:
