@@ -148,6 +148,7 @@ def test_no_bundle_where_the_gate_is_shut(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_methods")
 def test_one_modality_will_do(tmp_path: Path) -> None:
     trained = train(make_table(dims={"sound": 9}), "tiny-cross", 8)

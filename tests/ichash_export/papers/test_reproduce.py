@@ -122,6 +122,7 @@ def test_ours_is_the_mean_over_seeds_of_the_weighted_parts() -> None:
 # ---- the program
 
 
+@pytest.mark.slow
 def test_a_table_is_run_and_goes_on_where_it_stopped(items: Path, tmp_path: Path) -> None:
     """First as a user runs it; then again, with nothing left to run; then with other settings, before anything is
     run."""
@@ -156,6 +157,7 @@ def test_a_table_is_run_and_goes_on_where_it_stopped(items: Path, tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_a_cross_modal_mean_on_a_database_with_gaps(items: Path, tmp_path: Path) -> None:
     figures = [f for f in published_table("CICH IV") if (f.method, f.bits, f.level) == ("CICH", 16, "hard")]
     settings = ["epochs=1", "hidden=8", "width=8", "neighbours=2"]

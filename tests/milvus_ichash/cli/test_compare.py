@@ -39,6 +39,7 @@ def _lines(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> None:
     results, figure = tmp_path / "runs.jsonl", tmp_path / "pdr.png"
     words = ("--methods", "tiny,lsh", "--pdr", "0.1,0.5", "--seeds", "0,1")
@@ -82,6 +83,7 @@ def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> No
     assert results.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     small = ("--set", "unihash.epochs=1", "--set", "unihash.hidden=8", "--set", "unihash.width=8")
@@ -115,6 +117,7 @@ def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path)
     assert refused(wrong, 2, "--cut 24: unihash of 64 bits is trained to be cut to 16, 32")
 
 
+@pytest.mark.slow
 def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     first = _run(data, results, "--methods", "tiny,lsh", "--seeds", "0,1", "--recipes", "fashion")
@@ -147,6 +150,7 @@ def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_pat
     assert (new[3]["seed"], new[3]["settings"]["width"], len(new)) == (1, 4, 4)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_path: Path) -> None:
     """With two jobs: a kill -9 ends the workers too, and keeps the lines that were written; then it goes on."""
     results, whole = tmp_path / "runs.jsonl", tmp_path / "whole.jsonl"
@@ -173,6 +177,7 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_pat
     assert sorted(map(_told_apart, lines)) == sorted(map(_told_apart, _lines(whole)))
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers_and_keeps_what_has_ended(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     words = _words(data, results, "--methods", "lsh,tiny", "--seeds", "0,1", "--set", "tiny.pause=20", "--jobs", 2)

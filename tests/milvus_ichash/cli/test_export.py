@@ -28,6 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_one_fingerprint(run: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.json"
     words.write_text(json.dumps(list("abcdefgh")))

@@ -143,6 +143,7 @@ def test_bad_input_is_one_sentence(words: Path, stand_in: Path, tmp_path: Path) 
     assert build("--encoder", model, packages=stand_in).returncode == 2
 
 
+@pytest.mark.slow
 @needs_encoder
 def test_the_real_encoder(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("boot\nplanet\n")

@@ -92,6 +92,7 @@ def _read_terminal(master: int) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> None:
     """On a terminal: a bar with loss and validation; Ctrl-C; the command in the message then makes the bundle."""
     out = tmp_path / "a run"

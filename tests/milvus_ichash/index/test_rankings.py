@@ -18,6 +18,7 @@ from milvus_ichash.index.stored_rows import check_count
 N = 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["str", "int64"])
 def test_complete_rankings_beyond_the_limit(
     kind: Literal["str", "int64"], connection: Connection, fused: Manifest
