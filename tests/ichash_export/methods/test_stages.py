@@ -21,7 +21,7 @@ from ichash_export.methods.nch.method import NCH
             {0: {"classifiers"}, 2: {"autoencoder"}, 3: {"hashing", "fusion", "generators"}, 1: {"classifiers"}},
         ),
     ],
-    ids=shown,
+    ids=["NCH", "JCPMH"],
 )
 def test_each_stage_trains_its_own_part_only(method: type[Method], parts: dict[int, set[str]]) -> None:
     """All of it, the running statistics of BatchNorm included, and nothing of another part."""
