@@ -69,6 +69,7 @@ def test_rows_that_change_meanwhile_are_told(connection: Connection, fused: Mani
         check_count(connection, index.collection, "", 9)
 
 
+@pytest.mark.slow  # it looks into the collection that the first test of this file makes
 def test_the_limit_is_that_of_milvus(connection: Connection) -> None:
     """One more row than the limit in a page, and Milvus refuses: the pages are as large as they may be."""
     with pytest.raises(MilvusError, match="16384"), connection.calling("read"):
