@@ -73,7 +73,7 @@ class DCMHConfig(MethodConfig):
     """Weight of the distance from B."""
     balance: float = setting(1.0, ge=0)
     """Weight of the bits' means, which should be zero."""
-    hidden: tuple[int, ...] = setting((4096, 8192), "public code")
+    hidden: tuple[int, ...] = setting((4096, 8192))
     """Hidden width of the networks, by modality; further modalities have the last one."""
     learning_rate: float = setting(1e-3, gt=0)
     """In the first epoch; it falls to zero along a cosine."""
