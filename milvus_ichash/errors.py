@@ -9,16 +9,46 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+class ExitCode(IntEnum):
+    """What the program ends with. README, docs/cli.md and ARCHITECTURE.md list these from here.
+
+    Attributes:
+        meaning: what the code says, for people.
+    """
+
+    meaning: str
+
+    SUCCESS = 0, "success"
+    DECLINED = 1, "a question was answered with no; with a traceback: a fault of the program, please report it"
+    BAD_INPUT = 2, "bad input or usage"
+    MILVUS = 3, "Milvus was not reached or refused"
+    MISMATCH = 4, "bundle and collection do not belong together"
+    PARTLY_WRITTEN = 5, "an ingest was partly written, or its ids are missing or there twice afterwards"
+    NOT_INSTALLED = 6, "something is not installed"
+    NO_OUTPUT = 7, "the results cannot be written to stdout: it is closed, or its disk is full"
+    INTERRUPTED = 130, "interrupted by Ctrl-C"
+    READER_GONE = 141, "the reader of stdout has ended, as in `| head -1`; nothing is said"
+    TERMINATED = 143, "stopped by SIGTERM"
+
+    def __new__(cls, number: int, meaning: str) -> ExitCode:
+        """Return the member with this number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
+
+
 class IchashError(Exception):
     """Base of all errors that this package raises on purpose; `exit_code` is what the command line ends with."""
 
-    exit_code = 2
+    exit_code: int = ExitCode.BAD_INPUT
 
 
 class InputError(IchashError, ValueError):
@@ -33,7 +63,7 @@ class MilvusError(IchashError):
             or it has a rate limit or quota. False for what does not go away by itself.
     """
 
-    exit_code = 3
+    exit_code = ExitCode.MILVUS
 
     def __init__(self, *args: object, may_pass: bool = False) -> None:
         super().__init__(*args)
@@ -43,19 +73,35 @@ class MilvusError(IchashError):
 class MismatchError(IchashError):
     """The bundle and the collection do not belong together."""
 
-    exit_code = 4
+    exit_code = ExitCode.MISMATCH
 
 
 class PartialIngestError(IchashError):
     """Some rows were written and some were not; the message has the command that goes on."""
 
-    exit_code = 5
+    exit_code = ExitCode.PARTLY_WRITTEN
 
 
 class BackendMissingError(IchashError, ImportError):
     """An optional backend (onnxruntime, CUDA, torch, Milvus Lite) is needed and is not there."""
 
-    exit_code = 6
+    exit_code = ExitCode.NOT_INSTALLED
+
+
+class OutputError(IchashError):
+    """The results cannot be written to stdout."""
+
+    exit_code = ExitCode.NO_OUTPUT
+
+
+class ReaderGoneError(OutputError):
+    """The reader of stdout (head, less) has ended: nothing is wrong, and nobody reads the rest."""
+
+    exit_code = ExitCode.READER_GONE
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody sent SIGTERM: everything stops as it does after Ctrl-C."""
 
 
 def first_problem(error: ValidationError) -> tuple[str, str]:
