@@ -252,6 +252,21 @@ def test_a_row_has_the_same_code_alone_and_in_a_batch_whatever_its_gaps_hold(
     same_codes({code: torch.cat([row[code] for row in rows]) for code in whole}, whole)
 
 
+@every_case
+@torch.no_grad()
+def test_an_item_without_any_modality_has_zeros_in_the_graph_and_changes_no_other_item(name: str, variant: str) -> None:
+    method = trained(name, variant).method
+    clean, dirty, present = probe(method)
+    graph, of_nothing = ExportGraph(Model(method).eval()), {m: x[:1] for m, x in dirty.items()}
+    wanted = [x for u in graph.model(clean, present).values() for x in (graph.pack(u), u)]
+    rows = {m: torch.cat([x, of_nothing[m]]) for m, x in dirty.items()}
+    none = torch.zeros(1, present.shape[1], dtype=torch.bool)
+    for found, expected in zip(graph(*rows.values(), torch.cat([present, none])), wanted, strict=True):
+        assert not found[-1].any()
+        torch.testing.assert_close(found[:-1], expected, rtol=1e-5, atol=1e-6)
+    assert not any(found.any() for found in graph(*of_nothing.values(), none)), "alone as well"
+
+
 @pytest.mark.parametrize(
     ("name", "variant"),
     [(n, v) for n, v in CASES if registry.load(n).family == "cross-modal" and ("completion" in v or n == "dcmh")],

@@ -50,8 +50,8 @@ class Probe:
     Attributes:
         clean: features, float32 (n, D_m) by modality, with zeros where it is missing.
         dirty: the same features, with NaN, infinities and large numbers where the modality is missing.
-        present: bool (n, M) with every combination of modalities; for more than four modalities: all, each alone, and
-            random combinations.
+        present: bool (n, M) with every combination of modalities; for more than four modalities: all, none, each
+            alone, and random combinations.
     """
 
     clean: dict[str, npt.NDArray[np.float32]]
@@ -72,8 +72,9 @@ def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int])
         What was compared, for the manifest.
 
     Raises:
-        ParityError: a bit differs where |relaxed| > 1e-4, or a packed code does not follow its relaxed code; the
-            message says how many bits differ, and where the first one is.
+        ParityError: a bit differs where |relaxed| > 1e-4, a packed code does not follow its relaxed code, or an item
+            without any modality has a code other than zeros; the message says how many bits differ, and where the
+            first one is.
     """
     import onnxruntime
 
@@ -109,17 +110,20 @@ def make_probe(model: Model, dims: Mapping[str, int], seed: int = 0) -> Probe:
 def _patterns(modalities: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Return bool (n, M) with n >= ROWS: the combinations of modalities in turn, so that every batch mixes them."""
     if modalities <= _ALL_PATTERNS_UP_TO:
-        patterns = np.array([p for p in product([True, False], repeat=modalities) if any(p)])
+        patterns = np.array(list(product([True, False], repeat=modalities)))
         return np.resize(patterns, (ROWS, modalities))
     random = rng.random((ROWS, modalities)) < 0.5
     random[~random.any(axis=1), 0] = True
-    return np.concatenate([np.ones((1, modalities), bool), np.eye(modalities, dtype=bool), random])
+    every, none = np.ones((1, modalities), bool), np.zeros((1, modalities), bool)
+    return np.concatenate([every, none, np.eye(modalities, dtype=bool), random])
 
 
 @torch.no_grad()
 def _torch(model: Model, probe: Probe) -> Outputs:
     features = {name: torch.from_numpy(x) for name, x in probe.clean.items()}
-    return {code: u.numpy() for code, u in model(features, torch.from_numpy(probe.present)).items()}
+    codes = model(features, torch.from_numpy(probe.present))
+    something = probe.present.any(axis=1, keepdims=True)
+    return {code: np.where(something, u.numpy(), np.float32(0)) for code, u in codes.items()}
 
 
 def _onnx(session: Any, probe: Probe, size: int) -> Outputs:
@@ -138,6 +142,10 @@ def _compare(
     bits = np.unpackbits(packed, axis=1)
     for wrong, what in (
         (~np.isfinite(relaxed) | ~np.isfinite(expected), "relaxed values are not finite"),
+        (
+            ~present.any(axis=1, keepdims=True) & (relaxed != 0),
+            "relaxed values of items without any modality are not 0",
+        ),
         (bits != (relaxed > 0), "packed bits are not those of the relaxed code"),
         ((bits != (expected > 0)) & (np.abs(expected) > TOLERANCE), "bits differ from torch's"),
     ):

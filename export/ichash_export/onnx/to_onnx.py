@@ -33,7 +33,8 @@ class ExportGraph(nn.Module):
     """What becomes `encoder.onnx`: scaling, encoding, completion and the packing of bits.
 
     The inputs are float32 (batch, D_m) for each modality, then `present`, bool (batch, M). The outputs for each code
-    are its packed bits, uint8 (batch, bits / 8), and its relaxed values, float32 (batch, bits).
+    are its packed bits, uint8 (batch, bits / 8), and its relaxed values, float32 (batch, bits). An item without any
+    modality has zeros in both, so that no program mistakes the code of nothing for that of an item.
     """
 
     places: Tensor
@@ -57,9 +58,11 @@ class ExportGraph(nn.Module):
         """Compute the outputs from the inputs, both in the order of their names."""
         *features, present = inputs
         relaxed = self.model(dict(zip(self.model.spec.modalities, features, strict=True)), present)
+        something = present.any(dim=1, keepdim=True)
         outputs: list[Tensor] = []
         for code in self.model.method.codes:
-            outputs += [self.pack(relaxed[code]), relaxed[code]]
+            u = torch.where(something, relaxed[code], torch.zeros(()))  # also where a method divides by zero items
+            outputs += [self.pack(u), u]
         return tuple(outputs)
 
     def pack(self, relaxed: Tensor) -> Tensor:

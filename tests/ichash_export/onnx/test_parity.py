@@ -50,6 +50,16 @@ def _presence_swapped(graph: onnx.GraphProto) -> None:
     graph.node.insert(0, onnx.helper.make_node("Gather", ["present", "order"], ["swapped"], axis=1))
 
 
+def _nothing_gets_a_code(graph: onnx.GraphProto) -> None:
+    """The last Where, which makes zeros of items without any modality, is passed by."""
+    (last,) = [node for node in graph.node if "code_relaxed" in node.output]
+    assert last.op_type == "Where"
+    kept = last.input[1]
+    last.op_type = "Identity"
+    del last.input[:]
+    last.input.append(kept)
+
+
 def _rows_depend_on_the_batch(graph: onnx.GraphProto) -> None:
     """Each row's relaxed code has the batch's mean in it."""
     (last,) = [node for node in graph.node if "code_relaxed" in node.output]
@@ -74,11 +84,12 @@ def _rows_depend_on_the_batch(graph: onnx.GraphProto) -> None:
         ),
         (_missing_rows_not_masked, r"relaxed values are not finite in 'code'"),
         (_presence_swapped, r"in 'code' at batch size 1, .* present \[True, False\]"),
+        (_nothing_gets_a_code, r"without any modality are not 0 in 'code'.* present \[False, False\]"),
         (_rows_depend_on_the_batch, r"bits differ from torch's in 'code' at batch size 1"),
     ],
     ids=[
         *("other weights", "least significant bit first", "missing rows not masked", "presence swapped"),
-        "rows depend on the batch",
+        *("items without any modality not masked", "rows depend on the batch"),
     ],
 )
 def test_a_broken_graph_does_not_pass(trained: TrainedModel, exported: bytes, change: Change, message: str) -> None:
@@ -92,10 +103,9 @@ def test_a_broken_graph_does_not_pass(trained: TrainedModel, exported: bytes, ch
 def test_the_probe_covers_every_pattern_and_fills_gaps_with_junk(
     trained: TrainedModel, trained_cross: TrainedModel
 ) -> None:
-    for model, patterns in ((trained.model, 3), (trained_cross.model, 7)):
+    for model, patterns in ((trained.model, 4), (trained_cross.model, 8)):
         probe = make_probe(model, model.spec.dims)
         assert len(np.unique(probe.present, axis=0)) == patterns
-        assert probe.present.any(axis=1).all()
         for i, name in enumerate(model.spec.modalities):
             missing = ~probe.present[:, i]
             assert not probe.clean[name][missing].any()
@@ -104,9 +114,9 @@ def test_the_probe_covers_every_pattern_and_fills_gaps_with_junk(
             np.testing.assert_array_equal(probe.clean[name][~missing], probe.dirty[name][~missing])
 
 
-def test_many_modalities_have_each_alone_all_and_random_ones() -> None:
+def test_many_modalities_have_all_none_each_alone_and_random_ones() -> None:
     present = _patterns(6, np.random.default_rng(0))
-    assert present[0].all()
-    assert np.array_equal(present[1:7], np.eye(6, dtype=bool))
-    assert present.any(axis=1).all()
+    assert present[0].all() and not present[1].any()
+    assert np.array_equal(present[2:8], np.eye(6, dtype=bool))
+    assert present[2:].any(axis=1).all()
     assert len(present) >= 64
