@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
+from milvus_ichash.cli.progress import Advance, shown_progress
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ Format = Literal["table", "json", "jsonl", "csv", "markdown"]
 
 OUTPUT = "Output"
 """The panel of `--help` with the options about what is written."""
-
-
-class Advance(Protocol):
-    """Moves a progress bar on; `said` is shown behind it."""
-
-    def __call__(self, steps: int, said: str = "") -> None:
-        """Go on by so many steps."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +79,18 @@ class OutputOptions(FormatOptions):
             _stderr().print(message, markup=False)
 
     @contextmanager
-    def progress(self, description: str, total: int | None) -> Iterator[Advance]:
-        """Show a progress bar on stderr, where that is a terminal. Yields `advance(steps, said)`."""
-        console = _stderr()
-        if self.quiet or not console.is_terminal:
+    def progress(
+        self, description: str, total: float | None, *, unit: str = "", start: int = 0, at_once: bool = False
+    ) -> Iterator[Advance]:
+        """Show on stderr how far the work inside is, as `shown_progress` does. Yields `advance(steps, said)`."""
+        if self.quiet:
             yield lambda steps, said="": None
             return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.console import Console
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[said]}", markup=False),
-        )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(description, total=total, said="")
-            yield lambda steps, said="": bar.update(task, advance=steps, said=said)
+        console = Console(stderr=True, highlight=False)
+        with shown_progress(console, description, total, unit=unit, start=start, at_once=at_once) as advance:
+            yield advance
 
 
 def complain(message: str) -> None:
@@ -118,18 +98,6 @@ def complain(message: str) -> None:
     console = _stderr()
     console.print("[bold red]Error:[/] ", end="")
     console.print(message, markup=False)
-
-
-def towards(advance: Advance) -> Callable[[int, int], None]:
-    """Return a listener that is told how much is done by now, and moves the progress bar there, never back."""
-    before = 0
-
-    def told(done: int, _: int) -> None:
-        nonlocal before
-        advance(max(0, done - before))
-        before = max(before, done)
-
-    return told
 
 
 def confirm(what: str) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from milvus_ichash.cli.grid_options import DataFileOptions, GridOptions, HidingOptions
 from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
-from milvus_ichash.cli.output import OUTPUT, Advance, OutputOptions, Row, complain
+from milvus_ichash.cli.output import OUTPUT, OutputOptions, Row, complain
 from milvus_ichash.cli.packages import TRAINING, require
+from milvus_ichash.cli.progress import Advance
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:

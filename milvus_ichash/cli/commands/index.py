@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from milvus_ichash.cli.options import CollectionOption, IndexOptions, MilvusOptions
-from milvus_ichash.cli.output import OutputOptions, towards
+from milvus_ichash.cli.output import OutputOptions
+from milvus_ichash.cli.progress import towards
 
 
 def index(
@@ -31,7 +32,7 @@ def index(
         spec = IndexSpec.of(wanted.kind, wanted.nlist, rows, lite=connection.is_lite)
         opened.reindex(spec)
         if wanted.wait:
-            with output.progress(f"indexing {collection}", rows) as advance:
+            with output.progress(f"indexing {collection}", rows, unit="rows") as advance:
                 opened.wait_until_indexed(advance=towards(advance))
         document = opened.summary()
     output.emit_document({name: document[name] for name in ("collection", "rows", "index", "nprobe")})

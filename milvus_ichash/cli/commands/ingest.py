@@ -20,7 +20,8 @@ from milvus_ichash.cli.options import (
     MilvusOptions,
     PatienceOption,
 )
-from milvus_ichash.cli.output import OutputOptions, complain, confirm, towards
+from milvus_ichash.cli.output import OutputOptions, complain, confirm
+from milvus_ichash.cli.progress import towards
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
@@ -187,14 +188,14 @@ def listening(what: str, rows: int | None, output: OutputOptions) -> Iterator[Li
     from milvus_ichash.ingestion.ingest_report import Listeners
 
     with ExitStack() as bars:
-        advance = bars.enter_context(output.progress(what, rows))
+        advance = bars.enter_context(output.progress(what, rows, unit="rows"))
         show: Callable[[int, int], None] | None = None
 
         def indexed(done: int, total: int) -> None:
             nonlocal show
             if show is None:
                 bars.close()  # one bar at a time
-                show = towards(bars.enter_context(output.progress("indexing", total)))
+                show = towards(bars.enter_context(output.progress("indexing", total, unit="rows")))
             show(done, total)
 
         yield Listeners(advance=advance, indexed=indexed, remark=output.note)

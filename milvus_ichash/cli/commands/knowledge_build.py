@@ -79,7 +79,7 @@ def build(
     if not names:
         output.note("no --classes: EGICH can select words by class centres only.")
     model = TransformersEncoder(encoder)
-    with output.progress(f"{len(nouns)} words, {model.name}", len(nouns) + len(names)) as advance:
+    with output.progress(f"{len(nouns)} words, {model.name}", len(nouns) + len(names), unit="words") as advance:
         made = build_knowledge(nouns, names, model, prompt or PROMPTS, advance=advance)
     save_knowledge(out, made)
     row = {"knowledge": str(out), "words": len(nouns), "classes": len(names), "size": made.size, "encoder": model.name}

@@ -19,7 +19,7 @@ from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from ichash_export.train.run_record import RunLog
-    from milvus_ichash.cli.output import Advance
+    from milvus_ichash.cli.progress import Advance
 
 _TRAINING = "Training"
 
@@ -158,7 +158,9 @@ def train(
         table = rows.open(data, "train", "retrieval").read()
         attachments = {**(remembered(out) if resume else {}), **raw.attachments(table.dims)}
         remember(out, attachments)
-        with output.progress(f"{plan.method}, {plan.bits} bits", plan.epochs) as advance:
+        start = 0 if before is None else before.log.epoch
+        name = f"{plan.method}, {plan.bits} bits"
+        with output.progress(name, plan.epochs, unit="epoch", start=start, at_once=True) as advance:
             trained = run_training(
                 table,
                 plan.method,
@@ -169,7 +171,7 @@ def train(
                 run=out,
                 resume=resume,
                 overwrite=overwrite,
-                progress=_Shown(advance),
+                progress=_Shown(advance, start),
                 note=output.note,
             )
         manifest = export_bundle(trained, target, attachments=attachments, overwrite=replace)
@@ -191,17 +193,16 @@ def train(
 
 
 class _Shown:
-    """A listener that moves the progress bar to where the run is, with the loss and the validation behind it."""
+    """A listener that moves the progress bar to where the run is, with the best validation and the losses behind it."""
 
-    def __init__(self, advance: Advance) -> None:
+    def __init__(self, advance: Advance, epoch: int) -> None:
         self._advance = advance
-        self._epoch = 0
+        self._epoch = epoch
 
     def __call__(self, log: RunLog) -> None:
-        said = ", ".join(f"{name} {value:.4g}" for name, value in log.history[-1].losses.items())
-        if log.best:
-            said += f"; validation mAP {log.best.mean:.4f} at epoch {log.best.epoch}"
-        self._advance(log.epoch - self._epoch, said)
+        best = [f"mAP {log.best.mean:.4f} (epoch {log.best.epoch})"] if log.best else []
+        losses = [f"{name} {value:.4g}" for name, value in log.history[-1].losses.items()]
+        self._advance(log.epoch - self._epoch, "; ".join([*best, f"losses: {', '.join(losses)}"]))
         self._epoch = log.epoch
 
 
