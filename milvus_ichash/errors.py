@@ -123,6 +123,12 @@ def check_known(name: str, known: Collection[str], what: str) -> None:
         raise InputError(f"there is no {what} '{name}'; there are: {', '.join(known)}.{did_you_mean(name, known)}")
 
 
+def check_once(name: str, known: Collection[str], option: str) -> None:
+    """Raise InputError where an option gives a value to a name that has one already: one of the two would be lost."""
+    if name in known:
+        raise InputError(f"{option} gives '{name}' twice: give it once, since only one value can count.")
+
+
 @contextmanager
 def writing(what: object) -> Iterator[None]:
     """Raise InputError, which says that `what` cannot be written and why, where the disk refuses inside."""

@@ -5,18 +5,19 @@
     features_to_codes          a feature table -> codes
     codes_of_stored_items      ids -> the codes that the collection has of these items
 
-Each gives `QueryCodes`, with which `find_nearest` searches a collection.
+Each gives `QueryCodes`, with which `find_nearest` searches a collection. `codes_of_good_ones` calls one of them for
+several queries of which some may be no good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from milvus_ichash.codes import Codes
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_known
 from milvus_ichash.features import Features, FeatureTable
 from milvus_ichash.index import filters
 from milvus_ichash.index.field_names import ID, has
@@ -27,6 +28,8 @@ from milvus_ichash.runtime.encoder import HashEncoder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Asked = TypeVar("Asked")
 
 HitRow = dict[str, Any]
 """One hit of one query: `query`, `rank`, `id`, `distance`, `missing`, and the fields that were asked for."""
@@ -59,17 +62,19 @@ class QueryCodes:
         Raises:
             InputError: the queries have several modalities, or no code of their modality.
         """
-        if self.modality_of.get(searched, "") is None:
-            return self.codes[searched]
-        if self.asked is None:
-            choices = ", ".join(modality for modality in self.modality_of.values() if modality is not None)
-            raise InputError(
-                f"the queries have several modalities: say with --only which of them is to be searched by ({choices})."
-            )
-        own = next((name for name, modality in self.modality_of.items() if modality == self.asked), None)
+        own: str | None = searched
+        if self.modality_of.get(searched, "") is not None:
+            if self.asked is None:
+                choices = ", ".join(modality for modality in self.modality_of.values() if modality is not None)
+                raise InputError(
+                    "the queries have several modalities: say with --only which of them is to be searched by "
+                    f"({choices})."
+                )
+            own = next((name for name, modality in self.modality_of.items() if modality == self.asked), None)
         if own is None or own not in self.codes:
             raise InputError(
-                f"there is no code of the modality '{self.asked}' to search by; there is {', '.join(self.codes)}."
+                f"there is no code of the modality '{self.asked}' to compare with '{searched}'; "
+                f"there is {', '.join(self.codes)}."
             )
         return self.codes[own]
 
@@ -135,20 +140,43 @@ def codes_of_stored_items(index: HashIndex, ids: Sequence[str], only: str | None
     Raises:
         InputError: there is no such item or modality.
     """
+    modality_of = index.description.codes
+    choices = [modality for modality in modality_of.values() if modality is not None]
+    if only is not None:
+        _check_stored_modality(index, only, choices)
     keys = [id_from_text(index, text) for text in ids]
     found = index.read_back(filter=filters.among(keys))
     rows = rows_of(found.ids)(to_ids(keys))
     if (rows < 0).any():
         raise InputError(f"collection '{index.collection}' has no item with the id {keys[int(rows.argmin())]!r}.")
-    modality_of = index.description.codes
-    choices = [modality for modality in modality_of.values() if modality is not None]
-    if only is not None and choices and only not in choices:
-        raise InputError(
-            f"collection '{index.collection}' stores no code of the modality '{only}'; it has {', '.join(choices)}."
-        )
     observed = [m for m in choices if found.present[rows, index.modalities.index(m)].all()]
     asked = only or next(iter(observed or choices), None)
-    return QueryCodes(keys, {name: codes[rows] for name, codes in found.codes.items()}, modality_of, asked)
+    known = {name: codes[rows] for name, codes in found.codes.items() if only in (None, modality_of[name])}
+    return QueryCodes(keys, known, modality_of, asked)
+
+
+def codes_of_good_ones(
+    encode: Callable[[Sequence[Asked]], QueryCodes], asked: Sequence[Asked]
+) -> tuple[QueryCodes, list[InputError]]:
+    """Encode those queries that can be encoded; return their codes, and what is wrong with each of the others.
+
+    Args:
+        encode: one of the functions above, with what it takes besides the queries.
+        asked: the queries: texts, pictures or ids.
+
+    Raises:
+        InputError: none of them can be encoded.
+    """
+    try:
+        return encode(asked), []
+    except InputError:
+        if len(asked) == 1:
+            raise
+    problems = [_problem(encode, each) for each in asked]
+    errors = [problem for problem in problems if problem is not None]
+    if len(errors) == len(asked):
+        raise InputError(" ".join(dict.fromkeys(map(str, errors))))
+    return encode([each for each, problem in zip(asked, problems, strict=True) if problem is None]), errors
 
 
 def find_nearest(
@@ -194,6 +222,12 @@ def find_nearest(
     return rows
 
 
+def hit_columns(output_fields: Sequence[str]) -> list[str]:
+    """Return the keys of a row of `find_nearest` with these output fields; what "*" stands for is not among them."""
+    fields = [name for name in output_fields if name not in (ID, "*")]
+    return [*_OWN_COLUMNS, *(f"{name} (field)" if name in _OWN_COLUMNS else name for name in fields)]
+
+
 def id_from_text(index: HashIndex, text: str) -> str | int:
     """Return an id as the collection has it: the text itself, or the whole number that it says.
 
@@ -208,6 +242,29 @@ def id_from_text(index: HashIndex, text: str) -> str | int:
         raise InputError(
             f"'{text}' is no id of collection '{index.collection}', whose ids are whole numbers."
         ) from error
+
+
+def _problem(encode: Callable[[Sequence[Asked]], QueryCodes], one: Asked) -> InputError | None:
+    """Return what is wrong with a query, or None where it can be encoded."""
+    try:
+        encode([one])
+    except InputError as error:
+        return error
+    return None
+
+
+def _check_stored_modality(index: HashIndex, only: str, choices: Sequence[str]) -> None:
+    """Raise InputError where the collection stores no code of this modality, so that one cannot search by it alone."""
+    check_known(only, index.modalities, "modality")
+    if not choices:
+        raise InputError(
+            f"collection '{index.collection}' stores one code for each item, made of all that the item has: "
+            f"'{only}' alone cannot be taken out of it. Search by the item's features (--features FILE --only {only})."
+        )
+    if only not in choices:
+        raise InputError(
+            f"collection '{index.collection}' stores no code of the modality '{only}'; it has {', '.join(choices)}."
+        )
 
 
 def _encode(encoder: HashEncoder, names: Sequence[Any], modality: str, features: Features) -> QueryCodes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from milvus_ichash.choices import DatabasePart, Ties
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import FEATURE_FILES
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.errors import InputError
@@ -87,8 +88,10 @@ class MeasuringOptions:
         """Return the settings of the evaluation, with metrics at these ranks.
 
         Raises:
-            InputError: a rank below 1.
+            InputError: a rank below 1, or a seed for which there is nothing to draw.
         """
+        if not self.query_pdr:
+            refuse_given(given(self, "seed"), "it draws what --query-pdr hides")
         from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 
         return EvaluationSettings(

@@ -15,10 +15,12 @@ app.command()(expanded(delete))  # has --collection, --uri and --token; `delete`
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Any, get_type_hints
+
+from milvus_ichash.errors import InputError
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,6 +48,26 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return call
+
+
+def given(group: object, *only: str) -> list[str]:
+    """Return those options of a group that have another value than their default, as people write them: "--uri".
+
+    With names of fields, only these are looked at.
+    """
+    annotations = get_type_hints(type(group), include_extras=True)
+    return [
+        # An option of an annotation keeps its first name where others keep their default.
+        annotations[field.name].__metadata__[0].default
+        for field in fields(group)  # type: ignore[arg-type]
+        if (not only or field.name in only) and getattr(group, field.name) != field.default
+    ]
+
+
+def refuse_given(options: Sequence[str], why: str) -> None:
+    """Raise InputError where there are such options, which would do nothing; `why` says what they go with."""
+    if options:
+        raise InputError(f"{' and '.join(options)} would do nothing here: {why}.")
 
 
 def _options(group: type[Any]) -> Iterator[inspect.Parameter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_once
 
 Value = TypeVar("Value")
 
@@ -14,15 +14,16 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
     """Return ["image=img_emb", ...] as a dict, or None where nothing was given.
 
     Raises:
-        InputError: a pair is not NAME=VALUE; names the option and the pair.
+        InputError: a pair is not NAME=VALUE, or a name comes twice; names the option and the pair.
     """
     if not given:
         return None
-    found = {}
+    found: dict[str, str] = {}
     for pair in given:
         name, sign, value = pair.partition("=")
         if not (sign and name and value):
             raise InputError(f"{option} takes NAME=VALUE, such as image=img_emb; got '{pair}'.")
+        check_once(name, found, option)
         found[name] = value
     return found
 

@@ -171,7 +171,7 @@ class ColumnOptions:
         """The names of the columns, as the readers take them.
 
         Raises:
-            InputError: a --modality that is not NAME=COLUMN.
+            InputError: a --modality that is not NAME=COLUMN, or that comes twice.
         """
         from milvus_ichash.io import ColumnNames
 

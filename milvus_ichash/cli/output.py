@@ -38,8 +38,11 @@ class FormatOptions:
         """Whether people read the results, and not programs."""
         return self.style in ("table", "markdown")
 
-    def emit(self, rows: Sequence[Row], *, title: str | None = None) -> None:
-        """Write rows to stdout: a table, Markdown, JSON (one array), JSON lines or CSV. Only tables show the title."""
+    def emit(self, rows: Sequence[Row], *, title: str | None = None, columns: Sequence[str] = ()) -> None:
+        """Write rows to stdout: a table, Markdown, JSON (one array), JSON lines or CSV. Only tables show the title.
+
+        `columns` are the names at the head of CSV and Markdown where there are no rows to take them from.
+        """
         out = sys.stdout
         if self.style == "json":
             _write_json(list(rows))
@@ -47,11 +50,11 @@ class FormatOptions:
             for row in rows:
                 out.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
         elif self.style == "csv":
-            writer = csv.DictWriter(out, fieldnames=columns_of(rows), restval="")
+            writer = csv.DictWriter(out, fieldnames=columns_of(rows) or list(columns), restval="")
             writer.writeheader()
             writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
         elif self.style == "markdown":
-            write_markdown(rows, out)
+            write_markdown(rows, out, columns)
         else:
             _write_table(rows, title)
 
@@ -124,9 +127,9 @@ def filled(rows: Sequence[Row]) -> list[Row]:
     return [{name: row[name] for name in names if name in row} for row in rows]
 
 
-def write_markdown(rows: Sequence[Row], out: TextIO) -> None:
-    """Write rows as a Markdown table."""
-    names = columns_of(rows)
+def write_markdown(rows: Sequence[Row], out: TextIO, columns: Sequence[str] = ()) -> None:
+    """Write rows as a Markdown table; where there are none, its head alone, with these columns."""
+    names = columns_of(rows) or list(columns)
     for cells in (names, ["---"] * len(names), *([_cell(row.get(name)) for name in names] for row in rows)):
         out.write("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n")
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from milvus_ichash.choices import PictureFit
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.option_values import pairs
+from milvus_ichash.errors import check_once
 
 if TYPE_CHECKING:
     from ichash_export.onnx.attachments import Attachment
@@ -80,13 +82,19 @@ class RawInputOptions:
         """Return the steps that the options ask for, by modality, checked against the feature sizes.
 
         Raises:
-            InputError: a file or modality that is not there, or that do not fit each other.
+            InputError: a file or modality that is not there, or that do not fit each other; a modality that is given
+                both words and pictures, or pictures' properties without a tower.
         """
         from ichash_export.onnx.attachments import IMAGENET_MEAN, IMAGENET_STD, picture_tower, vocabulary
 
         words = pairs(self.vocabulary, "--vocabulary") or {}
         found = {modality: vocabulary(modality, Path(path), dims) for modality, path in words.items()}
-        for modality, path in (pairs(self.picture_tower, "--picture-tower") or {}).items():
+        towers = pairs(self.picture_tower, "--picture-tower") or {}
+        if not towers:
+            properties = given(self, "picture_size", "picture_mean", "picture_std", "picture_fit")
+            refuse_given(properties, "there is no --picture-tower")
+        for modality, path in towers.items():
+            check_once(modality, found, "--vocabulary with --picture-tower")
             found[modality] = picture_tower(
                 modality,
                 Path(path),

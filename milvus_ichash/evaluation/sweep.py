@@ -121,6 +121,12 @@ def sweep(
     notes = [note for retriever in probing for note in retriever.notes] + notes
     probing_of = retriever_by_code(probing)
     flat_of = retriever_by_code([MilvusRetriever(index, top_k=top_k) for index in flat])
+    measured = {asked.task.stored_code for asked in by_task}
+    notes += [
+        f"{index.collection} is not compared with: no task asks for its codes."
+        for index in flat
+        if not measured.intersection(index.codes)
+    ]
     points: list[Point] = []
     for asked in filter(len, by_task):
         code = asked.task.stored_code

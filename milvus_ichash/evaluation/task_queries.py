@@ -117,6 +117,12 @@ def queries_by_task(
     for retriever in retrievers:
         tables[id(retriever)], found = _with_database_labels(encoder, queries, retriever)
         notes += [f"{retriever.name}: {note}" if len(retrievers) > 1 else note for note in (*retriever.notes, *found)]
+    asked = {id(by_code[task.stored_code]) for task in chosen}
+    notes += [
+        f"{retriever.name} is not searched: no task asks for its codes."
+        for retriever in retrievers
+        if id(retriever) not in asked
+    ]
     by_task = []
     for task in chosen:
         retriever = by_code[task.stored_code]

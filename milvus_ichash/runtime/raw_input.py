@@ -197,6 +197,8 @@ def _tokens(text: str, step: BagOfWords) -> list[str]:
 def _no_known_word(text: str, found: Sequence[str], vocabulary: dict[str, int]) -> str:
     if not found:
         return f"'{text}' holds no word."
-    close = dict.fromkeys(near for word in found for near in difflib.get_close_matches(word, vocabulary, n=3))
-    hint = f"Close ones: {', '.join(close)}." if close else f"It has words such as {', '.join(list(vocabulary)[:5])}."
-    return f"none of the words of '{text}' is in the bundle's vocabulary of {len(vocabulary)}. {hint}"
+    # Numbers that look alike have nothing to do with each other.
+    words = [word for word in vocabulary if any(map(str.isalpha, word)) and not any(map(str.isdigit, word))]
+    close = dict.fromkeys(near for word in found for near in difflib.get_close_matches(word, words, n=3))
+    hint = f" Close ones: {', '.join(close)}." if close else f" It has words such as {', '.join(words[:5])}."
+    return f"none of the words of '{text}' is in the bundle's vocabulary of {len(vocabulary)}.{hint if words else ''}"

@@ -142,7 +142,7 @@ def test_features_of_several_modalities(cross_items: Bundle, fused_items: Bundle
         (lambda given: q.codes_of_stored_items(given.index, ["k01", "k99"]), "no item with the id 'k99'"),
         (
             lambda given: q.codes_of_stored_items(given.index, ["k01"], only="sound"),
-            "no code of the modality 'sound'; it has image, text",
+            "there is no modality 'sound'; there are: image, text",
         ),
     ],
     ids=["no code", "no side", "unknown modality", "modality in no item", "unknown id", "no such code"],

@@ -24,7 +24,7 @@ from ichash_export.train.recipe import Recipe
 from ichash_export.train.training_items import masked
 from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.codes import check_bits
-from milvus_ichash.errors import InputError, did_you_mean
+from milvus_ichash.errors import InputError, check_once, did_you_mean
 from milvus_ichash.incomplete import partition_mask, pdr_mask
 
 _NO_ROWS = np.ones((0, 2), np.bool_)
@@ -116,7 +116,10 @@ def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, di
         method, dot, _ = name.rpartition(".")
         if method and method.strip() not in methods:
             raise InputError(f"--set {pair}: '{method}' is not among --methods: {', '.join(sorted(methods))}.")
-        given.setdefault(method.strip(), {}).update(parse_settings([pair.removeprefix(method + dot)]))
+        settings = given.setdefault(method.strip(), {})
+        for setting, value in parse_settings([pair.removeprefix(method + dot)]).items():
+            check_once(setting, settings, "--set" if not dot else f"--set of '{method.strip()}'")
+            settings[setting] = value
     return given
 
 

@@ -12,7 +12,7 @@ from ichash_export.train.options import TrainingOptions, validated
 from ichash_export.train.recipe import Recipe
 from ichash_export.train.run_record import RunIdentity
 from milvus_ichash.codes import check_bits
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_once
 
 DEFAULT_METHOD = "unihash"
 DEFAULT_BITS = 32
@@ -86,13 +86,14 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     Lists, objects and null are read as JSON. Everything else stays a string, which the setting's type reads.
 
     Raises:
-        InputError: a pair is not NAME=VALUE, or its JSON cannot be read.
+        InputError: a pair is not NAME=VALUE, its JSON cannot be read, or a name comes twice.
     """
     found: dict[str, Any] = {}
     for pair in pairs or ():
         name, sign, value = pair.partition("=")
         if not sign or not name:
             raise InputError(f"--set takes NAME=VALUE, such as epochs=20; got '{pair}'.")
+        check_once(name.strip(), found, "--set")
         found[name.strip()] = _value(pair, value.strip())
     return found
 

@@ -16,6 +16,7 @@ from milvus_ichash.cli.measuring_options import (
     check_files,
     write_result,
 )
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import BundleOption, DataOptions, DeviceOption, MilvusOptions
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.retriever_options import RetrieverOptions, open_retrievers
@@ -71,6 +72,8 @@ def evaluate(
     from milvus_ichash.runtime.encoder import HashEncoder
 
     ranking.check()
+    if ranking.way == "exact":
+        refuse_given(given(milvus), "--via exact ranks a file, without Milvus")
     address = None if ranking.way == "exact" else milvus.settings()
     settings = measuring.settings(tuple(at_k or (50,)))
     check_files(figure, json_file)

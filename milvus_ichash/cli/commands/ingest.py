@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from milvus_ichash.cli.command_again import command_again
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import (
     FEATURE_FILES,
     BundleOption,
@@ -136,6 +137,10 @@ def ingest(
     settings = milvus.settings()
     if to_parquet is not None and (index.kind is not None or index.nlist is not None):
         raise InputError("--to-parquet makes no collection: give --index and --nlist to `milvus-ichash import`.")
+    if to_parquet is not None:
+        named = ["--collection"] if collection != "ichash" else []
+        unused = [*named, *given(milvus), *(["--patience"] if patience != PATIENCE else []), *given(index, "wait")]
+        refuse_given(unused, "--to-parquet writes files, without Milvus")
     source = rows.open(data, "retrieval")
     encoder = HashEncoder.load(bundle, device=device)
     again = command_again("--resume", without=("--recreate", "--yes", "-y"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import MILVUS, MilvusOptions
 from milvus_ichash.cli.output import FormatOptions
 from milvus_ichash.errors import MismatchError
@@ -47,6 +48,7 @@ def inspect(
 
     manifest = None if bundle is None else verify(bundle)
     if manifest is not None and collection is None:
+        refuse_given(given(milvus), "a bundle is a folder, without Milvus; add --collection to compare the two")
         output.emit_document(_bundle(manifest))
         return
     settings = milvus.settings()

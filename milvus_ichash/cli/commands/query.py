@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milvus_ichash.choices import Device
+from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import FEATURE_FILES, CollectionOption, DataOptions, DeviceOption, MilvusOptions
-from milvus_ichash.cli.output import OutputOptions
+from milvus_ichash.cli.output import OutputOptions, complain
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +128,8 @@ def query(
     """Find the nearest items by Hamming distance: by words, by a picture, by an item of the collection, or by features.
 
     Items that lack the modality that is searched are found by a code that was completed from what they have, and are
-    marked: "missing: text". Of a file with splits, the query split is taken.
+    marked: "missing: text". Of a file with splits, the query split is taken. Of several queries, those that cannot be
+    searched by (no word of them is known, say) are named, the others are answered, and the exit code is 2.
 
     Examples:
 
@@ -139,29 +142,35 @@ def query(
         milvus-ichash query -b runs/mine/bundle -c items --features queries.parquet --only image --filter 'has_text ==
         true'
     """
+    from milvus_ichash.bundle import read_manifest
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.index.search_request import LIMIT
-    from milvus_ichash.queries import find_nearest
+    from milvus_ichash.queries import find_nearest, hit_columns
 
     _one_of(words, picture, item, features)
     if only and (words or picture):
         raise InputError("--only goes with --features or --id: words and pictures are of one modality.")
+    if features is None:
+        refuse_given(given(rows), "it goes with --features")
+    if item and device != "auto":
+        refuse_given(["--device"], "items of the collection have their codes already")
     settings = milvus.settings()
     source = None if features is None else rows.open(features, "query")
     encoder = None if item else _encoder(bundle, device)
-    found = []
-    k = top_k if top_k is not None else 10 if radius is None else LIMIT
+    manifest = encoder.manifest if encoder else None if bundle is None else read_manifest(bundle)
+    found, bad = [], []
     with connect(settings, create=False) as connection:
         index = HashIndex.open(connection, collection)
-        if encoder is not None:
-            index.check(encoder.manifest)
-        for queries in _queries(index, encoder, words, picture, item, source, only):
+        if manifest is not None:
+            index.check(manifest)
+        for queries, errors in _queries(index, encoder, words, picture, item, source, only):
+            bad += errors
             found += find_nearest(
                 index,
                 queries,
                 code=code,
-                top_k=k,
+                top_k=top_k if top_k is not None else 10 if radius is None else LIMIT,
                 radius=radius,
                 nprobe=nprobe,
                 filter=where,
@@ -174,7 +183,11 @@ def query(
         output.note(f"No item found has a field '{name}'.")
     if not found:
         output.note("Nothing was found.")
-    output.emit(found)
+    output.emit(found, columns=hit_columns(field or ()))
+    for error in bad:
+        complain(f"{error} The other queries were answered.")
+    if bad:
+        raise typer.Exit(InputError.exit_code)
 
 
 def _one_of(*ways: Sequence[object] | Path | None) -> None:
@@ -200,18 +213,28 @@ def _queries(
     ids: Sequence[str] | None,
     source: FeatureSource | None,
     only: str | None,
-) -> Iterator[QueryCodes]:
+) -> Iterator[tuple[QueryCodes, list[InputError]]]:
+    """Yield the codes of the queries, and what is wrong with those that have none.
+
+    Raises:
+        InputError: none of the queries can be encoded.
+    """
     from milvus_ichash import queries
 
     if encoder is None:
-        yield queries.codes_of_stored_items(index, ids or (), only)
+        yield queries.codes_of_good_ones(partial(queries.codes_of_stored_items, index, only=only), ids or ())
     elif words:
-        yield queries.words_to_codes(encoder, words)
+        yield queries.codes_of_good_ones(partial(queries.words_to_codes, encoder), words)
     elif pictures:
-        yield queries.pictures_to_codes(encoder, pictures)
+        yield queries.codes_of_good_ones(partial(queries.pictures_to_codes, encoder), pictures)
     elif source is not None:
+        there = False
         for table in source.batches(_ROWS):
-            yield queries.features_to_codes(encoder, table, only)
+            if only is None or len(table.only(only)):
+                there = True
+                yield queries.features_to_codes(encoder, table, only), []
+        if not there:
+            raise InputError(f"no item of {source.info.path} has the modality '{only}': there is nothing to search by.")
 
 
 def _never_there(rows: Sequence[dict[str, object]], names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from milvus_ichash.cli.options import FEATURE_FILES, DataOptions, TrainingDevice
 from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.raw_input_options import RawInputOptions
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_once
 
 if TYPE_CHECKING:
     from ichash_export.train.run_record import RunLog
@@ -145,11 +145,15 @@ def train(
     resolve_device(device)
     began = time.time()
     before = record_to_resume(out, resume=resume, overwrite=overwrite)
+    chosen = parse_settings(settings)
+    if epochs is not None:
+        check_once("epochs", chosen, "--set with --epochs")
+        chosen["epochs"] = epochs
     plan = make_plan(
         recipe=load_recipe(recipe) if recipe else None,
         method=method,
         bits=bits,
-        settings={**parse_settings(settings), **({} if epochs is None else {"epochs": epochs})},
+        settings=chosen,
         options={"seed": seed, "pdr": pdr, "level": level, "validation": validation},
         going_on=None if before is None else before.identity,
     )

@@ -102,6 +102,8 @@ def test_settings_for_all_for_one_and_of_the_ablation() -> None:
         (["pmhc"], {}, r"no method or baseline 'pmhc'; there are: .*Did you mean 'pmch'"),
         (["nch:KMN"], {}, "nch has no ablation 'KMN'; it has: full, .*Did you mean 'KNN'"),
         (["lsh:KNN"], {}, "'lsh:KNN': a baseline has no ablations"),
+        (["tiny"], {"settings": ["epochs=3", "tiny.epochs=4", "epochs=5"]}, "--set gives 'epochs' twice"),
+        (["tiny"], {"settings": ["tiny.epochs=3", "tiny. epochs=4"]}, "--set of 'tiny' gives 'epochs' twice"),
         (["tiny"], {"settings": ["pmch.epochs=3"]}, "'pmch' is not among --methods: tiny"),
         (["tiny"], {"settings": ["tiny.widht=3"]}, "method 'tiny', full has no 'widht': did you mean 'width'"),
         (["tiny"], {"settings": ["width=0"]}, "width: Input should be greater than or equal to 1"),

@@ -104,6 +104,7 @@ def test_settings_are_words_or_json() -> None:
         (["a"], "--set takes NAME=VALUE"),
         (["=3"], "--set takes NAME=VALUE"),
         (["b=[1,"], r"--set b=\[1,: a list must be JSON"),
+        (["a=1", "b=2", " a =3"], "--set gives 'a' twice"),
     ],
 )
 def test_words_that_are_no_settings(words: list[str], message: str) -> None:

@@ -144,6 +144,11 @@ def test_codes_in_two_collections(place: Place, via: str) -> None:
     assert [each["collection"] for each in saved["measured_on"]["collections"]] == ["only_image", "only_text"]
 
 
+def test_a_collection_that_no_task_searches_is_named(place: Place) -> None:
+    asked = ("queries.npz", "-c", "only_image", "-c", "only_text", "--via", "readback", "--task", "image->text")
+    assert "only_image is not searched: no task asks for its codes." in place.evaluate(*asked).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -187,6 +192,8 @@ def test_codes_in_two_collections(place: Place, via: str) -> None:
         (["queries.npz", "-c", "rows", "--json", "no/r.json"], 2, "there is no folder 'no'"),
         (["queries.npz", "-c", "rows", "--at-k", "0"], 2, "ranks count from 1"),
         (["queries.npz", "-c", "rows", "--query-pdr", "1.5"], 2, "PDR of 1.5"),
+        (["queries.npz", "-c", "rows", "--seed", "3"], 2, "--seed would do nothing here: it draws what --query-pdr"),
+        (["queries.npz", "--against", "rows.npz", "--uri", "x.db"], 2, "--uri would do nothing here: --via exact"),
         (["queries.npz", "-c", "rows", "--split", "query"], 2, "without splits"),
         (["queries.npz", "-c", "rows", "-m", "image"], 2, "--modality takes NAME=VALUE"),
         (

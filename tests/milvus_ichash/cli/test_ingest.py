@@ -211,6 +211,10 @@ def test_what_milvus_lite_and_files_do_not_have(place: CommandLine, bundle: Path
     for arguments, says in (
         ((*ingest, "--index", "BIN_IVF_FLAT"), "Milvus Lite has BIN_FLAT only"),
         ((*ingest, "--index", "BIN_FLAT", "--nlist", "4"), "BIN_FLAT has no cells"),
+        (
+            (*ingest, "--to-parquet", "files", "--uri", "a.db", "--patience", "3", "--no-wait"),
+            "--uri and --patience and --wait/--no-wait would do nothing here: --to-parquet writes files",
+        ),
         ((*ingest, "--to-parquet", "files", "--nlist", "4"), "give --index and --nlist to `milvus-ichash import`"),
         (("import", "files"), "Milvus Lite has no bulk import"),
     ):

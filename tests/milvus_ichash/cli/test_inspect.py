@@ -84,6 +84,11 @@ def test_a_bundle_alone(place: CommandLine, bundle: Path) -> None:
     assert ENCODER in found["files"]
 
 
+def test_a_bundle_alone_needs_no_milvus(place: CommandLine, bundle: Path) -> None:
+    done = place.run("inspect", "--bundle", bundle, "--db-name", "other")
+    assert refused(done, 2, "--db-name would do nothing here: a bundle is a folder, without Milvus")
+
+
 def test_a_damaged_bundle(place: CommandLine, make_bundle: Callable[..., Path]) -> None:
     damaged = make_bundle()
     (damaged / ENCODER).write_bytes((damaged / ENCODER).read_bytes()[:-10])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -120,12 +121,65 @@ def test_people_get_a_table_and_remarks(place: Place) -> None:
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "[]\n", "Nothing was found.\n")
 
 
+def test_the_head_of_a_table_stands_where_nothing_was_found(place: Place) -> None:
+    asked = ("-c", "fused", "--id", "k02", "--filter", "title == 'none'", "--field", "title", "--field", "id", "-f")
+    assert place.run(*asked, "csv").stdout.split() == ["query,rank,id,distance,missing,title"]
+    assert place.run(*asked, "markdown").stdout.startswith("| query | rank | id | distance | missing | title |\n| ---")
+
+
+@pytest.mark.parametrize(
+    ("way", "good", "bad", "says"),
+    [
+        ("--words", "red", "zebra", "none of the words of 'zebra' is in the bundle's vocabulary"),
+        ("--id", "k02", "k99", "collection 'fused' has no item with the id 'k99'"),
+        ("--picture", "good.png", "none.png", "there is no picture 'none.png'"),
+    ],
+)
+def test_one_query_that_cannot_be_asked_leaves_the_others(
+    place: Place, way: str, good: str, bad: str, says: str
+) -> None:
+    Image.new("RGB", (9, 9), (200, 40, 10)).save(place.folder / "good.png")
+    bundle = () if way == "--id" else ("-b", place.bundles["fused"])
+    asked = (*bundle, "-c", "fused", "-k", 1, "-f", "jsonl")
+    done = place.run(*asked, way, good, way, bad)
+    assert (done.returncode, json.loads(done.stdout)["query"]) == (2, good)
+    assert says in done.stderr and "The other queries were answered." in done.stderr
+    assert refused(place.run(*asked, way, bad, way, bad), 2, says)
+
+
+def test_only_the_items_of_a_file_that_have_the_modality(place: Place) -> None:
+    """The first 300 of these, more than are searched by at a time, have no image."""
+    columns = gappy_columns(304, text=4)
+    columns["image"][:300] = [None] * 300
+    columns["text"] = [[1.0, 0.0, 0.0, 1.0]] * 304
+    write_parquet(place.folder / "late.parquet", columns)
+    asked = ("-b", place.bundles["cross"], "-c", "cross", "--features", "late.parquet", "-k", 1, "--only")
+    assert [row["query"] for row in place.rows(*asked, "image")] == ["k301", "k302", "k303"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["-c", "fused"], 2, "say what to search by"),
         (["-c", "fused", "--id", "k02", "--words", "red"], 2, "say what to search by"),
         (["-c", "fused", "--words", "red"], 2, "--bundle FOLDER"),
+        (["-c", "fused", "--id", "k02", "--only", "nope"], 2, "there is no modality 'nope'; there are: image, text"),
+        (["-c", "cross", "--id", "k02", "--only", "nope"], 2, "there is no modality 'nope'; there are: image, text"),
+        (["-c", "fused", "--id", "k02", "--only", "image"], 2, "one code for each item, made of all that the item has"),
+        (["-c", "fused", "-b", "BUNDLE", "--words", "red", "--only", "text"], 2, "--only goes with --features or --id"),
+        (["-c", "fused", "-b", "BUNDLE", "--features", "items.parquet", "--only", "nope"], 2, "no modality 'nope'"),
+        (
+            ["-c", "fused", "--id", "k02", "--split", "query"],
+            2,
+            "--split would do nothing here: it goes with --features",
+        ),
+        (["-c", "fused", "--id", "k02", "--device", "cpu"], 2, "--device would do nothing here"),
+        (["-c", "cross", "-b", "BUNDLE", "--id", "k02"], 4, "holds codes of the bundle"),
+        (
+            ["-c", "fused", "-b", "BUNDLE", "--features", "items.parquet", "-m", "image=image", "-m", "image=text"],
+            2,
+            "--modality gives 'image' twice",
+        ),
         (["-c", "fused", "-b", "BUNDLE", "--words", "zebra"], 2, "none of the words of 'zebra'"),
         (["-c", "cross", "-b", "BUNDLE", "--words", "red"], 4, "holds codes of the bundle"),
         (["-c", "nope", "--id", "k02"], 2, "there is no collection 'nope' at ./x.db; there is cross, fused"),

@@ -158,6 +158,11 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
         (["--method", "tiny", "--bundle", "{out}"], "cannot be the same folder"),
         (["--method", "tiny", "--labels-column", "nolabels"], "nolabels"),
         (["--method", "tiny", "--vocabulary", "text=/no/such.json"], "there is no file '/no/such.json'"),
+        (["--method", "tiny", "--set", "width=8", "--set", "width=9"], "--set gives 'width' twice"),
+        (["--method", "tiny", "--set", "epochs=8", "--epochs", "9"], "--set with --epochs gives 'epochs' twice"),
+        (["--method", "tiny", "-m", "image=image", "-m", "image=text"], "--modality gives 'image' twice"),
+        (["--method", "tiny", "--vocabulary", "text=a", "--vocabulary", "text=b"], "--vocabulary gives 'text' twice"),
+        (["--method", "tiny", "--picture-size", "64"], "--picture-size would do nothing here: there is no --picture"),
         (["--set", "widht=3"], "method 'unihash' has no 'widht': did you mean 'width'?"),
     ],
 )

@@ -99,6 +99,18 @@ def test_a_text_without_a_known_word_is_refused(encoder: HashEncoder, text: str,
         encoder.raw.words(["red", text])
 
 
+def test_words_that_are_suggested_are_no_numbers(make_bundle: MakeBundle) -> None:
+    words = ["2007", "2008", "nikon d70", "canon", "2009"]
+    encoder = HashEncoder.load(make_bundle(modalities={"text": len(words)}, words={"text": words}))
+    with pytest.raises(InputError, match=r"vocabulary of 5\. It has words such as canon\.$"):
+        encoder.raw.words("2006")
+    with pytest.raises(InputError, match=r"Close ones: canon\.$"):
+        encoder.raw.words("canoon 200")
+    numbers = HashEncoder.load(make_bundle(modalities={"text": 2}, words={"text": ["1", "2"]}))
+    with pytest.raises(InputError, match=r"vocabulary of 2\.$"):
+        numbers.raw.words("3")
+
+
 @pytest.mark.parametrize("what", ["words", "pictures"])
 def test_a_bundle_without_preprocessing_says_so(make_bundle: MakeBundle, what: str) -> None:
     plain = HashEncoder.load(make_bundle())
