@@ -23,7 +23,7 @@ from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.index.connection import connect
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec, default_nlist
-from milvus_ichash.settings import MilvusSettings
+from milvus_ichash.settings import load_settings
 
 BITS = 128
 BLOCK = 50_000
@@ -34,7 +34,7 @@ NPROBES = (1, 2, 4, 8, 16, 32, 64, 128)
 def main() -> None:
     """Run it."""
     options = parsed()
-    settings = MilvusSettings(timeout=120)
+    settings = load_settings(timeout=120)
     with connect(settings) as connection:
         print(f"Milvus {connection.server_version}, {options.rows:,} codes of {BITS} bits, {os.cpu_count()} cores\n")
         index = HashIndex.create(connection, options.collection, manifest(), id_kind="int64", recreate=True)

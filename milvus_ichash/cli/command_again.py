@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Collection
+
+from milvus_ichash.addresses import marked, shortened
 
 
 def command_again(*added: str, without: Collection[str] = ()) -> str:
@@ -17,7 +18,13 @@ def command_again(*added: str, without: Collection[str] = ()) -> str:
     """
     words = [word for word in sys.argv[1:] if word not in (*without, *added)]
     for i, word in enumerate(words):
-        if word == "--token" and i + 1 < len(words):
-            words[i + 1] = "..."
-        words[i] = re.sub(r"^--token=.*", "--token=...", re.sub(r"://[^/]*@", "://...@", words[i]))
+        # "--uri ADDRESS" and "--uri=ADDRESS"
+        name, is_one, value = word.partition("=")
+        before = words[i - 1] if i else ""
+        if "--token" in (before, name):
+            words[i] = f"{name}=..." if is_one and name == "--token" else "..." if before == "--token" else word
+        elif name == "--uri" and is_one:
+            words[i] = f"{name}={marked(value)}"
+        else:
+            words[i] = marked(word) if before == "--uri" else shortened(word)
     return shlex.join(["milvus-ichash", *words, *added])

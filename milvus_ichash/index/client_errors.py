@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from milvus_ichash.addresses import without
 from milvus_ichash.errors import MilvusError
 
 _GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
@@ -31,7 +32,7 @@ _REFUSED = re.compile(
 _TOO_LATE = re.compile("Retry timeout|DEADLINE_EXCEEDED")
 
 
-def milvus_error(error: Exception, what: str, address: str, timeout: float, secret: str) -> MilvusError:
+def milvus_error(error: Exception, what: str, address: str, timeout: float, secrets: tuple[str, ...]) -> MilvusError:
     """Return the error of one sentence for what pymilvus or gRPC raised.
 
     Args:
@@ -39,11 +40,9 @@ def milvus_error(error: Exception, what: str, address: str, timeout: float, secr
         what: what was being done: "create the collection 'items'".
         address: of Milvus, without secrets.
         timeout: of the call, in seconds.
-        secret: never shown; may be empty.
+        secrets: never shown, whatever pymilvus or the server repeats.
     """
-    where, reason = f"Milvus at {address}", _reason_of(error)
-    if secret:
-        reason = reason.replace(secret, "***")
+    where, reason = f"Milvus at {address}", without(_reason_of(error), secrets)
     # To a refused token, pymilvus says "illegal connection params or server unavailable": the answer is its cause.
     if any(_REFUSED.search(_reason_of(each)) for each in _chain(error)):
         return MilvusError(f"{where} refused the token, or its user may not {what}: check --token or MILVUS_TOKEN.")

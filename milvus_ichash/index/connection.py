@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
@@ -25,7 +24,6 @@ from milvus_ichash.index.lite import LiteServer, acquire, lite_version, release
 from milvus_ichash.settings import MilvusSettings, load_settings
 
 _BLANKED = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
-_PORTS = {"http": 19530, "tcp": 19530, "https": 443}
 _BOUND_SECONDS = 6.0
 """Milvus's default for `gracefulTime`, 5 s, and one more."""
 _OLDEST = (2, 3)
@@ -80,12 +78,15 @@ class Connection:
         self.timeout = settings.timeout
         self.address = settings.address
         self.server_version = ""
-        self._secret = settings.secret
+        self._secrets = settings.secrets
         self._changed: dict[str, float] = {}
         self._async_clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._lite = lite
-        self._uri = settings.uri if lite is None else lite.address
-        of_server = {"token": settings.token.get_secret_value(), "db_name": settings.db_name}
+        # What pymilvus does not know, its errors cannot repeat: it gets the address without user and password, which
+        # it would not decode either.
+        parts = settings.parts
+        self._uri = parts.server if lite is None else lite.address
+        of_server = {"token": settings.credentials, "db_name": settings.db_name or parts.database}
         self._options = of_server if lite is None else {}
 
     def open(self, *, columnar: bool) -> None:
@@ -134,7 +135,7 @@ class Connection:
                     f"Milvus at {self.address}: the process of Milvus Lite ended while it was to {what}; "
                     "run the command again."
                 ) from error
-            raise milvus_error(error, what, self.address, self.timeout, self._secret) from error
+            raise milvus_error(error, what, self.address, self.timeout, self._secrets) from error
 
     def call(self, what: str, method: str | Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a method of `client`, or another function, within the timeout unless another is given.
@@ -208,6 +209,8 @@ def connect(
         settings = load_settings(**where)
     elif where:
         raise TypeError(f"give the settings, or {', '.join(where)} by name, not both")
+    settings.check_address()
+    settings.check_token_belongs_to_address()
     if settings.is_lite:
         if not create and settings.uri.endswith(".db") and not Path(settings.uri).expanduser().exists():
             raise InputError(
@@ -237,19 +240,9 @@ def connect(
 
 def _reach(settings: MilvusSettings) -> None:
     """Knock at the port: without it, pymilvus takes the whole timeout to find that nobody is there."""
+    parts = settings.parts
     try:
-        parts = urlsplit(settings.uri)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.lower())
-    except ValueError as error:
-        raise InputError(
-            f"'{settings.address}' is no address ({error}): write http://HOST:19530, or a file that ends in .db."
-        ) from error
-    if not host or port is None:
-        raise InputError(
-            f"'{settings.address}' is no address: write http://HOST:19530, https://... or a file that ends in .db."
-        )
-    try:
-        socket.create_connection((host, port), timeout=settings.timeout).close()
+        socket.create_connection((parts.host, parts.port), timeout=settings.timeout).close()
     except OSError as error:
         reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise MilvusError(

@@ -29,6 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from milvus_ichash.addresses import address_of
 from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
 
 _CURE = "pip install 'milvus-ichash[lite]', or give the address of a Milvus server"
@@ -185,7 +186,8 @@ def _database_path(uri: str) -> Path:
     path = Path(uri).expanduser().resolve()
     if path.suffix != ".db":
         raise InputError(
-            f"'{uri}' is no address: write http://HOST:19530 for a server, or a file that ends in .db for Milvus Lite."
+            f"'{address_of(uri).shown}' is no address: write http://HOST:19530 for a server, "
+            "or a file that ends in .db for Milvus Lite."
         )
     # The rule of milvus_lite: under another name, no other client could open the file.
     if len(path.name) > 36 or not re.fullmatch(r"[a-zA-Z0-9._-]+", path.name):

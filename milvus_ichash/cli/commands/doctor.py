@@ -156,7 +156,7 @@ def _milvus(settings: MilvusSettings) -> Check:
         check = _connection(settings.model_copy(update={"uri": str(Path(folder) / database.name)}))
     if check.exit_code:
         return check
-    return Check("Milvus", f"{check.found}; '{settings.uri}' is not there yet, the first ingest makes it")
+    return Check("Milvus", f"{check.found}; '{settings.address}' is not there yet, the first ingest makes it")
 
 
 def _connection(settings: MilvusSettings) -> Check:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import pytest
@@ -22,10 +24,14 @@ CLOSED = "http://127.0.0.1:1"
 class _Refusing(grpc.GenericRpcHandler):
     """A gRPC server that turns everybody away, and is careless with what it was told."""
 
+    shown: ClassVar[set[str]] = set()
+    """Tokens that it was shown."""
+
     def __init__(self, code: grpc.StatusCode, says: str) -> None:
         self.code, self.says = code, says
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        self.shown.update(base64.b64decode(v).decode() for k, v in details.invocation_metadata if k == "authorization")
         return grpc.unary_unary_rpc_method_handler(lambda request, context: context.abort(self.code, self.says))
 
 
@@ -64,13 +70,34 @@ def test_refused_token_is_never_printed(refusing: str) -> None:
     assert ("sesame" in str(caught.value), caught.value.may_pass) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("token", "arrives"), [(None, "root:S3/CRET"), ("key", "key")], ids=["of the address", "of its own"]
+)
+def test_user_and_password_in_the_address_reach_the_server(refusing: str, token: str | None, arrives: str) -> None:
+    _Refusing.shown.clear()
+    with pytest.raises(MilvusError, match="refused the token"):
+        connect(uri=refusing.replace("://", "://root:S3%2FCRET@"), token=token, timeout=5)
+    assert _Refusing.shown == {arrives}
+
+
+def test_an_error_that_repeats_the_address_is_shortened(monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+    uri = silent.replace("://", "://root:S3%2FCRET@")
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise import_pymilvus().MilvusException(2, f"Fail connecting to {uri}, user root:S3/CRET, via http://a:b@h:1")
+
+    monkeypatch.setattr(import_pymilvus(), "MilvusClient", fails)
+    with pytest.raises(MilvusError, match=r"Fail connecting to \*\*\*, user \*\*\*, via http://\.\.\.@h:1\.$"):
+        connect(uri=uri)
+
+
 def test_password_in_the_address_is_never_printed() -> None:
     with pytest.raises(MilvusError, match=r"http://127\.0\.0\.1:1") as caught:
         connect(MilvusSettings(uri="http://root:sesame@127.0.0.1:1"))
     assert "sesame" not in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["http://[bad", "http://127.0.0.1:99999", "ftp://somewhere", "http://"])
+@pytest.mark.parametrize("uri", ["http://[bad", "http://127.0.0.1:99999", "ftp://somewhere", "http://", "x.txt"])
 def test_what_is_no_address_is_named(uri: str) -> None:
     with pytest.raises(InputError, match="is no address"):
         connect(MilvusSettings(uri=uri))
