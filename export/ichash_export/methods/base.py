@@ -156,6 +156,7 @@ class Method(nn.Module, ABC):
         ablations: the variants of the method, name (the paper's, where it has one) -> the settings that make it.
         state: tensors of the training that are not part of the model (the codes B of an alternating optimisation,
             say); saved in checkpoints, never exported.
+        remarks: what `begin` found that a user should know, one sentence each; the training tells them.
 
     Raises:
         InputError: a single modality, where the method needs several.
@@ -180,6 +181,7 @@ class Method(nn.Module, ABC):
         self.spec = spec
         self.config = config
         self.state: dict[str, Tensor] = {}
+        self.remarks: list[str] = []
 
     def scaling(self, modality: str) -> Scaling:
         """Return how the features of this modality are scaled: to mean 0 and deviation 1, or min-max to [0, 1].

@@ -107,7 +107,7 @@ def train(
         log=RunLog(epochs=config.epochs) if checkpoint is None else checkpoint.record.log,
     )
     with reproducible(place):
-        return _Run(record, items, place, run).go(checkpoint, progress)
+        return _Run(record, items, place, run, note).go(checkpoint, progress)
 
 
 class _Run:
@@ -116,8 +116,10 @@ class _Run:
     training: TrainData
     optimizers: dict[str, Optimizer]
 
-    def __init__(self, record: RunRecord, items: TrainingItems, place: torch.device, folder: Path | None) -> None:
-        self.record, self.items, self.place, self.folder = record, items, place, folder
+    def __init__(
+        self, record: RunRecord, items: TrainingItems, place: torch.device, folder: Path | None, note: Note
+    ) -> None:
+        self.record, self.items, self.place, self.folder, self.note = record, items, place, folder, note
         self.log, self.options = record.log, record.identity.options
         seed_everything(self.options.seed, -1)
         self.model = build_model(record.identity.method, record.spec, record.identity.settings).to(place)
@@ -146,6 +148,8 @@ class _Run:
         self.model.fit_scaling(raw)
         self.training = self.model.scaled(raw)
         self.method.begin(self.training)
+        for remark in self.method.remarks:
+            self.note(remark)
         self.optimizers = self.method.optimizers()
         self._save()
 

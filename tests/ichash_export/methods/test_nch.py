@@ -222,6 +222,16 @@ def test_anchors_are_distinct_complete_items() -> None:
     torch.testing.assert_close(nch.state["anchor_labels"], data.labels[found])
 
 
+def test_all_complete_items_are_anchors_where_there_are_fewer() -> None:
+    data = items(missing=0.9)
+    nch = model()
+    nch.begin(data)
+    assert len(nch.state["anchor_labels"]) == 4
+    (remark,) = nch.remarks
+    assert "all 4 complete training items" in remark and "anchors = 5" in remark and "--set anchors=4" in remark
+    assert trained(data).state["anchors_image"].shape == (4, 6)
+
+
 def test_variants_that_need_no_anchor_train_without_complete_items() -> None:
     for settings in ({"neighbour": "none"}, {"completion": "none"}, {"completion": "mean"}):
         trained(items(missing=1.0), **settings)

@@ -31,7 +31,7 @@ def check_items(modalities: tuple[str, ...], present: Tensor, neighbours: int) -
             )
     for m, count in zip(modalities, present.sum(dim=0).tolist(), strict=True):
         if neighbours and count <= neighbours:
-            cure = f"set neighbours to at most {count - 1}" if count > 1 else "give it more of them"
+            cure = f"take at most {count - 1} (--set neighbours={count - 1})" if count > 1 else "give it more of them"
             raise InputError(
                 f"cich with neighbours = {neighbours} needs at least {neighbours + 1} training items that have '{m}', "
                 f"there are {count}: {cure}."

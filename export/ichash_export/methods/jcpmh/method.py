@@ -233,14 +233,15 @@ class JCPMH(Method):
         if self.autoencoder is not None and (complete := len(data.complete())) < 2:
             raise InputError(
                 f"jcpmh needs at least 2 training items that have all of {', '.join(names)}, to fit its autoencoder "
-                f"on; there are {complete} of {n}: give it more complete items, or set autoencoder to false."
+                f"on; there are {complete} of {n}: give it more complete items, or do without (--set "
+                "autoencoder=false)."
             )
         never = [name for i, name in enumerate(names) if data.present[:, i].all()]
         if self.generators is not None and never and not self.config.modality_dropout:
             raise InputError(
                 f"jcpmh learns to generate a modality on the training items that lack it; none of the {n} lacks "
-                f"'{never[0]}': hide some (--pdr 0.1), set modality_dropout to 0.5, or set completion to 'mean' or "
-                "'none'."
+                f"'{never[0]}': hide some (--pdr 0.1, or --set modality_dropout=0.5), or take another "
+                "completion (--set completion=mean, or none)."
             )
 
     def optimizers(self) -> dict[str, Optimizer]:

@@ -99,7 +99,7 @@ class NCHConfig(MethodConfig):
     """What guides the generators: attention to anchors, that of a graph attention network, the nearest anchors, or
     nothing."""
     anchors: int = setting(300, "public code", ge=1)
-    """Complete training items that the neighbour modules look at."""
+    """Complete training items that the neighbour modules look at; all of them where there are fewer."""
     nearest: int = setting(5, ge=1)
     """Anchors that the variant "knn" averages."""
     hidden: tuple[int, ...] = setting((2048, 1024), "public code")
@@ -195,22 +195,26 @@ class NCH(Method):
         }[self.config.completion]
 
     def begin(self, data: TrainData) -> None:
-        """Draw the anchors.
+        """Draw the anchors, or take all complete items where there are fewer.
 
         Raises:
-            InputError: fewer complete items than anchors.
+            InputError: fewer than two complete items.
         """
         if not self.neighbours:
             return
-        paired = len(data.complete())
-        wanted = max(self.config.anchors, 2)  # BatchNorm cannot train on one item
-        if paired < wanted:
-            fewer = f", or set anchors to at most {paired}" if paired > 1 else ""
+        paired, wanted = len(data.complete()), self.config.anchors
+        if paired < 2:  # BatchNorm cannot train on one item
             raise InputError(
-                f"nch needs {wanted} training items that have all of {', '.join(self.spec.modalities)}, to draw its "
-                f"anchors from; there are {paired} of {len(data)}: give it more complete items{fewer}."
+                f"nch needs at least 2 training items that have all of {', '.join(self.spec.modalities)}, to draw its "
+                f"anchors from; there are {paired} of {len(data)}: give it more complete items, or do without anchors "
+                "(--set neighbour=none)."
             )
-        drawn = self._seen(data).sample_complete(self.config.anchors)
+        if paired < wanted:
+            self.remarks.append(
+                f"nch takes all {paired} complete training items as its anchors, for there are fewer than the setting "
+                f"anchors = {wanted} asks for (--set anchors={paired} says the same)."
+            )
+        drawn = self._seen(data).sample_complete(wanted)
         self.state = {"anchor_labels": drawn.labels, **{f"anchors_{m}": x for m, x in drawn.features.items()}}
 
     def optimizers(self) -> dict[str, Optimizer]:

@@ -195,14 +195,16 @@ class PMCH(Method):
         if not _paired(data.present).any():
             raise InputError(
                 f"pmch needs at least 1 training item that has two of {names}, to learn completion from; none of the "
-                f"{len(data)} has: give it paired items, or set completion to 'mean' or 'none'."
+                f"{len(data)} has: give it paired items, or take another completion "
+                "(--set completion=mean, or none)."
             )
         if self.draws_anchors:
             drawn = data.sample_complete(wanted)
             if len(drawn) < wanted:
                 raise InputError(
                     f"pmch with anchors = 'random' needs {wanted} training items that have all of {names}; there are "
-                    f"{len(drawn)} of {len(data)}: give it more of them, or set random_anchors to at most {len(drawn)}."
+                    f"{len(drawn)} of {len(data)}: give it more of them, or take those (--set "
+                    f"random_anchors={len(drawn)})."
                 )
             self.state = {f"anchors_{m}": x for m, x in drawn.features.items()}
 
