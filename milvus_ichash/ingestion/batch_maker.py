@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from milvus_ichash.features import FeatureTable, check_modalities
 from milvus_ichash.index.batch import Batch, build_batch, checked_ids
 from milvus_ichash.index.description import Description, IdKind
 from milvus_ichash.ingestion.ingest_options import IngestOptions
+from milvus_ichash.ingestion.payload import PayloadCleaner
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -25,6 +26,7 @@ class BatchMaker:
         id_kind: kind of its ids.
         lite: whether it is on Milvus Lite, which refuses ids with an apostrophe.
         options: which payload columns go along, and whether labels do.
+        clean: makes payload fit for Milvus, and counts what it changes.
     """
 
     encoder: HashEncoder
@@ -32,6 +34,7 @@ class BatchMaker:
     id_kind: IdKind
     lite: bool
     options: IngestOptions
+    clean: PayloadCleaner = field(default_factory=PayloadCleaner)
 
     def __call__(self, table: FeatureTable) -> Batch:
         """Return the items of a table (at least one), encoded and checked.
@@ -49,7 +52,7 @@ class BatchMaker:
             self.encoder.encode_table(table),
             table.present_for(self.description.modalities),
             labels,
-            payload,
+            self.clean(payload),
         )
 
     def _in_classes(self, table: FeatureTable) -> FeatureTable:
@@ -65,14 +68,17 @@ def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: In
     """Return the description of a collection for the rows of a source; class names come from the bundle, or the source.
 
     Raises:
-        InputError: options that cannot be used; a payload column that the source does not have; a modality, code or
-            length that the bundle does not know.
+        InputError: options that cannot be used; a source without ids, where row numbers were not asked for; a payload
+            column that the source does not have; a modality, code or length that the bundle does not know.
     """
     options.check()
+    source.info.check_ids(row_ids=options.row_ids)
     unknown = [name for name in options.fields or () if name not in source.info.payload]
     if unknown:
-        there = ", ".join(source.info.payload) or "none"
-        raise InputError(f"{source.info.path} has no payload column '{unknown[0]}'; there is {there}.")
+        path, there = source.info.path, ", ".join(source.info.payload) or "none"
+        why = source.info.left_out.get(unknown[0])
+        no = f"column '{unknown[0]}' of {path} cannot be stored ({why})" if why else None
+        raise InputError(f"{no or f'{path} has no payload column {unknown[0]!r}'}; there is {there}.")
     manifest = encoder.manifest
     check_modalities(source.info.dims, manifest.dims, source.info.path)
     names = source.info.label_names if manifest.label_names is None else manifest.label_names

@@ -40,6 +40,7 @@ class IngestOptions(CollectionOptions):
             as long as the encoder makes them. A collection that is there keeps its own length.
         fields: payload columns that go along; all by default.
         labels: whether labels go along.
+        row_ids: items of a file without ids are stored under the numbers of their rows.
         batch_size: rows that are encoded and written at a time.
         resume: pass over rows whose ids are in the collection.
         recreate: delete the collection first, once the first batch proved to be usable.
@@ -50,6 +51,7 @@ class IngestOptions(CollectionOptions):
     bits: int | None = None
     fields: Sequence[str] | None = None
     labels: bool = True
+    row_ids: bool = False
     batch_size: int = BATCH_ROWS
     resume: bool = False
     recreate: bool = False

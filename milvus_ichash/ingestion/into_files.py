@@ -13,6 +13,7 @@ from milvus_ichash.ingestion.batch_maker import BatchMaker, description_of_rows
 from milvus_ichash.ingestion.bulk_files import Content, PartWriter
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners, Progress, partial_where_rows_are_there
+from milvus_ichash.ingestion.payload import notes_before
 from milvus_ichash.io.duplicate_ids import find_duplicate_ids
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -50,6 +51,8 @@ def to_parquet(
     report = IngestReport() if report is None else report
     folder = Path(folder)
     description = description_of_rows(source, encoder, options)
+    for note in notes_before(source.info, options):
+        listeners.remark(note)
     if options.recreate:
         raise InputError("--recreate deletes a collection, and --to-parquet has none: take an empty folder.")
     content = Content(
@@ -79,6 +82,8 @@ def to_parquet(
             # The rows before an error or Ctrl-C are good.
             report.written += writer.close()
             report.sent = report.written > 0
+        for note in make_batch.clean.notes():
+            listeners.remark(note)
         if not options.dry_run:
             bulk_files.write_manifest(folder, content, bulk_files.parts_in(folder))
     return report

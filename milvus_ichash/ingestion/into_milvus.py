@@ -19,6 +19,7 @@ from milvus_ichash.ingestion.background_writing import write_in_background
 from milvus_ichash.ingestion.batch_maker import BatchMaker, description_of_rows
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners, Progress, partial_where_rows_are_there
+from milvus_ichash.ingestion.payload import notes_before
 from milvus_ichash.ingestion.resuming import absent_ids, first_absent_row, without_rows_there
 from milvus_ichash.ingestion.target_collection import TargetCollection, WantedIndex
 from milvus_ichash.io.duplicate_ids import find_duplicate_ids
@@ -65,6 +66,8 @@ def ingest(
     """
     report = IngestReport() if report is None else report
     description = description_of_rows(source, encoder, options)
+    for note in notes_before(source.info, options):
+        listeners.remark(note)
     stopping = threading.Event()
     # A Milvus Lite that is gone does not come back.
     retries = Retries(0.0 if connection.is_lite else options.patience, stopping, listeners.remark)
@@ -104,6 +107,8 @@ def ingest(
 
     with partial_where_rows_are_there(report, options.resume_hint):
         write_in_background(batches(), write, stopping)
+    for note in make_batch.clean.notes():
+        listeners.remark(note)
     if options.wait and not options.dry_run:
         _wait_until_indexed(target.index, retries, report, listeners)
     return report

@@ -31,6 +31,7 @@ Group = dict[str, RowArray]
 
 _PRESENT = "present"
 _LABEL_NAMES = "label_names"
+_NOT_JSON = {"O": "cells", "c": "complex numbers", "m": "lengths of time", "V": "records"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class ArrayTable:
     dims: dict[str, int]
     rule: LabelRule | None
     payload: tuple[str, ...]
+    left_out: dict[str, str]
 
     @classmethod
     def of(cls, path: Path, groups: Mapping[Split, Group], arrays: Group, columns: ColumnNames) -> ArrayTable:
@@ -104,7 +106,14 @@ class ArrayTable:
         ready = {split: _as_columns(group, (roles.id, roles.labels)) for split, (group, _) in upright.items()}
         for group in ready.values():
             _check_present(group, roles)
+            _check_ids(group, roles)
         labels = [group[roles.labels] for group in ready.values() if roles.labels in group]
+        # An array of another length is no column: it may be a vocabulary.
+        others = {
+            name: [_why_left_out(group.get(name)) for group in ready.values()]
+            for name in roles.others
+            if all(name not in group or group[name].shape[:1] == (rows[split],) for split, group in ready.items())
+        }
         return cls(
             path=path,
             groups=ready,
@@ -112,11 +121,8 @@ class ArrayTable:
             roles=roles,
             dims={modality: _size(column, ready) for modality, column in roles.modalities.items()},
             rule=rule_for_arrays(labels, _label_names(arrays, roles.labels)) if labels else None,
-            payload=tuple(
-                name
-                for name in roles.others
-                if all(name in group and _is_payload(group[name], rows[split]) for split, group in ready.items())
-            ),
+            payload=tuple(name for name, reasons in others.items() if not any(reasons)),
+            left_out={name: max(filter(None, reasons)) for name, reasons in others.items() if any(reasons)},
         )
 
     def source(self, split: Split, name: str, first_id: int) -> FeatureSource:
@@ -141,6 +147,9 @@ class ArrayTable:
             classes=None if self.rule is None else self.rule.classes,
             label_names=None if self.rule is None else self.rule.names,
             payload=self.payload,
+            numbered=ids is None,
+            left_out=self.left_out,
+            columns=tuple(group),
         )
         return ArraySource(
             info=info,
@@ -161,8 +170,13 @@ def is_matrix(array: RowArray) -> bool:
     return len(array.shape) == 2 and array.kind in "ifb"
 
 
-def _is_payload(array: RowArray, rows: int) -> bool:
-    return array.shape == (rows,) and array.kind in "ifbU"
+def _why_left_out(array: RowArray | None) -> str | None:
+    """Return why an array of one split cannot be payload; None where it can."""
+    if array is None:
+        return "not in every split"
+    if len(array.shape) > 1:
+        return "vectors that are no modality here" if is_matrix(array) else f"shape {array.shape}"
+    return None if array.kind in "ifbUM" else _NOT_JSON.get(array.kind, "of no kind that can be stored")
 
 
 def _refuse_pictures(arrays: Group) -> None:
@@ -217,6 +231,15 @@ def _check_present(group: Group, roles: Roles) -> None:
     if shape is not None and (len(shape) != 2 or shape[1] != len(roles.vectors)):
         raise InputError(
             f"'{_PRESENT}' has shape {shape}; it needs one column for each of {listing(roles.vectors.values())}."
+        )
+
+
+def _check_ids(group: Group, roles: Roles) -> None:
+    ids = group.get(roles.id or "")
+    if ids is not None and (len(ids.shape) != 1 or ids.kind not in "ifUO"):
+        raise InputError(
+            f"the id column '{roles.id}' has shape {ids.shape} and is of kind '{ids.kind}'; ids are one string or "
+            "whole number for each item."
         )
 
 

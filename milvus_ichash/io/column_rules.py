@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 
 from milvus_ichash.errors import InputError
 
@@ -23,6 +24,16 @@ def pick(there: Collection[str], wanted: str | None, usual: Collection[str], wha
     return wanted
 
 
+def likely_ids(columns: Collection[str]) -> str | None:
+    """Return the column that most likely holds the ids, of a file without a usual name for them; None: none does."""
+    marks: tuple[Callable[[str], bool], ...] = (
+        lambda name: name in ID_NAMES,
+        lambda name: re.search(r"(^|[_ ])(u?id|uuid|guid|key)s?$", name) is not None,
+        lambda name: name.startswith("__index_level_"),
+    )
+    return next((name for fits in marks for name in columns if fits(name.lower())), None)
+
+
 def pick_modalities(
     there: Collection[str], vectors: Mapping[str, str], wanted: Mapping[str, str] | None
 ) -> dict[str, str]:
@@ -36,6 +47,8 @@ def pick_modalities(
     Raises:
         InputError: a column that is not there or holds no vectors of numbers; no modality at all.
     """
+    if wanted is not None and not wanted:
+        raise InputError("no modality is named: name one or more, or leave the mapping out to have all of them read.")
     if wanted is None:
         if not vectors:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.io.column_rules import ID_NAMES, likely_ids, listing
 
 SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")
 
@@ -62,6 +63,31 @@ class SourceInfo:
     """Number of classes, None without labels."""
     label_names: tuple[str, ...] | None
     payload: tuple[str, ...]
+    numbered: bool = False
+    """True where the file has no ids, so that the number of its row stands for an item."""
+    columns: tuple[str, ...] = field(default=(), compare=False)
+    """All columns of the file, for messages."""
+    left_out: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Columns that cannot be payload, and why."""
+
+    def check_ids(self, *, row_ids: bool) -> None:
+        """Check that items are stored under ids that somebody chose.
+
+        Args:
+            row_ids: whether row numbers were asked for.
+
+        Raises:
+            InputError: the file has no ids and row numbers were not asked for; or they were, and it has ids.
+        """
+        if row_ids and not self.numbered:
+            raise InputError(f"{self.path} has ids of its own: leave --row-ids out.")
+        if self.numbered and not row_ids:
+            likely = likely_ids(self.columns)
+            raise InputError(
+                f"{self.path} has no column of ids ({', '.join(ID_NAMES)}); columns: {listing(self.columns)}. "
+                f"Name it with --id-column{f' {likely}' if likely else ' COLUMN'}, or take row numbers as ids with "
+                "--row-ids."
+            )
 
     def check_labels(self) -> None:
         """Raise InputError where the items have no labels."""

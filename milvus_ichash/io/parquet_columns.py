@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +43,6 @@ def is_text(kind: pa.DataType | None) -> bool:
         or types.is_large_string(kind)
         or (hasattr(types, "is_string_view") and types.is_string_view(kind))
     )
-
-
-def is_payload(kind: pa.DataType) -> bool:
-    """Return whether a column can be stored as payload: strings, numbers, booleans, or lists of strings."""
-    return is_text(kind) or is_number(kind) or is_text(value_type(kind))
 
 
 def valid(column: pa.Array) -> Mask:
@@ -108,15 +102,6 @@ def to_ids(column: pa.Array, name: str, first_row: int) -> Ids:
         return np.asarray(pc.cast(column, pa.int64()).to_numpy())
     except pa.ArrowInvalid as error:
         raise InputError(f"the id column '{name}' holds numbers beyond 63 bits; make them strings.") from error
-
-
-def to_payload(column: pa.Array) -> list[Any]:
-    """Return Python values that Milvus can store; None for null, NaN and infinity, which JSON does not have."""
-    if pa.types.is_floating(column.type):
-        column = pc.cast(column, pa.float64())
-        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
-    values: list[Any] = decoded(column).to_pylist()
-    return values
 
 
 def decoded(column: pa.Array) -> pa.Array:

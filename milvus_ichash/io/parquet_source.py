@@ -2,8 +2,8 @@
 
 Columns are found by name and type: `id` (or `ids`, `_id`; strings or whole numbers; without it the row number is the
 id), `labels` (or `label`; `parquet_labels` lists its forms), every other list column of numbers as a modality under its
-own name, and strings, numbers, booleans and lists of strings as payload. Binary columns, dates and nested structures
-are left out, and so is a list column that is null everywhere.
+own name, and what can be stored (`parquet_payload`) as payload. Binary columns, maps, and list columns of numbers that
+are null everywhere are left out, and named in `SourceInfo.left_out`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from milvus_ichash.io import parquet_columns
 from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, pick, pick_modalities
 from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, numbered_ids, reading
 from milvus_ichash.io.parquet_labels import ParquetLabels, scan
+from milvus_ichash.io.parquet_payload import to_payload, why_left_out
 
 _PARQUET = ("parquet", (pa.ArrowException, OSError, UnicodeDecodeError))
 _STREAM_BYTES = 1 << 20
@@ -54,7 +55,9 @@ class ParquetSource(FeatureSource):
             )
             dims = self._drop_empty(kinds, asked_for=columns.modalities is not None)
             self._labels = None if label_column is None else self._scan(label_column, kinds[label_column])
-        used = self._modalities.values()
+        others = {
+            name: why_left_out(name, kind) for name, kind in rest.items() if name not in self._modalities.values()
+        }
         self.info = SourceInfo(
             path=path,
             rows=rows,
@@ -62,12 +65,10 @@ class ParquetSource(FeatureSource):
             id_kind="str" if self._id is not None and parquet_columns.is_text(kinds[self._id]) else "int64",
             classes=None if self._labels is None else self._labels.rule.classes,
             label_names=None if self._labels is None else self._labels.rule.names,
-            # pandas keeps its index in columns called so.
-            payload=tuple(
-                n
-                for n, kind in rest.items()
-                if n not in used and parquet_columns.is_payload(kind) and not n.startswith("__index_level_")
-            ),
+            payload=tuple(name for name, why in others.items() if why is None),
+            left_out={name: why for name, why in others.items() if why is not None},
+            numbered=self._id is None,
+            columns=tuple(kinds),
         )
         if self._id is not None:
             next(self.ids())
@@ -111,7 +112,7 @@ class ParquetSource(FeatureSource):
             labels=labels,
             labelled=labelled,
             label_names=info.label_names,
-            payload={name: parquet_columns.to_payload(batch.column(name)) for name in info.payload},
+            payload={name: to_payload(batch.column(name)) for name in info.payload},
             first_row=first_row,
         )
 

@@ -24,7 +24,9 @@ class RowArray(Protocol):
 
     @property
     def kind(self) -> str:
-        """`i` for whole numbers, `f` for floats, `b` for booleans, `U` for strings; no reader uses anything else."""
+        """`i` for whole numbers, `f` for floats, `b` for booleans, `U` for strings, `M` for points in time.
+
+        Nothing else is read."""
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the rows from `start` on, `size` at a time (the last ones fewer)."""
@@ -120,10 +122,10 @@ def strings(chunk: AnyArray) -> list[str]:
 
 
 def payload_values(chunk: AnyArray) -> list[Any]:
-    """Return Python values that Milvus can store; None for NaN and infinity, which JSON does not have."""
+    """Return Python values as JSON knows them, but for NaN and infinity: points in time as ISO 8601, None for NaT."""
     if kind_of(chunk.dtype) in "UO":
         return strings(chunk)
-    if chunk.dtype.kind == "f":
-        return [value if finite else None for value, finite in zip(chunk.tolist(), np.isfinite(chunk), strict=True)]
-    values: list[Any] = chunk.tolist()
+    if chunk.dtype.kind == "M":
+        return [None if text == "NaT" else text for text in np.datetime_as_string(chunk).tolist()]
+    values: list[Any] = chunk.astype(np.float64).tolist() if chunk.dtype == np.longdouble else chunk.tolist()
     return values

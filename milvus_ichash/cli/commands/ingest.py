@@ -50,6 +50,15 @@ def ingest(
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Do not store the labels.", rich_help_panel=_WRITE)
     ] = False,
+    row_ids: Annotated[
+        bool,
+        typer.Option(
+            "--row-ids",
+            help="Take row numbers as ids, for a file that has none. A second such file would replace the rows of the "
+            "first.",
+            rich_help_panel=_WRITE,
+        ),
+    ] = False,
     codes: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +158,7 @@ def ingest(
         bits=bits,
         fields=[] if fields == "none" else _names(fields),
         labels=not no_labels,
+        row_ids=row_ids,
         batch_size=batch_size,
         index=index.kind,
         nlist=index.nlist,

@@ -176,6 +176,17 @@ def test_splits_and_columns(place: CommandLine, bundle: Path, tmp_path: Path) ->
         assert sorted(index.read_back().ids) == sorted({f"k{i}" for i in range(40)} - {f"k{i}" for i in queries})
 
 
+def test_row_numbers_are_ids_only_where_they_are_asked_for(place: CommandLine, bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "items.parquet", 40, id=None, ID=[f"k{i}" for i in range(40)])
+    command = ("ingest", "items.parquet", "-b", bundle)
+    assert refused(place.run(*command), 2, "no column of ids (id, ids, _id); columns: image, text, title, ID. Name it")
+    done = place.run(*command, "--row-ids")
+    assert (done.returncode, "Ids are row numbers" in done.stderr) == (0, True)
+    place.rows(*command, "--id-column", "ID", "-c", "named")
+    ids = {name: sorted(rows_of(tmp_path / "x.db", name)[1]) for name in ("ichash", "named")}
+    assert ids == {"ichash": list(range(40)), "named": sorted(f"k{i}" for i in range(40))}
+
+
 def ids_in(folder: Path) -> list[str]:
     return [
         key for part in sorted(folder.glob("part-*.parquet")) for key in pq.read_table(part).column("id").to_pylist()

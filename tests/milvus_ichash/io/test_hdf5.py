@@ -54,6 +54,6 @@ def test_what_is_no_array_of_numbers_or_strings_is_left_out(tmp_path):
         h5.create_group("group")["inner"] = np.ones((9, 2))
         ragged = h5.create_dataset("ragged", (9,), h5py.vlen_dtype(np.int32))
         ragged[0] = [1, 2, 3]
-    assert open_source(file).info == SourceInfo(file, 9, {"x": 4}, "int64", None, None, payload=())
+    assert open_source(file).info == SourceInfo(file, 9, {"x": 4}, "int64", None, None, payload=(), numbered=True)
     with pytest.raises(InputError, match="labels are of a kind that cannot be read"):
         open_source(file, columns=ColumnNames(labels="ragged"))

@@ -50,8 +50,8 @@ def test_a_table_by_names_and_shapes(file, save_as):
     np.testing.assert_equal(table.features, {name: data[name].astype(np.float32) for name in dims})
     np.testing.assert_equal((table.ids, table.labels), (data["id"].astype(object), data["labels"]))
     assert table.labelled is None and table.present.all()
-    prices = [1.5, None, 0.0, 1.0, 2.0, 3.0, 4.0]
-    assert table.payload == {"title": extra["title"].tolist(), "price": prices}
+    prices = [1.5, np.nan, 0.0, 1.0, 2.0, 3.0, 4.0]
+    np.testing.assert_equal(dict(table.payload), {"title": extra["title"].tolist(), "price": prices})
 
 
 @pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])

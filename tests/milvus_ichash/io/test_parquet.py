@@ -69,9 +69,8 @@ def test_columns_are_found_by_name_and_type(file):
             "sold": [True, False],
             "kind": pa.array(["k", "k"]).dictionary_encode(),
             "raw": [b"\x00", b"\x01"],
+            "pairs": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())),
             "when": pa.array([0, 1], pa.timestamp("s")),
-            "nested": [{"a": 1}, {"a": 2}],
-            "matrix": [[[1.0]], [[2.0]]],
             "__index_level_0__": [0, 1],
         },
     )
@@ -80,13 +79,20 @@ def test_columns_are_found_by_name_and_type(file):
         "tags": [["x", "y"], []],
         "title": ["t", None],
         "year": [1999, 2000],
-        "price": [1.5, None],
+        "price": [1.5, float("nan")],
         "sold": [True, False],
         "kind": ["k", "k"],
+        "when": ["1970-01-01T00:00:00.000", "1970-01-01T00:00:01.000"],
     }
     assert source.info == SourceInfo(file, 2, {"image": 3}, "str", None, None, tuple(payload))
+    assert source.info.left_out == {
+        "raw": "binary",
+        "pairs": "map<string, int64 ('pairs')>",
+        "__index_level_0__": "the index of a pandas table",
+    }
     table = source.read()
-    assert (table.ids.tolist(), table.payload) == (["a", "b"], payload)
+    assert table.ids.tolist() == ["a", "b"]
+    np.testing.assert_equal(dict(table.payload), payload)
 
 
 @pytest.mark.parametrize("name", ["id", "ids", "_id"])
