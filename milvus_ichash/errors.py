@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     meaning: str
 
     SUCCESS = 0, "success"
-    DECLINED = 1, "a question was answered with no; with a traceback: a fault of the program, please report it"
+    OTHER = 1, "a question was answered with no; with a traceback: a fault of the program, please report it"
     BAD_INPUT = 2, "bad input or usage"
     MILVUS = 3, "Milvus was not reached or refused"
     MISMATCH = 4, "bundle and collection do not belong together"

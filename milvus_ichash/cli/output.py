@@ -14,6 +14,7 @@ import typer
 
 from milvus_ichash.cli.progress import Advance, shown_progress
 from milvus_ichash.errors import InputError
+from milvus_ichash.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +80,7 @@ class OutputOptions(FormatOptions):
     def note(self, message: str) -> None:
         """Write a remark for people to stderr."""
         if not self.quiet:
-            _stderr().print(message, markup=False)
+            _stderr().print(printable(message), markup=False)
 
     @contextmanager
     def progress(
@@ -100,7 +101,7 @@ def complain(message: str) -> None:
     """Write an error to stderr."""
     console = _stderr()
     console.print("[bold red]Error:[/] ", end="")
-    console.print(message, markup=False)
+    console.print(printable(message), markup=False)
 
 
 def confirm(what: str) -> None:
@@ -112,7 +113,7 @@ def confirm(what: str) -> None:
     """
     if not sys.stdin.isatty():
         raise InputError(f"{what}: add --yes if that is meant.")
-    if not typer.confirm(f"{what}. Go on?", err=True):
+    if not typer.confirm(printable(f"{what}. Go on?"), err=True):
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@ from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
 from milvus_ichash.cli.output import OUTPUT, OutputOptions, Row, complain
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.progress import Advance
+from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,16 +103,17 @@ def compare(
     left = still_to_run(planned, replace=replace)
     if no_run and left:
         output.note(f"{len(planned) - len(left)} of {len(planned)} runs are in '{results}'.")
-    try:
-        with output.progress(f"{read.name}: {len(left)} runs", 0 if no_run else len(left)) as advance:
-            outcomes = run_planned(planned, records, read, file, jobs=jobs, device=device, replace=replace)
-            failures = [] if no_run else _watched(outcomes, advance, output)
-    except KeyboardInterrupt:
-        complain(
-            f"interrupted; {len(lines_of(planned, records))} of {len(planned)} runs are in '{results}'. "
-            "The same command goes on."
-        )
-        raise typer.Exit(130) from None
+    with (
+        when_stopped(
+            lambda: (
+                f"interrupted; {len(lines_of(planned, records))} of {len(planned)} runs are in '{results}'. "
+                "The same command goes on."
+            )
+        ),
+        output.progress(f"{read.name}: {len(left)} runs", 0 if no_run else len(left)) as advance,
+    ):
+        outcomes = run_planned(planned, records, read, file, jobs=jobs, device=device, replace=replace)
+        failures = [] if no_run else _watched(outcomes, advance, output)
     lines = lines_of(planned, records)
     if lines:
         output.emit(tables.rows(tables.groups(lines), numbers=not output.for_people))

@@ -10,7 +10,8 @@ import typer
 from milvus_ichash.cli.command_again import command_again
 from milvus_ichash.cli.commands.ingest import listening
 from milvus_ichash.cli.options import CollectionOption, IndexOptions, MilvusOptions, PatienceOption
-from milvus_ichash.cli.output import OutputOptions, complain
+from milvus_ichash.cli.output import OutputOptions
+from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
@@ -59,14 +60,17 @@ def import_(
         path=path, index=index.kind, nlist=index.nlist, wait=index.wait, patience=patience, resume_hint=again
     )
     report = ImportReport()
-    try:
-        with connect(settings) as connection, listening(f"into {collection}", None, output) as listeners:
-            import_files(folder, connection, collection, options, report=report, listeners=listeners)
-    except KeyboardInterrupt:
-        complain(
-            f"interrupted: {report.in_words()}; files that were handed over go on being imported. Go on with: {again}"
-        )
-        raise typer.Exit(130) from None
+    with (
+        when_stopped(
+            lambda: (
+                f"interrupted: {report.in_words()}; files that were handed over go on being imported. "
+                f"Go on with: {again}"
+            )
+        ),
+        connect(settings) as connection,
+        listening(f"into {collection}", None, output) as listeners,
+    ):
+        import_files(folder, connection, collection, options, report=report, listeners=listeners)
     row = {
         "collection": collection,
         "files": report.files,

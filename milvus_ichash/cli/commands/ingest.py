@@ -21,8 +21,9 @@ from milvus_ichash.cli.options import (
     MilvusOptions,
     PatienceOption,
 )
-from milvus_ichash.cli.output import OutputOptions, complain, confirm
+from milvus_ichash.cli.output import OutputOptions, confirm
 from milvus_ichash.cli.progress import towards
+from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
@@ -170,7 +171,7 @@ def ingest(
         resume_hint=again,
     )
     report = IngestReport()
-    try:
+    with when_stopped(lambda: f"interrupted: {report.in_words()}; go on with: {again}"):
         if to_parquet is not None:
             with listening(f"into {to_parquet}", source.info.rows, output) as listeners:
                 write_files(source, encoder, to_parquet, options, report=report, listeners=listeners)
@@ -180,9 +181,6 @@ def ingest(
                     _confirm_deletion(connection, collection)
                 with listening(f"into {collection}", source.info.rows, output) as listeners:
                     write_rows(source, encoder, connection, collection, options, report=report, listeners=listeners)
-    except KeyboardInterrupt:
-        complain(f"interrupted: {report.in_words()}; go on with: {again}")
-        raise typer.Exit(130) from None
     if dry_run:
         output.note("Dry run: nothing was written.")
     row = {

@@ -12,9 +12,10 @@ import typer
 from milvus_ichash.choices import Level
 from milvus_ichash.cli.command_again import command_again
 from milvus_ichash.cli.options import FEATURE_FILES, DataOptions, TrainingDeviceOption
-from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
+from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.raw_input_options import RawInputOptions
+from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.errors import InputError, check_once
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def train(
         going_on=None if before is None else before.identity,
     )
     check_free(target, overwrite=replace)
-    try:
+    with when_stopped(lambda: _interrupted(out, began)):
         table = rows.open(data, "train", "retrieval").read()
         attachments = {**(remembered(out) if resume else {}), **raw.attachments(table.dims)}
         remember(out, attachments)
@@ -179,9 +180,6 @@ def train(
                 note=output.note,
             )
         manifest = export_bundle(trained, target, attachments=attachments, overwrite=replace)
-    except KeyboardInterrupt:
-        complain(_interrupted(out, began))
-        raise typer.Exit(130) from None
     summary = trained.record.summary
     row = {
         "bundle": str(target),

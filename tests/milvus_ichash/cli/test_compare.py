@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,17 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_workers_and_keeps_what_has_ended(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "how", "code"),
+    [
+        pytest.param(os.killpg, signal.SIGINT, 130, id="as a terminal does: to every process of the group"),
+        pytest.param(os.kill, signal.SIGTERM, 143, id="as an orchestrator does: to the first process"),
+        pytest.param(os.killpg, signal.SIGTERM, 143, id="as a service manager does: to every process"),
+    ],
+)
+def test_a_signal_stops_the_workers_and_keeps_what_has_ended(
+    send: Callable[[int, int], None], how: int, code: int, data: Path, tmp_path: Path
+) -> None:
     results = tmp_path / "runs.jsonl"
     words = _words(data, results, "--methods", "lsh,tiny", "--seeds", "0,1", "--set", "tiny.pause=20", "--jobs", 2)
     process = subprocess.Popen(
@@ -190,10 +201,10 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_has_ended(data: Path, tmp_path:
         text=True,
     )
     _wait_for(lambda: results.exists() and results.read_bytes().count(b"\n") >= 1, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    send(process.pid, how)
     out, err = process.communicate()
     there = len(_lines(results))
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (code, "")
     assert err == f"Error: interrupted; {there} of 4 runs are in '{results}'. The same command goes on.\n"
     assert 1 <= there < 4
     _wait_for(lambda: not _members(process.pid))

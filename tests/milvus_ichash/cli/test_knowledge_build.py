@@ -105,7 +105,7 @@ def test_a_build_that_is_killed_leaves_the_file_of_before(words: Path, stand_in:
         "--overwrite",
         "--quiet",
     ]
-    for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+    for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
         began = tmp_path / "began"
         process = started(
             *("knowledge", "build", *arguments), until=began.exists, env=with_packages(stand_in, ENDLESS=str(began))

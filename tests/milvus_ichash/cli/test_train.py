@@ -96,8 +96,9 @@ def _read_terminal(master: int) -> str:
 
 
 @pytest.mark.slow
-def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> None:
-    """On a terminal: a bar with loss and validation; Ctrl-C; the command in the message then makes the bundle."""
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_names_the_command_that_goes_on(how: signal.Signals, code: int, data: Path, tmp_path: Path) -> None:
+    """On a terminal: a bar with loss and validation; a signal; the command in the message then makes the bundle."""
     out = tmp_path / "a run"
     words = (
         "train",
@@ -126,10 +127,10 @@ def test_ctrl_c_names_the_command_that_goes_on(data: Path, tmp_path: Path) -> No
     checkpoint = out / "checkpoint.safetensors"
     while process.poll() is None and not (checkpoint.exists() and load_record(checkpoint).log.epoch >= 6):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     shown = _read_terminal(master)
     stdout, _ = process.communicate()
-    assert (process.returncode, stdout) == (130, "")
+    assert (process.returncode, stdout) == (code, "")
     for part in ("tiny, 16 bits", "losses: similarity 0.", "mAP 0."):
         assert part in shown, part
     assert re.search(r"epoch [1-9]\d*/60 +0:00:\d\d left", shown)
