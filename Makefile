@@ -13,19 +13,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test quick test-main test-milvus test-server test-pymilvus-2.6 server bench lint format clean
+.PHONY: demo test quick test-main test-server test-pymilvus-2.6 server bench lint format clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
 
-# Tests of a server mostly wait for it, so they run beside the others; what they print comes when both are through.
-LOG = $(VENV)/test-milvus.log
+# Tests of a server mostly wait for it, so all parts run side by side; what two of them print comes when all are through.
+LOGS = $(VENV)/test-server.log $(VENV)/test-pymilvus-2.6.log
 test: lint $(VENV)/pymilvus-2.6.stamp
-	$(MAKE) --no-print-directory test-milvus > $(LOG) 2>&1 & milvus=$$!; trap 'kill $$milvus' INT TERM; \
-	$(MAKE) --no-print-directory test-main; main=$$?; wait $$milvus; milvus=$$?; cat $(LOG); exit $$((main | milvus))
-
-test-milvus: test-server
-	$(MAKE) --no-print-directory test-pymilvus-2.6
+	$(MAKE) --no-print-directory test-server > $(word 1,$(LOGS)) 2>&1 & server=$$!; \
+	$(MAKE) --no-print-directory test-pymilvus-2.6 > $(word 2,$(LOGS)) 2>&1 & other=$$!; trap 'kill $$server $$other' INT TERM; \
+	$(MAKE) --no-print-directory test-main; main=$$?; wait $$server; server=$$?; wait $$other; other=$$?; \
+	cat $(LOGS); exit $$((main | server | other))
 
 # Tests run in WORKERS processes, a file of them in one, so that what a file sets up is set up once.
 WORKERS ?= 2
@@ -36,25 +35,28 @@ test-main: $(VENV)/dev.stamp
 quick: lint
 	$(MAIN) -m "not slow" $(PYTEST_ARGS)
 
-# The test server listens on all interfaces, so it runs where there is none but a loopback, and the tests with it.
+# The test server listens on all interfaces, so it runs where there is none but a loopback, and the tests with it. They
+# share one server, which waits for its own clock most of the time.
 CLOSED = $(BIN)/python tests/support/closed_network.py
-IN_CLOSED = if [ -z "$$MILVUS_URI" ] && $(CLOSED) true; then set -- $(CLOSED) "$$@"; fi; "$$@"
+WITH_SERVER = $(CLOSED) $(BIN)/python tests/support/milvus_server.py
+IN_CLOSED = if [ -z "$$MILVUS_URI" ] && $(CLOSED) true; then set -- $(WITH_SERVER) "$$@"; fi; "$$@"
+SERVER_WORKERS = -n 2 --dist loadfile
 
 test-server: $(VENV)/dev.stamp
-	set -- $(BIN)/python -m pytest tests/server; $(IN_CLOSED)
+	set -- $(BIN)/python -m pytest $(SERVER_WORKERS) tests/server; $(IN_CLOSED)
 
 # All tests run with the newest pymilvus; these are those that talk to Milvus most.
 OTHER = PYTHONPATH=$(abspath $(VENV))/pymilvus-2.6 $(BIN)/python -m pytest
 test-pymilvus-2.6: $(VENV)/pymilvus-2.6.stamp
 	$(OTHER) tests/milvus_ichash/index tests/milvus_ichash/ingestion
-	set -- env $(OTHER) tests/server/test_index_on_a_server.py tests/server/test_traps.py; $(IN_CLOSED)
+	set -- env $(OTHER) $(SERVER_WORKERS) tests/server/test_index_on_a_server.py tests/server/test_traps.py; $(IN_CLOSED)
 
 $(VENV)/pymilvus-2.6.stamp: $(VENV)/dev.stamp
 	$(BIN)/pip install -q --no-deps --target $(VENV)/pymilvus-2.6 'pymilvus==2.6.*'
 	touch $@
 
 server: $(VENV)/dev.stamp
-	PATH="$(abspath $(BIN)):$$PATH" $(CLOSED) $(BIN)/python tests/support/milvus_server.py $(COMMAND)
+	PATH="$(abspath $(BIN)):$$PATH" $(WITH_SERVER) $(COMMAND)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

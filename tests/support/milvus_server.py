@@ -153,7 +153,9 @@ def _package() -> ModuleType:
 
 
 def main(command: list[str]) -> int:
-    """Run a command beside a server; returns its exit code."""
+    """Run a command beside a server; returns its exit code. Where the server is not installed, run it alone."""
+    if not installed():
+        return subprocess.call(command)
     folder = Path(tempfile.mkdtemp(prefix="milvus-"))
     try:
         with MilvusServer(folder) as server:
