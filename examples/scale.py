@@ -87,7 +87,7 @@ def write(index: HashIndex, rows: int) -> None:
     for codes in blocks(rows):
         batch = index.batch(np.arange(written, written + len(codes)), {"code": codes}, np.ones((len(codes), 2), bool))
         start = time.perf_counter()
-        written += index.write(batch, new=True)
+        written += index.write(batch, insert=True)
         seconds += time.perf_counter() - start
         if written - told >= rows // 5 or written == rows:
             megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

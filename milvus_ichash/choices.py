@@ -16,6 +16,9 @@ Split = Literal["all", "query", "retrieval", "train"]
 IndexKind = Literal["BIN_FLAT", "BIN_IVF_FLAT"]
 """The index of a collection: BIN_FLAT compares with every code, BIN_IVF_FLAT with those in the nearest cells."""
 
+IdKind = Literal["str", "int64"]
+"""The kind of a collection's ids: strings, or whole numbers."""
+
 DatabasePart = Literal["observed", "all", "complete"]
 """The database rows that take part: those that have the target modality, all rows, or rows that lack nothing."""
 

@@ -11,6 +11,7 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from milvus_ichash.cli.commands.compare import compare
+from milvus_ichash.cli.commands.create import create
 from milvus_ichash.cli.commands.delete import delete
 from milvus_ichash.cli.commands.doctor import doctor
 from milvus_ichash.cli.commands.evaluate import evaluate
@@ -104,6 +105,7 @@ for command in (
     compare,
     reproduce,
     export,
+    create,
     ingest,
     import_,
     index,

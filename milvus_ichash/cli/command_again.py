@@ -14,7 +14,7 @@ def command_again(*added: str, without: Collection[str] = ()) -> str:
 
     Args:
         added: options that make it go on, such as "--resume"; each is there once.
-        without: options that would delete what it has done, such as "--recreate".
+        without: options that would delete or double what it has done, such as "--recreate".
     """
     words = [word for word in sys.argv[1:] if word not in (*without, *added)]
     for i, word in enumerate(words):

@@ -46,6 +46,25 @@ TrainingDeviceOption = Annotated[
 JobsOption = Annotated[
     int, typer.Option("--jobs", "-j", min=1, help="Number of processes, which share the processor's cores.")
 ]
+CodesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codes",
+        help="Codes that a new collection stores, with commas between them, such as text_code.",
+        rich_help_panel="Writing",
+        show_default="all",
+    ),
+]
+LengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        help="Length to which a new collection's codes are cut; `inspect --bundle` shows the lengths that the "
+        "bundle was trained for.",
+        rich_help_panel="Writing",
+        show_default="that of the bundle, or of the existing collection",
+    ),
+]
 HoldoutOption = Annotated[
     int | None,
     typer.Option(
@@ -110,8 +129,8 @@ class MilvusOptions:
 
 
 @dataclass(frozen=True)
-class IndexOptions:
-    """The index that a collection gets."""
+class NewIndexOptions:
+    """The index that a new collection gets."""
 
     kind: Annotated[
         IndexKind | None,
@@ -132,6 +151,12 @@ class IndexOptions:
             show_default="the power of two next to √rows",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class IndexOptions(NewIndexOptions):
+    """The index that a collection gets, and whether it is waited for."""
+
     wait: Annotated[
         bool,
         typer.Option(

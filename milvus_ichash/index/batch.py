@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from milvus_ichash.choices import IdKind
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index.columnar import FieldColumns
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, has
 
 Row = dict[str, Any]
@@ -78,6 +79,21 @@ class Batch:
                 end = start + max(1, sum(1 for total in sizes if total <= size))
             yield self if (start, end) == (0, len(self)) else self._part(slice(start, end))
             start = end
+
+    def take(self, mask: Mask) -> Batch:
+        """Return the items of this mask, bool (n,), in their order."""
+        rows = np.flatnonzero(mask).tolist()
+
+        def chosen(values: Sequence[Any]) -> list[Any]:
+            return [values[row] for row in rows]
+
+        return Batch(
+            chosen(self.ids),
+            {name: codes[mask] for name, codes in self.codes.items()},
+            {name: chosen(values) for name, values in self.present.items()},
+            {name: chosen(values) for name, values in self.dynamic.items()},
+            None if self.encoded is None else chosen(self.encoded),
+        )
 
     def _part(self, rows: slice) -> Batch:
         return Batch(

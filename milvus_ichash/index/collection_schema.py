@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.index import index_building
 from milvus_ichash.index.connection import Connection, import_pymilvus
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, ID_BYTES, has
 from milvus_ichash.index.index_spec import IndexSpec
 

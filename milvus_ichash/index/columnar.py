@@ -65,12 +65,12 @@ class Columnar:
             return None
         return columnar if all(map(callable, places)) else None
 
-    def write(self, collection: str, columns: FieldColumns, rows: int, *, new: bool, timeout: float) -> int:
+    def write(self, collection: str, columns: FieldColumns, rows: int, *, insert: bool, timeout: float) -> int:
         """Write rows, in place of those with the same ids; return how many were acknowledged.
 
-        With `new` they are inserted: an id that is there already is then there twice.
+        With `insert`, an id that is there already is then there twice.
         """
-        call = "Insert" if new else "Upsert"
+        call = "Insert" if insert else "Upsert"
         request = getattr(self._messages, f"{call}Request")(collection_name=collection, num_rows=rows)
         request.fields_data.extend(self._field(name, values) for name, values in columns.items())
         return int(getattr(self._send(call, request, timeout), f"{call.lower()}_cnt"))
@@ -110,21 +110,18 @@ class Columnar:
         return list(zip(np.split(ids, ends), np.split(distances, ends), strict=True))
 
     def query(
-        self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float
+        self, collection: str, expression: str, fields: Sequence[str], limit: int, timeout: float, *, page: bool
     ) -> dict[str, Any]:
-        """Return the first `limit` rows by id that match, as columns by field.
+        """Return at most `limit` rows that match, as columns by field: codes uint8 (n, bits / 8), the others lists.
 
-        Ids are an array, codes uint8 (n, bits / 8), the others lists.
+        A `page` has the first rows by id, and may be shorter than it could be. Without it, all that match come, of an
+        id that is there twice one row.
         """
         request = self._messages.QueryRequest(
             collection_name=collection, expr=expression, output_fields=[ID, *fields], use_default_consistency=True
         )
-        for name, value in {
-            "limit": limit,
-            "iterator": True,
-            "reduce_stop_for_best": True,
-            "ignore_growing": False,
-        }.items():
+        of_pages = {"iterator": True, "reduce_stop_for_best": True} if page else {}
+        for name, value in {"limit": limit, **of_pages, "ignore_growing": False}.items():
             request.query_params.add(key=name, value=str(value))
         answer = self._send("Query", request, timeout)
         return {field.field_name or META: _values(field) for field in answer.fields_data}

@@ -17,8 +17,6 @@ from milvus_ichash.index.field_names import ID, LABELS, has
 DESCRIPTION_BYTES = 16_384
 """Label names that would make the description longer than this are left out of it."""
 
-IdKind = Literal["str", "int64"]
-
 
 class Description(BaseModel):
     """The JSON in a collection's description field: Milvus Lite keeps no other place for such things.

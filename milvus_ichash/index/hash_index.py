@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milvus_ichash.bundle import Manifest
+from milvus_ichash.choices import IdKind
 from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index import collection_schema, filters, index_building, rankings, stored_rows, writing
+from milvus_ichash.index import collection_schema, filters, index_building, lookups, rankings, stored_rows, writing
 from milvus_ichash.index.batch import Batch, LabelLists, Payload, build_batch, checked_ids, code_bytes
 from milvus_ichash.index.client_errors import refused_expression
 from milvus_ichash.index.connection import Connection
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, META, has
 from milvus_ichash.index.index_spec import IndexSpec
+from milvus_ichash.index.lookups import Lookup
 from milvus_ichash.index.rankings import Hits
 from milvus_ichash.index.search_request import LIMIT, SearchOptions, SearchRequest, check_reach
 from milvus_ichash.index.stored_rows import ReadBack
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 class HashIndex:
     """Hash codes in a Milvus collection, one row for each item.
 
-    Open a collection with `HashIndex.open`, make one with `HashIndex.create`. The constructor asks Milvus nothing: it
-    is for a collection that `make` is to make.
+    Open a collection with `HashIndex.open`, make one with `HashIndex.create`, do what is needed of the two with
+    `HashIndex.ensure`. The constructor asks Milvus nothing: it is for a collection that `make` is to make.
 
     Attributes:
         connection: to Milvus.
@@ -96,6 +98,46 @@ class HashIndex:
         return made
 
     @classmethod
+    def ensure(
+        cls,
+        connection: Connection,
+        collection: str,
+        manifest: Manifest,
+        *,
+        id_kind: IdKind = "str",
+        codes: Sequence[str] | None = None,
+        bits: int | None = None,
+        index: IndexSpec | None = None,
+    ) -> HashIndex:
+        """Open the collection for the codes of a bundle, or make it where it is not there.
+
+        Several programs may call it at the same time: one of them makes the collection, the others open it.
+
+        Args:
+            connection, collection, manifest, id_kind: as `create`.
+            codes, bits, index: as `create`, for a collection that is not there. One that is there must agree with
+                those that are given.
+
+        Raises:
+            InputError: as `create`; or the collection has other ids, codes, bits or another index than those asked for.
+            MismatchError: the collection was made with another bundle or by another program, or lacks a field.
+            MilvusError: Milvus could not.
+        """
+
+        def check(found: HashIndex) -> None:
+            found.check(manifest, bits)
+            found.check_kinds(id_kind, codes)
+
+        planned = cls(connection, collection, Description.of(manifest, codes, bits), id_kind)
+        ensured = planned.make_or_open(check, index or IndexSpec())
+        if index is not None and ensured.spec != index:
+            raise InputError(
+                f"the collection '{collection}' has the index {ensured.spec}, not {index}: change it first with "
+                f"`milvus-ichash index --collection {collection}`, or leave it as it is."
+            )
+        return ensured
+
+    @classmethod
     def open(cls, connection: Connection, collection: str) -> HashIndex:
         """Open a collection that is there, ready to be searched.
 
@@ -138,6 +180,30 @@ class HashIndex:
         collection_schema.create(self.connection, self.collection, self.description, self.id_kind)
         self.load(index)
 
+    def make_or_open(self, check: Callable[[HashIndex], None], index: IndexSpec = IndexSpec()) -> HashIndex:
+        """Make the collection, or open the one that is there, also where another program makes it at the same time.
+
+        Args:
+            check: raises where the collection that is there is not the one that is wanted.
+            index: how the codes are indexed where they have no index.
+
+        Returns:
+            This index where it was made, or another one for the collection that is there.
+        """
+        if not self.exists(self.connection, self.collection):
+            try:
+                self.make(index)
+            except (InputError, MilvusError, MismatchError):
+                # Of two programs that make it in the same moment, Milvus may refuse one.
+                if not self.exists(self.connection, self.collection):
+                    raise
+            else:
+                return self
+        found = self.find(self.connection, self.collection)
+        check(found)
+        found.load(index)
+        return found
+
     def load(self, default: IndexSpec = IndexSpec()) -> None:
         """Have Milvus load the collection; codes that have no index get the `default` one.
 
@@ -173,6 +239,18 @@ class HashIndex:
                 "or take another collection."
             )
 
+    def check_kinds(self, id_kind: IdKind, codes: Sequence[str] | None, where: object = "the call") -> None:
+        """Raise InputError where `where` (a file, say) has ids of another kind, or other codes were asked for."""
+        if id_kind != self.id_kind:
+            raise InputError(
+                f"{where} has ids of type {id_kind}, and the collection '{self.collection}' of type {self.id_kind}."
+            )
+        if codes is not None and set(codes) != set(self.codes):
+            raise InputError(
+                f"the collection '{self.collection}' stores {', '.join(self.codes)}, not {', '.join(codes)}: "
+                "leave --codes out."
+            )
+
     def batch(
         self,
         ids: Ids | Sequence[Any],
@@ -185,18 +263,19 @@ class HashIndex:
         keys = checked_ids(ids, self.id_kind, lite=self.connection.is_lite)
         return build_batch(self.description, keys, codes, present, labels, payload)
 
-    def write(self, batch: Batch, *, new: bool = False) -> int:
+    def write(self, batch: Batch, *, insert: bool = False) -> int:
         """Write items that `batch` made; return how many.
 
         Args:
             batch: the items.
-            new: none of their ids is in the collection, which saves the server to look for them. If one is, or if the
-                same call is made again after an error, it will be there twice.
+            insert: for a first load by one writer only: none of the ids may be in the collection, which saves the
+                server to look for them. If one is, if another program writes it at the same time, or if the same call
+                is made again after an error, it will be there twice.
 
         Raises:
-            MilvusError: Milvus could not; some items may have been written. Write them again without `new`.
+            MilvusError: Milvus could not; some items may have been written. Write them again without `insert`.
         """
-        return writing.write(self.connection, self.collection, batch, new=new)
+        return writing.write(self.connection, self.collection, batch, insert=insert)
 
     def upsert(
         self,
@@ -235,7 +314,7 @@ class HashIndex:
             InputError: ids and filter, neither of them, or a filter that cannot be used.
             MilvusError: Milvus could not; some items may have been deleted.
         """
-        given = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        given = _listed(ids)
         if bool(given) == bool(filter.strip()):
             raise InputError("say which items to delete, by ids or by a filter (one of them).")
         if given:
@@ -251,9 +330,21 @@ class HashIndex:
 
     def existing(self, ids: Ids | Sequence[Any]) -> set[Any]:
         """Return those of these ids that are in the collection."""
-        return stored_rows.existing(
-            self.connection, self.collection, ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        )
+        return lookups.existing(self.connection, self.collection, _listed(ids))
+
+    def look_up(self, ids: Ids | Sequence[Any]) -> Lookup:
+        """Return which of these ids, a few thousand at most, are missing, and whether one has several rows.
+
+        A server keeps both rows of an id that was inserted twice. What is read shows one of them.
+        """
+        return lookups.look_up(self.connection, self.collection, _listed(ids))
+
+    def unchanged(self, batch: Batch) -> Mask:
+        """Return which items are stored exactly as they are in a batch of `batch`: bool (n,).
+
+        Codes, `has_<modality>`, labels and payload are compared.
+        """
+        return lookups.unchanged(self.connection, self.collection, batch)
 
     def search(self, codes: Codes, **options: Unpack[SearchOptions]) -> Hits:
         """Return the nearest items of each query.
@@ -353,7 +444,7 @@ class HashIndex:
         """
         request, queries = self._complete_request(code, filter), self._bytes(codes)
         with self._using(filter):
-            stored_rows.check_count(self.connection, self.collection, filter, len(ids))
+            stored_rows.check_count(self.connection, self.collection, filter, ids)
             yield from rankings.complete_distances(self.connection, request, queries, ids)
 
     def index_states(self) -> dict[str, dict[str, Any]]:
@@ -422,7 +513,7 @@ class HashIndex:
     def count(self, filter: str = "") -> int:
         """Return the number of rows, or of those that match a filter."""
         with self._using(filter):
-            return stored_rows.count(self.connection, self.collection, filter)
+            return lookups.count(self.connection, self.collection, filter)
 
     def field_names(self) -> list[str]:
         """Return the fields that filters and outputs can name.
@@ -527,3 +618,7 @@ class HashIndex:
             raise InputError(
                 f"the filter `{expression}` names '{unknown[0]}', which no item has; there is {', '.join(known)}."
             )
+
+
+def _listed(ids: Ids | Sequence[Any]) -> list[Any]:
+    return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)

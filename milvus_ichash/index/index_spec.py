@@ -71,6 +71,10 @@ class IndexSpec(BaseModel):
         except ValidationError as error:
             raise InputError(f"there is no index '{kind}' here: take BIN_FLAT or BIN_IVF_FLAT.") from error
 
+    def __str__(self) -> str:
+        """Return how messages name it: "BIN_IVF_FLAT of nlist 32"."""
+        return self.kind if self.nlist is None else f"{self.kind} of nlist {self.nlist}"
+
     def choose_nprobe(self, nprobe: int | None) -> int | None:
         """Return the nprobe of a search: the one given, or the default where it is None. BIN_FLAT has none.
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from milvus_ichash.choices import IdKind
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index import filters
+from milvus_ichash.index import filters, lookups
 from milvus_ichash.index.connection import Connection
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, LABELS, META, has
 from milvus_ichash.index.id_rows import to_ids
 from milvus_ichash.index.search_request import LIMIT
@@ -70,7 +71,7 @@ def _columnar_page(
     connection: Connection, collection: str, expression: str, codes: Sequence[str], others: Sequence[str]
 ) -> Page:
     columnar: Any = connection.columnar
-    page: Page = columnar.query(collection, expression, [*codes, *others], LIMIT, connection.timeout)
+    page: Page = columnar.query(collection, expression, [*codes, *others], LIMIT, connection.timeout, page=True)
     page[ID] = to_ids(page[ID])
     if LABELS in others:
         meta = page.pop(META, None) or [b""] * len(page[ID])
@@ -107,7 +108,7 @@ def read_ids(connection: Connection, collection: str, expression: str, id_kind: 
         MilvusError: Milvus could not, or the collection is being written to.
     """
     ids = _joined([page[ID] for page in pages(connection, collection, expression)], id_kind)
-    check_count(connection, collection, expression, len(ids))
+    check_count(connection, collection, expression, ids)
     return ids
 
 
@@ -126,7 +127,7 @@ def read_back(
         for page in pages(connection, collection, expression, codes, [*has_fields, LABELS])
     ]
     ids = _joined([page[ID] for page, _ in found], id_kind)
-    check_count(connection, collection, expression, len(ids))
+    check_count(connection, collection, expression, ids)
     labels = [row for page, _ in found for row in page[LABELS]]
     no_code = np.empty((0, description.bits // 8), np.uint8)
     return ReadBack(
@@ -137,39 +138,23 @@ def read_back(
     )
 
 
-def count(connection: Connection, collection: str, expression: str) -> int:
-    """Return the number of rows that match."""
-    return int(_query(connection, collection, "count the rows of", expression, "count(*)")[0]["count(*)"])
-
-
-def existing(connection: Connection, collection: str, keys: Sequence[Any]) -> set[Any]:
-    """Return those of these ids that are in the collection."""
-    found = (_query(connection, collection, "look up ids in", expression, ID) for expression in filters.among_few(keys))
-    return {row[ID] for rows in found for row in rows}
-
-
 def field_names(connection: Connection, collection: str, description: Description) -> list[str]:
     """Return the scalar fields of the schema, and the dynamic ones that the first 16,384 rows have."""
-    rows = _query(connection, collection, "read the collection", "", META)
+    what = f"read the collection '{collection}'"
+    rows = connection.call(what, "query", collection, filter="", output_fields=[META], limit=LIMIT)
     return list(dict.fromkeys([ID, *map(has, description.modalities), *(name for row in rows for name in row)]))
 
 
-def check_count(connection: Connection, collection: str, expression: str, found: int) -> None:
-    """Raise MilvusError where the rows that were read are not all there are."""
-    expected = count(connection, collection, expression)
-    if found != expected:
-        raise MilvusError(
-            f"{found} rows of '{collection}' were read, and it has {expected}: it is being written to, "
-            "or holds an id twice; read it again."
-        )
-
-
-def _query(connection: Connection, collection: str, what: str, expression: str, field: str) -> Any:
-    """Return one field of the first 16,384 rows that match, as pymilvus gives them; `what` is done by it."""
-    limit = {} if field == "count(*)" else {"limit": LIMIT}
-    return connection.call(
-        f"{what} '{collection}'", "query", collection, filter=expression, output_fields=[field], **limit
-    )
+def check_count(connection: Connection, collection: str, expression: str, ids: Ids) -> None:
+    """Raise MilvusError where the rows that were read, whose sorted ids these are, are not all there are."""
+    expected = lookups.count(connection, collection, expression)
+    if len(ids) == expected:
+        return
+    what = f"{len(ids)} rows of '{collection}' were read, and it has {expected}:"
+    doubled = lookups.doubled_among_all(connection, collection, expression, ids) if len(ids) < expected else None
+    if doubled is None:
+        raise MilvusError(f"{what} it is being written to; read it again.")
+    raise MilvusError(f"{what} {lookups.several_rows(doubled)}")
 
 
 def _joined(parts: Sequence[Ids], kind: IdKind) -> Ids:

@@ -17,11 +17,11 @@ _ROWS_IN_COLUMNS, _ROWS_AS_DICTS = 50_000, 10_000
 """Of one call."""
 
 
-def write(connection: Connection, collection: str, batch: Batch, *, new: bool) -> int:
+def write(connection: Connection, collection: str, batch: Batch, *, insert: bool) -> int:
     """Write items by id, in place of those that are there; return how many.
 
-    With `new`, none of the ids is there, which saves the server to look for them. After an error, items of the batch
-    may be there: write it again without `new`, since an insert would make them be there twice. For the same reason rows
+    With `insert`, none of the ids may be there, which saves the server to look for them. After an error, items of the
+    batch may be there: write it again without `insert`, which would make them be there twice. For the same reason rows
     never go in by insert where there are no columnar calls: pymilvus sends an insert again by itself.
 
     Raises:
@@ -31,7 +31,7 @@ def write(connection: Connection, collection: str, batch: Batch, *, new: bool) -
     for part in batch.parts(_ROWS_AS_DICTS if columnar is None else _ROWS_IN_COLUMNS, _BYTES):
         with _changing(connection, collection, "write to"):
             if columnar is not None:
-                written += columnar.write(collection, part.columns(), len(part), new=new, timeout=timeout)
+                written += columnar.write(collection, part.columns(), len(part), insert=insert, timeout=timeout)
             else:
                 written += connection.client.upsert(collection, part.rows(), timeout=timeout)["upsert_count"]
     if written != len(batch):

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, check_modalities
 from milvus_ichash.index.batch import Batch, build_batch, checked_ids
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.payload import PayloadCleaner
 from milvus_ichash.io.feature_source import FeatureSource

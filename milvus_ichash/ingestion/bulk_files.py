@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from milvus_ichash.bundle import PlainName, check_file, sha256_of
+from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError, writing
 from milvus_ichash.index.batch import Batch
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, META, has
 from milvus_ichash.strict_model import StrictModel
 

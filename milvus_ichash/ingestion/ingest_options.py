@@ -42,9 +42,12 @@ class IngestOptions(CollectionOptions):
         labels: whether labels go along.
         row_ids: items of a file without ids are stored under the numbers of their rows.
         batch_size: rows that are encoded and written at a time.
-        resume: pass over rows whose ids are in the collection.
+        resume: write only rows that are not in the collection exactly as this run would write them.
+        insert: no id is in the collection, and nobody else writes into it: insert rows, which is faster than to replace
+            them. Only for a first load by one writer, into a collection that is new or empty.
         recreate: delete the collection first, once the first batch proved to be usable.
         dry_run: read, check and encode everything, and write nothing.
+        repair_hint: how to write all rows again; it ends the message where an id has several rows.
     """
 
     codes: Sequence[str] | None = None
@@ -54,9 +57,11 @@ class IngestOptions(CollectionOptions):
     row_ids: bool = False
     batch_size: int = BATCH_ROWS
     resume: bool = False
+    insert: bool = False
     recreate: bool = False
     dry_run: bool = False
     resume_hint: str = "ingest again with resume=True"
+    repair_hint: str = "ingest again without insert and resume"
 
     def check(self) -> None:
         """Raise InputError for options that cannot be used, or not together."""
@@ -66,6 +71,8 @@ class IngestOptions(CollectionOptions):
             raise InputError(f"a patience of {self.patience:g} s cannot be: take a number of seconds, 0 for none.")
         if self.resume and self.recreate:
             raise InputError("--resume goes on with a collection and --recreate deletes it: choose one of them.")
+        if self.insert and self.resume:
+            raise InputError("--insert is for a first load, and --resume goes on with one: leave --insert out.")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ class IngestReport:
     """What an ingest did, kept up to date while it runs.
 
     Attributes:
-        rows: rows of the source that are done, those skipped included.
+        rows: rows of the source that are done, those unchanged included.
         written: rows that Milvus acknowledged, or that are in whole files (in a dry run: that were checked).
-        skipped: rows that were there before (`IngestOptions.resume`).
+        unchanged: rows that were there already, just so (`IngestOptions.resume`).
         missing: by modality, how many of the written rows lack it; their codes were completed.
         seconds: since the first batch, without the wait for the index.
         sent: whether rows were sent to Milvus, or are in whole files: then some may be there whatever happens.
@@ -27,7 +27,7 @@ class IngestReport:
 
     rows: int = 0
     written: int = 0
-    skipped: int = 0
+    unchanged: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     sent: bool = False
@@ -35,12 +35,12 @@ class IngestReport:
     @property
     def rows_may_be_there(self) -> bool:
         """Whether this run, or one before it, may have left rows."""
-        return self.sent or self.skipped > 0
+        return self.sent or self.unchanged > 0
 
     def in_words(self) -> str:
-        """Return how far it got, such as "30 rows were written and 10 were there before"."""
-        skipped = f" and {self.skipped:,} were there before" if self.skipped else ""
-        return f"{self.written:,} rows were written{skipped}"
+        """Return how far it got, such as "30 rows were written and 10 were there already"."""
+        unchanged = f" and {self.unchanged:,} were there already" if self.unchanged else ""
+        return f"{self.written:,} rows were written{unchanged}"
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Progress:
 
     def skip(self, rows: int) -> None:
         """Count the source's first rows, which are there already."""
-        self._report.rows = self._report.skipped = rows
+        self._report.rows = self._report.unchanged = rows
         self._listeners.advance(rows)
 
     def add(self, rows: int, batch: Batch | None, written: int) -> None:
@@ -103,7 +103,7 @@ class Progress:
 
         Args:
             rows: how many.
-            batch: those of them that were not there before; None where there are none.
+            batch: those of them that were not there just so; None where there are none.
             written: rows that are written now and were not before.
         """
         report = self._report
@@ -112,7 +112,7 @@ class Progress:
         if batch is not None:
             for modality in report.missing:
                 report.missing[modality] += batch.present[has(modality)].count(False)
-        report.skipped += rows - (0 if batch is None else len(batch))
+        report.unchanged += rows - (0 if batch is None else len(batch))
         report.seconds = time.perf_counter() - self._began
         self._listeners.advance(rows)
 

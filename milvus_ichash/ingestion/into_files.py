@@ -61,6 +61,8 @@ def to_parquet(
         fields=None if options.fields is None else tuple(options.fields),
         labels=options.labels,
     )
+    if options.insert:
+        raise InputError("--insert is for a collection, and --to-parquet has none: leave it out.")
     parts = resuming.whole_files(folder, content, resume=options.resume)
     find_duplicate_ids(source)
     make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
@@ -75,7 +77,7 @@ def to_parquet(
         def write(batch: Batch) -> None:
             progress.add(len(batch), batch, 0 if options.dry_run else writer.write(batch))
 
-        tables = source.batches(options.batch_size, start=report.skipped)
+        tables = source.batches(options.batch_size, start=report.unchanged)
         try:
             write_in_background(map(make_batch, tables), write, threading.Event())
         finally:

@@ -1,20 +1,18 @@
 """Where an ingest or an import that was cut off goes on.
 
-into a collection     at the first row of the source whose id is not there; later rows that are there are passed over
+into a collection     every row is encoded and compared with what is there; those that are just so are passed over
 into files            behind the last whole file; the whole files must hold the first rows of the source
 bulk import           with the files that have no row in the collection yet
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Ids, Mask
+from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.retries import Retries
 from milvus_ichash.ingestion import bulk_files
@@ -25,35 +23,12 @@ _LOOKED_UP = 1000
 """About how many ids of a file are looked up: a sample is enough, since a server imports all of a file or nothing."""
 
 
-def absent_ids(index: HashIndex, retries: Retries, ids: Ids) -> Mask:
-    """Return which of these ids are not in the collection: bool (n,)."""
-    there = retries(lambda: index.existing(ids))
-    return np.array([key not in there for key in ids.tolist()], np.bool_)
-
-
-def first_absent_row(source: FeatureSource, size: int, absent: Callable[[Ids], Mask]) -> int:
-    """Return the number of the first row whose id is not there: the features of those before it need not even be read.
-
-    Args:
-        source: the rows.
-        size: number of ids that are looked up at a time.
-        absent: tells which ids are not there, as `absent_ids`.
-
-    Returns:
-        A row number from 0; the number of all rows where every id is there.
-    """
-    for first, ids in source.id_blocks():
-        for begin in range(0, len(ids), size):
-            mask = absent(ids[begin : begin + size])
-            if mask.any():
-                return first + begin + int(mask.argmax())
-    return source.info.rows
-
-
-def without_rows_there(table: FeatureTable, absent: Callable[[Ids], Mask]) -> FeatureTable:
-    """Return the items of a table whose ids are not there."""
-    mask = absent(table.ids)
-    return table if mask.all() else table.take(mask)
+def changed_part(index: HashIndex, batch: Batch, retries: Retries) -> Batch | None:
+    """Return the items of a batch that are not in the collection, or not just so; None where all of them are."""
+    same = retries(lambda: index.unchanged(batch))
+    if same.all():
+        return None
+    return batch.take(~same) if same.any() else batch
 
 
 def whole_files(folder: Path, content: Content, *, resume: bool) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.batch import Batch
@@ -38,10 +38,9 @@ class WantedIndex:
         found, collection = index.spec, index.collection
         other_kind = (self.kind is not None or self.nlist is not None) and found.kind != self.spec.kind
         if other_kind or self.nlist not in (None, found.nlist):
-            cells = "" if found.nlist is None else f" of nlist {found.nlist}"
             change = self.spec.kind + ("" if self.nlist is None else f" --nlist {self.nlist}")
             raise InputError(
-                f"the collection '{collection}' has the index {found.kind}{cells}: leave --index and --nlist out, or "
+                f"the collection '{collection}' has the index {found}: leave --index and --nlist out, or "
                 f"change it first with `milvus-ichash index --collection {collection} --index {change}`."
             )
 
@@ -49,9 +48,8 @@ class WantedIndex:
 class TargetCollection:
     """A collection to write to. Where it is not there, it is made when the first batch comes.
 
-    A batch that goes into a collection which this run made is inserted, which saves the server to look for its ids.
-    Everything else, and a batch that may be there after an error, is upserted: a server keeps both rows of an id that
-    is inserted twice.
+    Batches are upserted: another program may write the same ids at the same time, and a server keeps both rows of an id
+    that is inserted twice. With `insert`, into an empty collection only, each batch is inserted in its first try.
 
     Args:
         planned: the collection as it would be made.
@@ -59,10 +57,14 @@ class TargetCollection:
         check: raises where a collection that is there is not the one that is wanted.
         retries: for all calls to Milvus.
         recreate: delete the collection before the first batch is written.
+        insert: no id is there, and nobody else writes.
 
     Attributes:
         index: the collection that is there, or the planned one.
         is_there: whether it is there.
+
+    Raises:
+        InputError: `insert`, and the collection that is there has rows.
     """
 
     def __init__(
@@ -73,42 +75,42 @@ class TargetCollection:
         retries: Retries,
         *,
         recreate: bool = False,
+        insert: bool = False,
     ) -> None:
         self.index, self._wanted_index, self._check, self._retries = planned, wanted_index, check, retries
-        self._recreate = recreate
-        self._made_here = False
+        self._recreate, self._insert = recreate, insert
         self.is_there = not recreate and retries(self._exists)
         if self.is_there:
-            retries(self._open)
+            retries(self._make_or_open)
 
     def make(self) -> None:
-        """Make the collection where it is not there; delete it before, where that was asked for."""
+        """Make the collection where it is not there; delete it before, where that was asked for.
+
+        Where another program makes it meanwhile, it is opened. Errors as the class, or what `check` raises.
+        """
         if self.is_there:
             return
-        tries = count()
-
-        def attempt() -> None:
-            # A try that failed may have made it all the same.
-            if next(tries) and not self._recreate and self._exists():
-                self._open()
-            else:
-                self.index.make(self._wanted_index.spec, recreate=self._recreate)
-                self._made_here = True
-
-        self._retries(attempt)
+        self._retries(self._make_anew if self._recreate else self._make_or_open)
         self.is_there = True
 
     def write(self, batch: Batch) -> None:
         """Write a batch into the collection, which `make` made."""
-        new = chain([self._made_here], repeat(False))  # after an error, some of its rows may be there
-        self._retries(lambda: self.index.write(batch, new=next(new)))
+        insert = chain([self._insert], repeat(False))  # after an error, some of its rows may be there
+        self._retries(lambda: self.index.write(batch, insert=next(insert)))
 
     def _exists(self) -> bool:
         return HashIndex.exists(self.index.connection, self.index.collection)
 
-    def _open(self) -> None:
-        found = HashIndex.find(self.index.connection, self.index.collection)
-        self._check(found)
-        found.load(self._wanted_index.spec)
+    def _make_anew(self) -> None:
+        self.index.make(self._wanted_index.spec, recreate=True)
+
+    def _make_or_open(self) -> None:
+        found = self.index.make_or_open(self._check, self._wanted_index.spec)
         self._wanted_index.check(found)
+        rows = found.count() if self._insert and found is not self.index else 0
+        if rows:
+            raise InputError(
+                f"the collection '{found.collection}' holds {rows:,} rows: --insert is for a first load, and would "
+                "make ids that are there already be there twice. Leave it out."
+            )
         self.index = found

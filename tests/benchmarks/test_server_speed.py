@@ -70,7 +70,7 @@ def clustered(rng: np.random.Generator, rows: int, bits: int = BITS) -> Codes:
 
 def through_index(index: HashIndex, ids: Any, codes: Codes) -> None:
     """Ready codes by the plugin, checks included."""
-    assert index.write(index.batch(ids, {"code": codes}, np.ones((len(ids), 2), bool)), new=True) == len(ids)
+    assert index.write(index.batch(ids, {"code": codes}, np.ones((len(ids), 2), bool)), insert=True) == len(ids)
 
 
 def bare_request(connection: Connection, ids: Any, codes: Codes) -> None:
@@ -193,7 +193,7 @@ def test_evaluations_of_200_000_codes(
         batch = index.batch(
             np.arange(start, start + BLOCK), {"code": codes[part]}, np.ones((BLOCK, 2), bool), lists[part]
         )
-        index.write(batch, new=True)
+        index.write(batch, insert=True)
     index.wait_until_indexed()
     table = FeatureTable.build(
         np.arange(rows, rows + queries),

@@ -31,7 +31,9 @@ def filled(
 ) -> HashIndex:
     index = HashIndex.create(connection, collection, manifest, id_kind="int64", index=spec)
     labels = [[i % 4] for i in range(len(codes))]
-    index.write(index.batch(np.arange(len(codes)), {"code": codes}, np.ones((len(codes), 2), bool), labels), new=True)
+    index.write(
+        index.batch(np.arange(len(codes)), {"code": codes}, np.ones((len(codes), 2), bool), labels), insert=True
+    )
     return index
 
 

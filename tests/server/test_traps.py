@@ -57,8 +57,8 @@ def test_an_id_that_is_there_twice_is_told(connection: Connection, fused: Manife
         pytest.skip("without columnar calls, rows are always upserted")
     index = HashIndex.create(connection, name(), fused, id_kind="int64")
     batch = index.batch([1, 2], {"code": np.zeros((2, 8), np.uint8)}, np.ones((2, 2), bool))
-    index.write(batch, new=True)
-    index.write(batch, new=True)
+    index.write(batch, insert=True)
+    index.write(batch, insert=True)
     with pytest.raises(MilvusError, match="an id twice"):
         index.read_back()
     index.write(batch)  # an upsert leaves one of each
@@ -104,7 +104,7 @@ def test_pages_beyond_one_query_have_every_row_once(
     present = np.ones((len(ids), 2), bool)
     present[::2, 1] = False
     codes = np.random.default_rng(0).integers(0, 256, (len(ids), 8), np.uint8)
-    index.write(index.batch(ids, {"code": codes}, present), new=True)
+    index.write(index.batch(ids, {"code": codes}, present), insert=True)
     back = index.read_back()
     order = np.argsort(ids)
     assert back.ids.tolist() == [ids[i] for i in order]

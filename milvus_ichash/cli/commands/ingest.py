@@ -14,10 +14,12 @@ from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.options import (
     FEATURE_FILES,
     BundleOption,
+    CodesOption,
     CollectionOption,
     DataOptions,
     DeviceOption,
     IndexOptions,
+    LengthOption,
     MilvusOptions,
     PatienceOption,
 )
@@ -60,25 +62,8 @@ def ingest(
             rich_help_panel=_WRITE,
         ),
     ] = False,
-    codes: Annotated[
-        str | None,
-        typer.Option(
-            "--codes",
-            help="Codes that a new collection stores, with commas between them, such as text_code.",
-            rich_help_panel=_WRITE,
-            show_default="all",
-        ),
-    ] = None,
-    bits: Annotated[
-        int | None,
-        typer.Option(
-            "--bits",
-            help="Length to which a new collection's codes are cut; `inspect --bundle` shows the lengths that the "
-            "bundle was trained for.",
-            rich_help_panel=_WRITE,
-            show_default="that of the bundle, or of the existing collection",
-        ),
-    ] = None,
+    codes: CodesOption = None,
+    bits: LengthOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", help="Rows encoded and written at a time.", rich_help_panel=_WRITE)
     ] = 4096,
@@ -86,7 +71,16 @@ def ingest(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with an ingest that was interrupted: skip the rows that are stored already.",
+            help="Go on with an ingest that was interrupted: write only what is not stored yet just so.",
+            rich_help_panel=_WRITE,
+        ),
+    ] = False,
+    insert: Annotated[
+        bool,
+        typer.Option(
+            "--insert",
+            help="For a first load by one writer only: insert rows instead of replacing those with the same ids, which "
+            "is faster. The collection must be new or empty, and no other program may write the same ids meanwhile.",
             rich_help_panel=_WRITE,
         ),
     ] = False,
@@ -122,8 +116,8 @@ def ingest(
 ) -> None:
     """Encode items and write their codes into a collection, which is created if it does not exist.
 
-    Rows are written by id: an item that is stored already is replaced. Of a file with splits, the retrieval split is
-    taken.
+    Rows are written by id: an item that is stored already is replaced, and several ingests may write into a collection
+    at the same time. Of a file with splits, the retrieval split is taken.
 
     Examples:
 
@@ -153,7 +147,8 @@ def ingest(
         refuse_given(unused, "--to-parquet writes files, without Milvus")
     source = rows.open(data, "retrieval")
     encoder = HashEncoder.load(bundle, device=device)
-    again = command_again("--resume", without=("--recreate", "--yes", "-y"))
+    once = ("--recreate", "--yes", "-y", "--insert")
+    again = command_again("--resume", without=once)
     options = IngestOptions(
         codes=_names(codes),
         bits=bits,
@@ -166,9 +161,11 @@ def ingest(
         wait=index.wait,
         patience=patience,
         resume=resume,
+        insert=insert,
         recreate=recreate,
         dry_run=dry_run,
         resume_hint=again,
+        repair_hint=command_again(without=(*once, "--resume")),
     )
     report = IngestReport()
     with when_stopped(lambda: f"interrupted: {report.in_words()}; go on with: {again}"):
@@ -187,7 +184,7 @@ def ingest(
         **({"collection": collection} if to_parquet is None else {"folder": str(to_parquet)}),
         "rows": report.rows,
         "written": 0 if dry_run else report.written,
-        "skipped": report.skipped,
+        "unchanged": report.unchanged,
         **{f"missing {name}": number for name, number in report.missing.items()},
         "seconds": round(report.seconds, 3),
         "rows/s": round(report.written / report.seconds) if report.seconds else None,

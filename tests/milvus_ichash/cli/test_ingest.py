@@ -66,7 +66,7 @@ def test_ingest_and_ingest_again(place: CommandLine, bundle: Path, items: Path, 
             "collection": "ichash",
             "rows": N,
             "written": N,
-            "skipped": 0,
+            "unchanged": 0,
             "missing image": N // 4,
             "missing text": N // 4,
         }.items() <= row.items()
@@ -106,8 +106,8 @@ def test_every_row_once_after_it_was_ended(
         assert err.rstrip().endswith("--token ... --resume")
         assert "sesame" not in err
     (row,) = place.rows("ingest", items, "--bundle", bundle, "--resume")
-    assert 0 < row["skipped"] < N
-    assert row["skipped"] + row["written"] == row["rows"] == N
+    assert 0 < row["unchanged"] < N
+    assert row["unchanged"] + row["written"] == row["rows"] == N
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
 
 
@@ -122,7 +122,7 @@ def test_a_bad_row_in_the_middle(place: CommandLine, bundle: Path, tmp_path: Pat
     image[37][2] = 0.0
     write(bad, 50, image=image)
     (row,) = place.rows("ingest", bad, "--bundle", bundle, "--batch-size", "10", "--resume")
-    assert (row["skipped"], row["written"]) == (30, 20)
+    assert (row["unchanged"], row["written"]) == (30, 20)
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, bad)
 
 
@@ -196,11 +196,11 @@ def ids_in(folder: Path) -> list[str]:
 def test_into_files_which_needs_no_milvus(place: CommandLine, bundle: Path, items: Path, tmp_path: Path) -> None:
     command = ("ingest", items, "--bundle", bundle, "--to-parquet", "files")
     (row,) = place.rows(*command, MILVUS_URI="http://127.0.0.1:1")
-    assert {"folder": "files", "rows": N, "written": N, "skipped": 0, "missing image": N // 4}.items() <= row.items()
+    assert {"folder": "files", "rows": N, "written": N, "unchanged": 0, "missing image": N // 4}.items() <= row.items()
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     assert ids_in(tmp_path / "files") == [f"k{i}" for i in range(N)]
     assert refused(place.run(*command), 2, "'files' is not empty")
-    assert place.rows(*command, "--resume")[0]["skipped"] == N
+    assert place.rows(*command, "--resume")[0]["unchanged"] == N
 
 
 def test_every_row_once_in_files_after_it_was_killed(

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
 from milvus_ichash.index import batch
 from milvus_ichash.index.batch import build_batch, checked_ids, code_bytes
-from milvus_ichash.index.description import Description, IdKind
+from milvus_ichash.index.description import Description
 
 FUSED = Description(fingerprint="f", method="m", bits=16, codes={"code": None}, modalities=("image", "text"))
 CODES = np.array([[1, 2], [3, 4]], np.uint8)

@@ -87,7 +87,7 @@ def test_rows_that_were_not_acknowledged_may_be_sent_again(
         monkeypatch.setattr(connection.columnar, "write", lambda *_, **__: 1)
     for new in (False, True):
         with pytest.raises(MilvusError, match="1 of 2 rows") as caught:
-            index.write(batch, new=new)
+            index.write(batch, insert=new)
         assert caught.value.may_pass
 
 

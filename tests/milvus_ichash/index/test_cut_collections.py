@@ -188,7 +188,7 @@ def test_an_ingest_that_broke_off_goes_on_at_its_length(
         ingest(torn, encoder, connection, collection, replace(BY_TEN, bits=32), report=report)
     assert report.written == 40
     resumed = ingest(source, encoder, connection, collection, replace(BY_TEN, bits=again, resume=True))
-    assert (resumed.skipped, resumed.written) == (40, N - 40)
+    assert (resumed.unchanged, resumed.written) == (40, N - 40)
     assert stored(HashIndex.open(connection, collection)) == first(whole_codes, 32)
 
 
@@ -201,7 +201,7 @@ def test_files_say_their_length_and_go_on_at_it(
     for other in (None, 8):
         with pytest.raises(InputError, match=r"other --codes, --bits"):
             to_parquet(source, encoder, tmp_path, replace(options, bits=other), file_rows=30)
-    assert to_parquet(source, encoder, tmp_path, options, file_rows=30).skipped >= 30
+    assert to_parquet(source, encoder, tmp_path, options, file_rows=30).unchanged >= 30
     assert bulk_files.read_manifest(tmp_path).description == Description.of(encoder.manifest, None, 32)
     rows = [row for part in bulk_files.parts_in(tmp_path) for row in pq.read_table(part).to_pylist()]
     assert {row["id"]: bytes(row["code"]) for row in rows} == first(whole_codes, 32)

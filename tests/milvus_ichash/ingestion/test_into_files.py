@@ -68,7 +68,7 @@ def test_files_hold_every_row_and_say_what_they_are(
 ) -> None:
     folder = tmp_path / "new" / "files"
     report = to_parquet(source, encoder, folder, BY_TEN, file_rows=33)
-    assert (report.rows, report.written, report.skipped, report.missing) == (N, N, 0, {"image": 25, "text": 25})
+    assert (report.rows, report.written, report.unchanged, report.missing) == (N, N, 0, {"image": 25, "text": 25})
     check_rows(folder, source, encoder)
     manifest = read_manifest(folder)
     assert [file.rows for file in manifest.files] == [33, 33, 33, 1]
@@ -130,12 +130,12 @@ def test_a_run_goes_on_with_the_files_of_another(
     with pytest.raises(InputError, match="cut off: go on with --resume"):
         read_manifest(tmp_path)
     again = to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True), file_rows=25)
-    assert (again.skipped, again.written) == (report.written, N - report.written)
+    assert (again.unchanged, again.written) == (report.written, N - report.written)
     assert not list(tmp_path.glob("*.partial"))
     check_rows(tmp_path, source, encoder)
     assert read_manifest(tmp_path).rows == N
     done = to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True), file_rows=25)
-    assert (done.skipped, done.written) == (N, 0)
+    assert (done.unchanged, done.written) == (N, 0)
 
 
 def test_folders_that_hold_something_else(
