@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from milvus_ichash.choices import PictureFit
 from milvus_ichash.codes import BIT_RULE, check_bits
 from milvus_ichash.errors import InputError, first_problem, writing
 from milvus_ichash.strict_model import StrictModel
+from milvus_ichash.temporary import TemporaryFolder, abandoned
 
 MANIFEST = "ichash.json"
 ENCODER = "encoder.onnx"
@@ -33,6 +33,8 @@ PRESENT = "present"
 """Name of the graph's bool (batch, M) input."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NEW, _OLD = "new", "old"
+"""Bundles in a temporary folder: the one that is being written, and the one that it replaces."""
 
 
 def _plain(name: str) -> str:
@@ -296,20 +298,19 @@ def save(
         InputError: where the place is taken, or cannot be written to.
     """
     target = Path(folder)
+    with writing(f"bundle '{target}'"):
+        _bring_back(target)
     check_free(target, overwrite=overwrite)
     with writing(f"bundle '{target}'"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            written = _fill(staging, manifest, files)
-            _replace(staging, target)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+        with TemporaryFolder(f".{target.name}", target.parent) as temporary:
+            written = _fill(temporary / _NEW, manifest, files)
+            _replace(target, temporary)
     return written
 
 
 def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Manifest:
+    folder.mkdir()
     for name, content in files.items():
         if isinstance(content, bytes):
             (folder / name).write_bytes(content)
@@ -317,22 +318,26 @@ def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -
             shutil.copyfile(content, folder / name)
     written = manifest.model_copy(update={"files": {name: sha256_of(folder / name) for name in sorted(files)}})
     (folder / MANIFEST).write_text(written.model_dump_json(indent=2) + "\n", "utf-8")
-    folder.chmod(0o755)  # mkdtemp's folders are for their owner only
     return written
 
 
-def _replace(staging: Path, target: Path) -> None:
-    if not target.exists():
-        staging.rename(target)
-        return
-    old = staging.with_name(staging.name + ".old")
-    target.rename(old)
+def _replace(target: Path, temporary: Path) -> None:
+    """Rename the new bundle in a temporary folder to `target`; one that was there goes with the temporary folder."""
+    if target.exists():
+        target.rename(temporary / _OLD)
     try:
-        staging.rename(target)
+        (temporary / _NEW).rename(target)
     except BaseException:
-        old.rename(target)
+        if (temporary / _OLD).exists():
+            (temporary / _OLD).rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _bring_back(target: Path) -> None:
+    """Bring a bundle back that was to be replaced by a run which was killed just then."""
+    for left in abandoned(f".{target.name}", target.parent):
+        if (left / _OLD).is_dir() and not target.exists():
+            (left / _OLD).rename(target)
 
 
 def _file_of(step: BagOfWords | PictureTower) -> str:

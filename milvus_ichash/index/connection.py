@@ -130,11 +130,9 @@ class Connection:
         try:
             yield
         except (exceptions.MilvusException, grpc.RpcError) as error:
-            if self._lite is not None and not self._lite.alive:
-                raise MilvusError(
-                    f"Milvus at {self.address}: the process of Milvus Lite ended while it was to {what}; "
-                    "run the command again."
-                ) from error
+            trouble = None if self._lite is None else self._lite.trouble(str(error))
+            if trouble is not None:
+                raise MilvusError(f"Milvus at {self.address} could not {what}: {trouble}.") from error
             raise milvus_error(error, what, self.address, self.timeout, self._secrets) from error
 
     def call(self, what: str, method: str | Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -179,7 +177,12 @@ class Connection:
 
 
 def connect(
-    settings: MilvusSettings | None = None, *, create: bool = True, columnar: bool = True, **where: Any
+    settings: MilvusSettings | None = None,
+    *,
+    create: bool = True,
+    columnar: bool = True,
+    thorough: bool = False,
+    **where: Any,
 ) -> Connection:
     """Connect to a Milvus server, or to Milvus Lite in a file.
 
@@ -193,6 +196,7 @@ def connect(
         create: make the file of Milvus Lite where it is not there; else that is an InputError.
         columnar: write and read in columns, where this pymilvus allows it (`index.columnar`); else by `MilvusClient`
             alone.
+        thorough: search a file of Milvus Lite for damage however large it is; else up to 1 GiB, which takes a second.
         where: `uri`, `token`, `db_name` and `timeout` (in seconds); what is left out comes from the environment,
             `.env`, `ichash.toml` or the defaults, as for the command line (`load_settings`).
 
@@ -217,7 +221,7 @@ def connect(
                 f"there is no database '{settings.uri}': ingest something first, "
                 "or name another with --uri or MILVUS_URI."
             )
-        connection = Connection(settings, acquire(settings.uri, settings.timeout))
+        connection = Connection(settings, acquire(settings.uri, settings.timeout, thorough=thorough))
     else:
         _reach(settings)
         connection = Connection(settings, None)

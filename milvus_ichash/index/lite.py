@@ -7,6 +7,9 @@ file of the process that has the database open; every start waits for half a sec
 child serves the file on a Unix socket for as long as this process holds the lock on `.<name>.lock`, and ends by itself
 when the lock is let go, even after kill -9. The lock file itself stays: whoever removes it may take it from under
 another process.
+
+A file that cannot be written, or whose folder cannot, is served as well, to be read: its process holds a lock of its
+own in our temporary folder, and several can read at once. Nothing is copied.
 """
 
 from __future__ import annotations
@@ -15,22 +18,22 @@ import atexit
 import fcntl
 import os
 import re
-import shutil
+import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from milvus_ichash.addresses import address_of
-from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
+from milvus_ichash.errors import BackendMissingError, MilvusError
+from milvus_ichash.index import lite_file
+from milvus_ichash.temporary import TemporaryFolder
 
 _CURE = "pip install 'milvus-ichash[lite]', or give the address of a Milvus server"
 _LOCK_GRACE = 1.0
@@ -65,30 +68,46 @@ class LiteServer:
         address: what pymilvus connects to.
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float, *, thorough: bool) -> None:
         self.path = path
         self.users = 1
         self._pid = os.getpid()
-        _check_database(path)
-        self._lock = _take_lock(path)
+        self._log_read = 0
+        lite_file.check_made_by_lite(path)
+        # The path of a socket has at most 104 characters (macOS; 108 on Linux).
+        place = tempfile.gettempdir()
+        self._folder = TemporaryFolder(place=Path(place if len(place) < 70 else "/tmp"))
+        self.address = f"unix:{self._folder.path / 'socket'}"
+        self._locks: list[IO[str]] = []
         try:
-            # The path of a socket has at most 104 characters (macOS; 108 on Linux).
-            place = tempfile.gettempdir()
-            self._folder = Path(tempfile.mkdtemp(prefix="milvus-ichash-", dir=place if len(place) < 70 else "/tmp"))
-            self.address = f"unix:{self._folder / 'socket'}"
+            self._lock_path = self._take_locks()
+            lite_file.check_whole(path, largest=None if thorough else lite_file.CHECKED_BYTES)
             self._process = self._start()
             self._wait_until_up(timeout)
         except BaseException:
             self.stop()
             raise
 
+    def _take_locks(self) -> Path:
+        """Take the database's lock, shared where it can only be read; return the lock that keeps our process alive."""
+        beside = self.path.parent / f".{self.path.name}.lock"
+        if lite_file.may_write(self.path):
+            self._locks.append(_take_lock(self.path, beside, "a"))
+            return beside
+        # Without a lock file, nobody has the database open to write to it.
+        with suppress(FileNotFoundError):
+            self._locks.append(_take_lock(self.path, beside, "r"))
+        own = self._folder.path / "lock"
+        self._locks.append(_take_lock(self.path, own, "a"))
+        return own
+
     def _start(self) -> subprocess.Popen[bytes]:
         libraries = _executable().parent
         search = f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}"
-        with (self._folder / "log").open("wb") as log:
+        with (self._folder.path / "log").open("wb") as log:
             # A session of its own, so that Ctrl-C in the terminal does not reach it.
             return subprocess.Popen(
-                [_executable(), self.path, self.address, "ERROR", _lock_path(self.path)],
+                [_executable(), self.path, self.address, "ERROR", self._lock_path],
                 cwd=self.path.parent,
                 env={**os.environ, "LD_LIBRARY_PATH": search, "DYLD_LIBRARY_PATH": search},
                 stdin=subprocess.DEVNULL,
@@ -101,46 +120,79 @@ class LiteServer:
         deadline = time.monotonic() + timeout
         while not self._listens():
             if not self.alive or time.monotonic() > deadline:
-                said = (self._folder / "log").read_text("utf-8", "replace").strip().splitlines()
-                reason = re.sub(r"^\S+ \S+ +\d+ \S+\] (\[[^\]]*\])*", "", said[0]) if said else "no reason given"
+                said = self._new_in_log()
+                line = re.sub(r"^\S+ \S+ +\d+ \S+\] (\[[^\]]*\])*", "", said.splitlines()[0]) if said else ""
+                reason = lite_file.trouble(self.path, said) or line or "no reason given"
                 raise MilvusError(f"Milvus Lite does not start on '{self.path}': {reason}.")
             time.sleep(0.005)
 
     def _listens(self) -> bool:
         # The socket's file is there a moment before anybody listens to it; gRPC takes a refusal then for an answer.
         with socket.socket(socket.AF_UNIX) as knock:
-            return knock.connect_ex(str(self._folder / "socket")) == 0
+            return knock.connect_ex(str(self._folder.path / "socket")) == 0
+
+    def _new_in_log(self) -> str:
+        with suppress(FileNotFoundError), (self._folder.path / "log").open("rb") as log:
+            log.seek(self._log_read)
+            new = log.read()
+            self._log_read += len(new)
+            return new.decode("utf-8", "replace").strip()
+        return ""
 
     @property
     def alive(self) -> bool:
         """False where the process has ended, which it does on some bad input."""
         return self._process.poll() is None
 
+    def trouble(self, answer: str) -> str | None:
+        """Return why a call failed, in a sentence without its end; None where its answer says it already.
+
+        After an error that Milvus Lite did not expect, its memory may have rows that its file does not: its process is
+        ended then.
+        """
+        if "UNAVAILABLE" in answer:
+            # Its socket is gone a moment before the process is.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+        said = f"{answer}\n{self._new_in_log()}"
+        if not self.alive:
+            size = ": its file is as large as this user or shell may make one (ulimit -f)"
+            grown = self._process.returncode == -getattr(signal, "SIGXFSZ", 0)
+            return f"the process of Milvus Lite ended{size if grown else ''}; run the command again"
+        found = lite_file.trouble(self.path, said)
+        if lite_file.UNEXPECTED in answer:
+            self._process.kill()
+            self._process.wait()
+        return found
+
     def stop(self) -> None:
         """End the process: it ends by itself once the lock is free, with everything written."""
         if os.getpid() != self._pid:
             return  # a fork of the process that owns it
-        self._lock.close()
+        for lock in self._locks:
+            lock.close()
         if hasattr(self, "_process"):
             try:
                 self._process.wait(5)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if hasattr(self, "_folder"):
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.close()
 
 
-def acquire(uri: str, timeout: float) -> LiteServer:
+def acquire(uri: str, timeout: float, *, thorough: bool = False) -> LiteServer:
     """Return the Milvus Lite of this database file, started where it is not running in this process.
+
+    A file of up to 1 GiB is searched for damage before it is started, with `thorough` any.
 
     Raises:
         InputError: the path cannot be a database's.
-        MilvusError: another process has it open, it is no Milvus Lite database, or it does not start.
+        MilvusError: another process has it open, it is damaged or no Milvus Lite database, or it does not start.
         BackendMissingError: no Milvus Lite that could open it.
     """
     lite_version()
-    path = _database_path(uri)
+    path = lite_file.database_path(uri)
+    _check_this_process(path)
     with _guard:
         server = _running.get(path)
         if server is not None and server.alive:
@@ -148,7 +200,7 @@ def acquire(uri: str, timeout: float) -> LiteServer:
             return server
         if server is not None:
             server.stop()
-        _running[path] = server = LiteServer(path, timeout)
+        _running[path] = server = LiteServer(path, timeout, thorough=thorough)
         return server
 
 
@@ -176,34 +228,6 @@ def _executable() -> Path:
     return found[0]
 
 
-def _database_path(uri: str) -> Path:
-    """Return the path of a database file.
-
-    Raises:
-        InputError: an address or a name that Milvus Lite does not take.
-        MilvusError: a place where it cannot open a database.
-    """
-    path = Path(uri).expanduser().resolve()
-    if path.suffix != ".db":
-        raise InputError(
-            f"'{address_of(uri).shown}' is no address: write http://HOST:19530 for a server, "
-            "or a file that ends in .db for Milvus Lite."
-        )
-    # The rule of milvus_lite: under another name, no other client could open the file.
-    if len(path.name) > 36 or not re.fullmatch(r"[a-zA-Z0-9._-]+", path.name):
-        raise InputError(f"Milvus Lite takes no file named '{path.name}': at most 36 letters, digits and '._-'.")
-    may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
-    for wrong, reason in (
-        (not path.parent.is_dir(), f"there is no folder '{path.parent}'"),
-        (path.is_dir(), "it is a folder"),
-        (not may_write, "it needs to write to the file and its folder, and may not"),
-    ):
-        if wrong:
-            raise MilvusError(f"Milvus Lite cannot open '{uri}': {reason}.")
-    _check_this_process(path)
-    return path
-
-
 def _check_this_process(path: Path) -> None:
     # Locks do not hold within one process, where `MilvusClient(file)` may have the file open.
     manager = getattr(sys.modules.get("milvus_lite.server_manager"), "server_manager_instance", None)
@@ -214,27 +238,29 @@ def _check_this_process(path: Path) -> None:
         )
 
 
-def _lock_path(path: Path) -> Path:
-    return path.parent / f".{path.name}.lock"
-
-
-def _take_lock(path: Path) -> IO[str]:
-    """Take the lock by which processes leave each other's databases alone.
+def _take_lock(path: Path, lock_path: Path, mode: Literal["a", "r"]) -> IO[str]:
+    """Take the lock by which processes leave each other's databases alone: to write ("a"), or to read only ("r").
 
     It is that of the package milvus_lite, so that programs which use that one are left alone too.
+
+    Raises:
+        FileNotFoundError: the lock is for reading, and there is none.
+        MilvusError: another process has it, or there cannot be one.
     """
     deadline = time.monotonic() + _LOCK_GRACE
     while True:
         try:
-            lock = _lock_path(path).open("a")
+            lock = lock_path.open(mode)
         except OSError as error:
+            if mode == "r" and isinstance(error, FileNotFoundError):
+                raise
             raise MilvusError(
-                f"Milvus Lite cannot open '{path}': its lock file cannot be written ({error.strerror})."
+                f"Milvus Lite cannot open '{path}': its lock file cannot be opened ({error.strerror})."
             ) from error
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock, (fcntl.LOCK_EX if mode == "a" else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             # milvus_lite removes the lock file: a lock on a file that is gone protects nothing.
-            if _lock_path(path).exists() and os.path.samestat(os.fstat(lock.fileno()), _lock_path(path).stat()):
+            if lock_path.exists() and os.path.samestat(os.fstat(lock.fileno()), lock_path.stat()):
                 return lock
         except OSError as error:
             if time.monotonic() > deadline:
@@ -245,18 +271,3 @@ def _take_lock(path: Path) -> IO[str]:
                 ) from error
         lock.close()
         time.sleep(0.02)
-
-
-def _check_database(path: Path) -> None:
-    """Raise MilvusError for a file that Milvus Lite did not make: it would add its tables to any SQLite file."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            ours = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'collection_meta'").fetchone()
-    except sqlite3.Error as error:
-        raise MilvusError(
-            f"'{path}' is not a Milvus Lite database, or a damaged one ({error}): choose another file."
-        ) from error
-    if ours is None:
-        raise MilvusError(f"'{path}' is a database, but not one of Milvus Lite: choose another file.")

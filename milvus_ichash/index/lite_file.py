@@ -21,10 +21,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from milvus_ichash.addresses import address_of
 from milvus_ichash.errors import InputError, MilvusError
 
 CHECKED_BYTES = 1 << 30
 """The size up to which a file is checked whenever it is opened: that takes about a second."""
+UNEXPECTED = "Unexpected error in RPC handling"
+"""What gRPC says of an exception within Milvus Lite: SQLite's errors are such, but for those of some calls."""
 _LITTLE_SPACE = 64 << 20
 """Bytes: a call writes at most 24 MiB, and SQLite keeps a copy of the pages that it changes."""
 _LOCK_GRACE = 1.0
@@ -42,7 +45,8 @@ def database_path(uri: str) -> Path:
     path = Path(uri).expanduser().resolve()
     if path.suffix != ".db":
         raise InputError(
-            f"'{uri}' is no address: write http://HOST:19530 for a server, or a file that ends in .db for Milvus Lite."
+            f"'{address_of(uri).shown}' is no address: write http://HOST:19530 for a server, "
+            "or a file that ends in .db for Milvus Lite."
         )
     # The rule of milvus_lite: under another name, no other client could open the file.
     if len(path.name) > 36 or not re.fullmatch(r"[a-zA-Z0-9._-]+", path.name):
@@ -121,7 +125,7 @@ def trouble(path: Path, said: str) -> str | None:
         return _full(path)
     if "readonly database" in said:
         return _read_only(path)
-    if "Unexpected error in RPC handling" in said or "internal error" in said:
+    if UNEXPECTED in said or "internal error" in said:
         return _why_not_written(path)
     return None
 

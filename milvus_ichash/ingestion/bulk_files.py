@@ -160,8 +160,8 @@ class PartWriter:
 def parts_in(folder: Path) -> list[Path]:
     """Return the whole files in the folder, in their order; remove a file that is not whole."""
     with writing(f"'{folder}'"):
-        for left in folder.glob(f"*{_PARTIAL}"):
-            left.unlink()
+        for left in (*folder.glob(f"part-*.parquet{_PARTIAL}"), folder / f"{MANIFEST}{_PARTIAL}"):
+            left.unlink(missing_ok=True)
     return sorted(folder.glob("part-*.parquet"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 from milvus_ichash.errors import InputError, writing
@@ -17,6 +18,7 @@ from milvus_ichash.ingestion.payload import notes_before
 from milvus_ichash.io.duplicate_ids import find_duplicate_ids
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.temporary import held
 
 
 def to_parquet(
@@ -45,7 +47,8 @@ def to_parquet(
         The report: how many rows were written, were there before, and lack which modality.
 
     Raises:
-        InputError: the folder, a column, an id or a class cannot be used; nothing was written.
+        InputError: the folder, a column, an id or a class cannot be used, or another run is writing into the folder;
+            nothing was written.
         PartialIngestError: one of these happened after some files were written.
     """
     report = IngestReport() if report is None else report
@@ -63,15 +66,20 @@ def to_parquet(
     )
     if options.insert:
         raise InputError("--insert is for a collection, and --to-parquet has none: leave it out.")
-    parts = resuming.whole_files(folder, content, resume=options.resume)
-    find_duplicate_ids(source)
-    make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
-    progress = Progress(report, listeners, description.modalities)
-    progress.skip(resuming.rows_in_files(parts, source))
-    if not options.dry_run:
-        with writing(f"'{folder}'"):
-            folder.mkdir(parents=True, exist_ok=True)
-    with partial_where_rows_are_there(report, options.resume_hint):
+    with ExitStack() as stack:
+        there = folder.is_dir()
+        if there:
+            stack.enter_context(held(folder))
+        parts = resuming.whole_files(folder, content, resume=options.resume)
+        find_duplicate_ids(source)
+        make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
+        progress = Progress(report, listeners, description.modalities)
+        progress.skip(resuming.rows_in_files(parts, source))
+        if not options.dry_run and not there:
+            with writing(f"'{folder}'"):
+                folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder))
+        stack.enter_context(partial_where_rows_are_there(report, options.resume_hint))
         writer = PartWriter(folder, content, len(parts), file_rows)
 
         def write(batch: Batch) -> None:

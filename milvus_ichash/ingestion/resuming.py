@@ -39,13 +39,15 @@ def whole_files(folder: Path, content: Content, *, resume: bool) -> list[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"'{folder}' is no folder: --to-parquet takes one, which is made where it is not there.")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
+        return []
+    parts = bulk_files.parts_in(folder)
+    if not any(folder.iterdir()):
         return []
     if not resume:
         raise InputError(
             f"'{folder}' is not empty: take another folder, or go on with the files of a run that broke off (--resume)."
         )
-    parts = bulk_files.parts_in(folder)
     for part in parts:
         if bulk_files.content_of(part) != content:
             raise InputError(

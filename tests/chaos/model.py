@@ -14,8 +14,8 @@ Change = Mapping[int, int | None]
 class Model:
     """The rows that there may be.
 
-    `attempt` says that a change may have happened, in part or in whole; `done` that it has. An item whose writing was cut
-    off may lack its row until it is written again: Milvus Lite replaces by deleting and inserting.
+    `attempt` says that a change may have happened, in part or in whole; `done` that it has. An item whose writing was
+    cut off may lack its row until it is written again: Milvus Lite replaces by deleting and inserting.
     """
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -18,7 +19,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENDS_AFTER = {
     signal.SIGKILL: {-signal.SIGKILL},
     signal.SIGTERM: {-signal.SIGTERM, 143, 5},
-    signal.SIGINT: {130, 5},
+    signal.SIGINT: {-signal.SIGINT, 130, 5},
 }
 """Exit codes after a signal; and 0 where the command was through."""
 
@@ -60,6 +61,12 @@ def start(words: Sequence[object]) -> psutil.Popen:
         text=True,
         start_new_session=True,
     )
+
+
+def end(process: psutil.Popen, how: signal.Signals) -> None:
+    """Send a signal, where the process has not ended by itself."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(how)
 
 
 def finish(process: psutil.Popen) -> Ended:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,10 +59,13 @@ class Round:
 
     def play(self) -> Round:
         """Do the steps; stop at the first problem."""
-        steps: dict[Callable[[], None], int] = {self.replace: 6, self.recreate: 1, self.delete: 2}
-        steps |= {self.write_at_once: 4, self.kill_milvus: 1} if self.place.shared else {self.kill_milvus: 3, self.damage: 2}
-        first = [self.replace, self.write_at_once] if self.place.shared else [self.replace]
-        for step in [self.rng.choice(first), *self.rng.choices(list(steps), list(steps.values()), k=self.rng.randint(2, 4))]:
+        often: dict[Callable[[], None], int] = {self.replace: 6, self.recreate: 1, self.delete: 2}
+        if self.place.shared:
+            often |= {self.write_at_once: 4, self.kill_milvus: 1}
+        else:
+            often |= {self.kill_milvus: 3, self.damage: 2}
+        first = self.rng.choice([self.replace, self.write_at_once] if self.place.shared else [self.replace])
+        for step in [first, *self.rng.choices(list(often), list(often.values()), k=self.rng.randint(2, 4))]:
             self.say(f"step {step.__name__}")
             step()
             self.compare()
@@ -116,7 +120,7 @@ class Round:
         killed = self.rng.random() < 0.4
         if killed:
             programs.let_run(started[0], self.rng.uniform(0.8, 1 + 2 * self._seconds), lambda: 0, 1)
-            started[0].kill()
+            programs.end(started[0], signal.SIGKILL)
         ends = [programs.finish(process) for process in started]
         self.say(f"writers ended with {[end.code for end in ends]}")
         for end in ends[killed:]:
@@ -155,9 +159,8 @@ class Round:
         self.note(looked, {0, 2, 3})
         doctor = programs.run_whole(["doctor", *words])
         self.note(doctor, {0, 2, 3})
-        asked = programs.run_whole(
-            ["query", "-b", self.bundle, "-c", self.collection, "--id", key_of(self.rng.choice(self.model.there or [0])), *words]
-        )
+        one = key_of(self.rng.choice(self.model.there or [0]))
+        asked = programs.run_whole(["query", "-b", self.bundle, "-c", self.collection, "--id", one, *words])
         self.note(asked, {0, 2, 3})
         self.say(f"inspect ends with {looked.code}, doctor with {doctor.code}, query with {asked.code}")
         if looked.code == 0 and json.loads(looked.out)["rows"] != len(self.model.there):
@@ -190,13 +193,13 @@ class Round:
         """Start a command and end it by a signal; what is there in between must be old or new."""
         for _ in range(times):
             self.model.attempt(change)
-            signal, words = programs.pick_signal(self.rng), self.again(words) if "ingest" in words else words
+            how, words = programs.pick_signal(self.rng), self.again(words) if "ingest" in words else words
             process = programs.start(words)
             self.wait(process)
-            process.send_signal(signal)
+            programs.end(process, how)
             end = programs.finish(process)
-            self.say(f"{signal.name} to {shown(words)}: {end.code}")
-            self.note(end, {0, *ENDS_AFTER[signal]})
+            self.say(f"{how.name} to {shown(words)}: {end.code}")
+            self.note(end, {0, *ENDS_AFTER[how]})
             self.compare()
 
     def wait(self, process: programs.psutil.Popen) -> None:

@@ -1,15 +1,16 @@
 """Rounds of chaos for as long as there is time; ends with 1 where a row was lost, doubled or stale, or a command broke.
 
-    python tests/chaos/run.py --seconds 3600 --seed 7            Milvus Lite, and a server where there is one
-    python tests/chaos/run.py --place lite --seed 7 --round 12   one round again
+    PYTHONPATH=tests python -m chaos.run --seconds 3600 --seed 7            Milvus Lite, and a server where there is one
+    PYTHONPATH=tests python -m chaos.run --place lite --seed 7 --round 12   one round again
 
 A server is that of MILVUS_URI, else one of our own, which is killed as well; it needs a closed network
-(`python tests/support/closed_network.py python tests/chaos/run.py ...`).
+(`python tests/support/closed_network.py python -m chaos.run ...`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -19,8 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from chaos.items import make_bundle
 from chaos.places import LitePlace, Place, ServerPlace, connected
@@ -66,8 +65,8 @@ def play(place: Place, folder: Path, bundle: Path, seed: str, name: str) -> bool
     print(f"{name} {seed}: {state} in {time.monotonic() - began:.0f} s: {', '.join(steps)}", flush=True)
     if played.problems:
         print("\n".join(["  " + line for line in [*played.log, "--", *played.problems]]))
-        number = seed.rpartition("/")[2]
-        print(f"again: python tests/chaos/run.py --place {name} --seed {seed.rpartition('/')[0]} --round {number}")
+        given, _, number = seed.rpartition("/")
+        print(f"again: PYTHONPATH=tests python -m chaos.run --place {name} --seed {given} --round {number}")
     if crash is not None:
         raise crash
     if place.shared and not played.problems:
@@ -79,15 +78,13 @@ def play(place: Place, folder: Path, bundle: Path, seed: str, name: str) -> bool
 @contextmanager
 def server_of(given: argparse.Namespace, folder: Path) -> Iterator[ServerPlace | None]:
     """The server to play on; None where there is none."""
-    import os
-
     if given.place == "lite":
         yield None
     elif os.environ.get("MILVUS_URI"):
         yield ServerPlace(os.environ["MILVUS_URI"], None)
     elif not milvus_server.installed() or not milvus_server.network_is_closed():
         if given.place == "server":
-            sys.exit("no server: set MILVUS_URI, or run this in tests/support/closed_network.py")
+            sys.exit("no server: set MILVUS_URI, or run it in tests/support/closed_network.py")
         print("no server here: rounds on Milvus Lite only", flush=True)
         yield None
     else:

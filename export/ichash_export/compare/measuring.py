@@ -3,11 +3,9 @@ baseline."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,7 @@ from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask, training_rows
 from milvus_ichash.io.feature_source import TableSource
 from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.temporary import TemporaryFolder
 from milvus_ichash.version import __version__
 
 DIGITS = 5
@@ -130,11 +129,11 @@ def _method(
     )
     taken = watch.read()
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = export_bundle(trained, Path(folder) / "bundle")
-        encoder = HashEncoder.load(Path(folder) / "bundle", device="cpu", threads=threads)
+    with TemporaryFolder() as folder:
+        manifest = export_bundle(trained, folder / "bundle")
+        encoder = HashEncoder.load(folder / "bundle", device="cpu", threads=threads)
         alone = given.retrieval.modalities if trained.model.method.one_space else ()
-        database = encode_database(encoder, TableSource(Path(folder), given.retrieval), alone)
+        database = encode_database(encoder, TableSource(folder, given.retrieval), alone)
         measured = [_measured(case, encoder.cut(length), database.cut(length), given) for length in lengths]
     of_the_training = {
         **taken,

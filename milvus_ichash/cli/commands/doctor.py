@@ -52,8 +52,8 @@ def doctor(
 ) -> None:
     """Check the installation, the settings, and whether Milvus can be reached.
 
-    No database file is created. Exit code 6: a backend is missing; 3: Milvus was not reached; 2: a setting or the
-    bundle cannot be used.
+    No database file is created; one that is there is searched for damage. Exit code 6: a backend is missing; 3: Milvus
+    was not reached, or its file is damaged; 2: a setting or the bundle cannot be used.
 
     Example:
 
@@ -146,14 +146,14 @@ def _lite(needed: bool) -> Check:
 
 
 def _milvus(settings: MilvusSettings) -> Check:
-    from tempfile import TemporaryDirectory
+    from milvus_ichash.temporary import TemporaryFolder
 
     database = Path(settings.uri).expanduser()
     if not settings.is_lite or database.exists() or not database.parent.is_dir():
         return _connection(settings)
     # Connecting would make the file: one of the same name elsewhere, for a moment, shows as well that Lite works.
-    with TemporaryDirectory() as folder:
-        check = _connection(settings.model_copy(update={"uri": str(Path(folder) / database.name)}))
+    with TemporaryFolder() as folder:
+        check = _connection(settings.model_copy(update={"uri": str(folder / database.name)}))
     if check.exit_code:
         return check
     return Check("Milvus", f"{check.found}; '{settings.address}' is not there yet, the first ingest makes it")
@@ -163,8 +163,10 @@ def _connection(settings: MilvusSettings) -> Check:
     from milvus_ichash.index.connection import connect
 
     try:
-        with connect(settings) as connection:
-            return Check("Milvus", f"reached, {'Lite' if connection.is_lite else 'server'} {connection.server_version}")
+        with connect(settings, thorough=True) as connection:
+            version = connection.server_version
+            found = f"Lite {version}; its file is whole" if connection.is_lite else f"server {version}"
+            return Check("Milvus", f"reached, {found}")
     except IchashError as error:
         return Check("Milvus", "not reached", str(error), error.exit_code)
 

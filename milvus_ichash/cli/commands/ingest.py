@@ -214,13 +214,12 @@ def listening(what: str, rows: int | None, output: OutputOptions) -> Iterator[Li
 @contextmanager
 def _connected(settings: MilvusSettings, *, dry_run: bool) -> Iterator[Connection]:
     """Connect to Milvus; for a dry run without a database file, to a database that is deleted afterwards."""
-    from tempfile import TemporaryDirectory
-
     from milvus_ichash.index.connection import connect
+    from milvus_ichash.temporary import TemporaryFolder
 
-    with TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         if dry_run and settings.is_lite and not Path(settings.uri).expanduser().exists():
-            settings = settings.model_copy(update={"uri": str(Path(folder) / "dry_run.db")})
+            settings = settings.model_copy(update={"uri": str(folder / "dry_run.db")})
         with connect(settings) as connection:
             yield connection
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from milvus_ichash.cli.options import DATA, ColumnOptions, JobsOption, TrainingD
 from milvus_ichash.cli.output import OutputOptions, filled
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.errors import InputError
+from milvus_ichash.temporary import TemporaryFolder
 
 
 def reproduce(
@@ -95,11 +95,11 @@ def reproduce(
     figures = figures_of_lengths(table, listed(bits, int, "--bits", "16,32"))
     files = data_files(pairs(data, "--data") or {}, figures, columns.column_names)
     cells = reproduced_cells(figures, files, listed(seeds, int, "--seeds", "0,1,2"), settings or [])
-    with TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         rows, failed = run_table(
             cells,
             files,
-            results or Path(folder) / "runs.jsonl",
+            results or folder / "runs.jsonl",
             jobs=jobs,
             device=device,
             replace=replace,

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command import CommandLine, python_path
+from support.command import CommandLine, python_path, refused
+from support.damage import overwrite_pages
 
 from milvus_ichash.bundle import ENCODER, read_manifest
+from milvus_ichash.index.connection import connect
+from milvus_ichash.index.hash_index import HashIndex
 
 MakeBundle = Callable[..., Path]
 
@@ -69,6 +72,16 @@ def test_a_file_that_is_no_database_fails(doctor: Doctor, tmp_path: Path) -> Non
     (tmp_path / "notes.db").write_text("no database")
     assert doctor.checks("--uri", tmp_path / "notes.db", code=3)["Milvus"]["status"] == "failed"
     assert (tmp_path / "notes.db").read_text() == "no database"
+
+
+def test_a_damaged_file_fails_and_a_whole_one_is_called_whole(doctor: Doctor, make_bundle: MakeBundle) -> None:
+    database = doctor.folder / "x.db"
+    with connect(uri=str(database)) as connection:
+        HashIndex.create(connection, "items", read_manifest(make_bundle()))
+    assert doctor.checks("--uri", database)["Milvus"]["found"] == "reached, Lite 2.5.1; its file is whole"
+    overwrite_pages(database, 2)
+    assert refused(doctor.run("inspect", "-c", "items", "--uri", database), 3, "is damaged (")
+    assert "x.db' is damaged (" in doctor.checks("--uri", database, code=3)["Milvus"]["what to do"]
 
 
 def test_two_onnxruntimes_are_a_missing_backend(doctor: Doctor, make_bundle: MakeBundle, tmp_path: Path) -> None:

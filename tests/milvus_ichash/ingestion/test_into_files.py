@@ -25,6 +25,7 @@ from milvus_ichash.ingestion.ingest_report import IngestReport
 from milvus_ichash.ingestion.into_files import to_parquet
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.temporary import held
 
 N = 100
 BY_TEN = IngestOptions(batch_size=10)
@@ -136,6 +137,23 @@ def test_a_run_goes_on_with_the_files_of_another(
     assert read_manifest(tmp_path).rows == N
     done = to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True), file_rows=25)
     assert (done.unchanged, done.written) == (N, 0)
+
+
+def test_what_a_killed_run_left_is_removed_and_a_live_run_is_left_alone(
+    encoder: HashEncoder, source: FeatureSource, tmp_path: Path
+) -> None:
+    torn, download = tmp_path / "part-00000.parquet.partial", tmp_path / "of another program.partial"
+    for file in (torn, download):
+        file.write_bytes(b"PAR1")
+    with held(tmp_path), pytest.raises(InputError, match="another run is writing into"):
+        to_parquet(source, encoder, tmp_path, replace(BY_TEN, resume=True))
+    assert torn.exists()
+    with pytest.raises(InputError, match="is not empty"):
+        to_parquet(source, encoder, tmp_path, BY_TEN)
+    assert list(tmp_path.iterdir()) == [download]
+    download.unlink()
+    torn.write_bytes(b"PAR1")
+    assert to_parquet(source, encoder, tmp_path, BY_TEN).written == N
 
 
 def test_folders_that_hold_something_else(
