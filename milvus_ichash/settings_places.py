@@ -72,8 +72,8 @@ def from_toml(names: Collection[str]) -> dict[str, Any]:
         return {}
     try:
         table = tomllib.loads(_text(path).replace("\r\n", "\n")).get("milvus", {})
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
         raise InputError(f"'{SETTINGS_FILE}' cannot be used: {reason}.") from error
     if not isinstance(table, dict):
         raise InputError(f"'{SETTINGS_FILE}' cannot be used: 'milvus' is no table.")

@@ -7,6 +7,7 @@ Arrays of Python objects are pickles, which can run code; they are refused by na
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ from milvus_ichash.io.feature_source import reading
 from milvus_ichash.io.row_arrays import AnyArray, MemoryArray, RowArray, kind_of
 
 _SKIP_BYTES = 1 << 20
-_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, ValueError)
+_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
+    *(SyntaxError, ValueError, tokenize.TokenError),  # of a header, which is a Python literal
+)
 
 
 @dataclass(frozen=True)

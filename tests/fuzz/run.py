@@ -1,7 +1,7 @@
 """The long form of the fuzz: minutes of hostile files from a seed that is printed; what fails is kept.
 
-    python tests/fuzz/run.py --minutes 10
-    python tests/fuzz/run.py --minutes 10 --seed 123 --only bundle --only graph
+python tests/fuzz/run.py --minutes 10
+python tests/fuzz/run.py --minutes 10 --seed 123 --only bundle --only graph
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ class Tally:
         if mark in self.failures:
             return
         place = self.failures[mark] = FOUND / f"{self.name.replace(' ', '-')}-{mark}"
-        place.mkdir(parents=True, exist_ok=True)
+        (place / "files").mkdir(parents=True, exist_ok=True)
         for name, content in case.files.items():
-            (place / name).write_bytes(content)
+            (place / "files" / name).write_bytes(content)
+        (place / "case.txt").write_text(f"{case.what}\n{case.entry or '.'}\n")
         (place / "outcome.txt").write_text(outcome.problem, "utf-8", "backslashreplace")
         print(f"FAILED {self.name}: {lines[-1][:300]}\n       kept in {place}", flush=True)
 
@@ -60,7 +61,7 @@ class Tally:
         """The line of the table."""
         failed = sum(number for kind, number in self.outcomes.items() if kind not in ("table", "refused"))
         figures = (sum(self.outcomes.values()), self.outcomes["table"], self.outcomes["refused"], failed)
-        return f"{self.name:24}" + "".join(f"{n:>9,}" for n in figures) + f"{self.memory >> 20:>9} {self.seconds:>7.1f}"
+        return f"{self.name:24}" + "".join(f"{n:>9,}" for n in figures) + f"{self.memory >> 20:>9} {self.seconds:>8.1f}"
 
 
 def main() -> int:
@@ -82,7 +83,9 @@ def main() -> int:
     finally:
         reader.close()
         shutil.rmtree(folder)
-    print(f"\n{'file':24}" + "".join(f"{name:>9}" for name in ("cases", "read", "refused", "failed", "MB")) + "  most s")
+    print(
+        f"\n{'file':24}" + "".join(f"{name:>9}" for name in ("cases", "read", "refused", "failed", "MB")) + "  most s"
+    )
     print("\n".join(tally.row() for tally in tallies.values()))
     return int(any(tally.failures for tally in tallies.values()))
 

@@ -199,6 +199,7 @@ def test_a_timeout_that_cannot_be_used(timeout: object, monkeypatch: pytest.Monk
         (b"\xff\xfe[\0m", "no UTF-8 text"),
         ("milvus = " + "[" * 20_000, "nested too deeply"),
         ("a = 1\0", "NUL bytes"),
+        ("a = " + "9" * 5000, "limit|digits"),
         ("#" * (2 << 20), "larger than 1 MB"),
         (None, "Is a directory"),
     ],

@@ -147,7 +147,9 @@ def graphs(draw: st.DrawFn) -> Case:
         edge = draw(st.sampled_from([*model.graph.input, *model.graph.output]))
         how = draw(st.sampled_from(["operator", "input", "size", "dims", "data", "external", "opset", "loop"]))
         if how == "operator":
-            node.op_type = draw(st.sampled_from(["Expand", "Tile", "Range", "Loop", "If", "Nope", "ReverseSequence", ""]))
+            node.op_type = draw(
+                st.sampled_from(["Expand", "Tile", "Range", "Loop", "If", "Nope", "ReverseSequence", ""])
+            )
         elif how == "input" and node.input:
             node.input[0] = draw(st.sampled_from(["", "nowhere", node.output[0], "present", "image"]))
         elif how == "size":
@@ -168,13 +170,14 @@ def graphs(draw: st.DrawFn) -> Case:
 
 _LINES = st.sampled_from(
     [b"MILVUS_URI=http://root:S3CRET@h:1", b"MILVUS_TOKEN='S3CRET", b'MILVUS_TIMEOUT="5"', b"export MILVUS_DB_NAME=x",
-     b"ZILLIZ_URI=./x.db", b"MILVUS_TIMEOUT=nan", b"A=${HOME}", b"MILVUS_URI=${HOME}", b"=", b"#", b"\xff", b"\xef\xbb\xbf",
-     b"\0", b'A="' * 2000, b"a='\\" * 2000, b"\r", b"MILVUS_URI"]
+     b"ZILLIZ_URI=./x.db", b"MILVUS_TIMEOUT=nan", b"A=${HOME}", b"MILVUS_URI=${HOME}", b"=", b"#", b"\xff",
+     b"\xef\xbb\xbf", b"\0", b'A="' * 2000, b"a='\\" * 2000, b"\r", b"MILVUS_URI"]
 )  # fmt: skip
 _TABLES = st.sampled_from(
     [b"[milvus]", b'uri = "http://root:S3CRET@h:1"', b"timeout = 5", b"timeout = nan", b"uri = 3", b'token = "S3CRET"',
-     b"[milvus.uri]", b"milvus = 3", b"a = " + b"[" * 5000, b"a = " + b"{a=" * 2000, b'x = """', b"\xff", b"db_name = []",
-     b"timeout = 1e999", b"d = 0000-00-00", b"a." * 3000 + b"a = 1", b"n = " + b"9" * 5000, b"[[milvus]]"]
+     b"[milvus.uri]", b"milvus = 3", b"a = " + b"[" * 5000, b"a = " + b"{a=" * 2000, b'x = """', b"\xff",
+     b"db_name = []", b"timeout = 1e999", b"d = 0000-00-00", b"a." * 3000 + b"a = 1", b"n = " + b"9" * 5000,
+     b"[[milvus]]"]
 )  # fmt: skip
 
 
@@ -212,9 +215,7 @@ TARGETS: dict[str, st.SearchStrategy[Case]] = {
     "changed parquet": st.deferred(lambda: _features("parquet", _changed("parquet"))),
     "odd parquet": st.deferred(lambda: _features("parquet", odd_tables.parquet_files())),
     "changed npz": st.deferred(lambda: _features("npz", _changed("npz"))),
-    "changed arrays of npz": st.deferred(
-        lambda: _features("npz", st.sampled_from(_seeds("npz")).flatmap(changed_npz))
-    ),
+    "changed arrays of npz": st.deferred(lambda: _features("npz", st.sampled_from(_seeds("npz")).flatmap(changed_npz))),
     "odd npz": st.deferred(lambda: _features("npz", odd_tables.npz_files())),
     "changed HDF5": st.deferred(lambda: _features("h5", _changed("h5"))),
     "odd HDF5": st.deferred(lambda: _features("h5", odd_tables.h5_files())),
