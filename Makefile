@@ -4,6 +4,7 @@
 # make lint    linters, types, the rooms' import contracts, and whether the generated documents are up to date
 # make format  put the code into the form that `make lint` asks for, and write the generated documents anew
 # make server  a Milvus server to try things with, for COMMAND only, or for a shell (Linux; it is reached from nowhere else)
+# make fuzz    ten minutes (MINUTES=..., SEED=...) of hostile files for every reader; what fails is kept in tests/fuzz/found
 # make bench   the speed figures of docs/benchmarks.md
 #
 # Each sets up its own environment in $(VENV). PYTHON=... takes another interpreter; where that one has torch already,
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test quick test-main test-server test-pymilvus-2.6 server bench lint format clean
+.PHONY: demo test quick test-main test-server test-pymilvus-2.6 server fuzz bench lint format clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
@@ -57,6 +58,10 @@ $(VENV)/pymilvus-2.6.stamp: $(VENV)/dev.stamp
 
 server: $(VENV)/dev.stamp
 	PATH="$(abspath $(BIN)):$$PATH" $(WITH_SERVER) $(COMMAND)
+
+MINUTES ?= 10
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.fuzzing.reader import Reader
 from support.fuzzing.targets import TARGETS
 
+pytestmark = pytest.mark.slow
 CASES = 60
 
 
