@@ -11,6 +11,9 @@ from ichash_export.compare.case import COMPLETE, ResultLine, key
 
 Row = dict[str, Any]
 
+COLUMNS = ("method", "variant", "bits", "random", "seconds", "CPU seconds", "runs")
+"""The columns that every table has; the tasks that were measured, and what was hidden, have columns of their own."""
+
 
 @dataclass(frozen=True)
 class Spread:

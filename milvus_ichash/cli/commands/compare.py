@@ -10,10 +10,11 @@ import typer
 
 from milvus_ichash.cli.grid_options import DataFileOptions, GridOptions, HidingOptions
 from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
-from milvus_ichash.cli.output import OUTPUT, OutputOptions, Row, complain
+from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.progress import Advance
 from milvus_ichash.cli.stopping import when_stopped
+from milvus_ichash.cli.written_rows import Row
 from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def compare(
         outcomes = run_planned(planned, records, read, file, jobs=jobs, device=device, replace=replace)
         failures = [] if no_run else _watched(outcomes, advance, output)
     lines = lines_of(planned, records)
-    if lines:
-        output.emit(tables.rows(tables.groups(lines), numbers=not output.for_people))
+    if lines or not failures:
+        output.emit(tables.rows(tables.groups(lines), numbers=not output.for_people), columns=tables.COLUMNS)
     for failure in failures:
         complain(failure)
     for draw, path in ((plots.against_pdr, figure_pdr), (plots.against_bits, figure_bits)):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from milvus_ichash.bundle import Manifest
     from milvus_ichash.settings import MilvusSettings
 
+_COLUMNS = ("collection", "rows", "method", "bits", "codes", "fingerprint")
+"""What is shown of each collection."""
+
 
 def inspect(
     collection: Annotated[
@@ -54,7 +57,7 @@ def inspect(
         return
     settings = milvus.settings()
     if collection is None:
-        output.emit(_collections(settings), title=settings.address)
+        output.emit(_collections(settings), title=settings.address, columns=_COLUMNS)
         return
     document, problem = _collection(settings, collection, manifest)
     output.emit_document(document)

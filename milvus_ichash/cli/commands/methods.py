@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.output import FormatOptions, Row, filled
+from milvus_ichash.cli.output import FormatOptions
+from milvus_ichash.cli.written_rows import Row, filled
 
 if TYPE_CHECKING:
     from ichash_export.methods.registry import MethodInfo

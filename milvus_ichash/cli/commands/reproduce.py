@@ -9,8 +9,9 @@ import typer
 
 from milvus_ichash.cli.option_values import listed, pairs
 from milvus_ichash.cli.options import DATA, ColumnOptions, JobsOption, TrainingDeviceOption
-from milvus_ichash.cli.output import OutputOptions, filled
+from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.cli.packages import TRAINING, require
+from milvus_ichash.cli.written_rows import filled
 from milvus_ichash.errors import InputError
 from milvus_ichash.temporary import TemporaryFolder
 
