@@ -102,7 +102,7 @@ class PictureTower(StrictModel):
     kind: Literal["picture_tower"] = "picture_tower"
     tower: str
     """File name of the ONNX graph."""
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=4096)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: PictureFit = "stretch"

@@ -27,6 +27,8 @@ READERS: dict[str, Callable[[Path], Mapping[str, RowArray]]] = {
 }
 """The formats that hold named arrays, by the ending of the file."""
 _SCAN_ROWS = 65_536
+_TIMES_EACH = 100
+"""Row numbers may come several times, but not without end."""
 
 
 def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource]:
@@ -37,16 +39,17 @@ def array_sources(path: Path, columns: ColumnNames) -> dict[Split, FeatureSource
         BackendMissingError: the file needs h5py or scipy, and it is not installed.
     """
     arrays: Group = {}
-    for file in dcmh_files(path):
+    files = dcmh_files(path)
+    for file in files:
         arrays.update(_open(file))
     if "FAll" in arrays:
         arrays.pop("IAll", None)
     with reading(path):
         groups = by_split(arrays, is_matrix)
         if not groups:
-            table = ArrayTable.of(path, {"all": arrays}, arrays, columns)
+            table = ArrayTable.of(path, files, {"all": arrays}, arrays, columns)
             return {"all": table.source("all", "", 0)}
-        table = ArrayTable.of(path, groups, arrays, columns)
+        table = ArrayTable.of(path, files, groups, arrays, columns)
         return _with_splits(table, arrays)
 
 
@@ -77,6 +80,8 @@ def _training_rows(array: RowArray, rows: int) -> npt.NDArray[np.int64]:
     """Return the row numbers of the retrieval split that train, rising, each once."""
     if len(array.shape) != 1 or array.kind not in "if" or not array.shape[0]:
         raise InputError(f"'train' has shape {array.shape}; row numbers of the retrieval split are wanted.")
+    if array.shape[0] > _TIMES_EACH * rows:
+        raise InputError(f"'train' has {array.shape[0]:,} row numbers for {rows:,} rows of the retrieval split.")
     numbers = np.concatenate(list(array.chunks(_SCAN_ROWS)))
     wrong = numbers[(numbers < 0) | (numbers >= rows) | (numbers != np.floor(numbers))]
     if len(wrong):

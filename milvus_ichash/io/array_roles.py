@@ -13,7 +13,8 @@ lie on their side: the number of items is the one that modalities and labels hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,14 @@ from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceIn
 from milvus_ichash.io.label_rule import LabelRule, rule_for_arrays
 from milvus_ichash.io.layouts import LAYOUT_LABELS, modality_name
 from milvus_ichash.io.row_arrays import ColumnArray, RowArray, TurnableArray, absent, strings
+from milvus_ichash.io.unpacking import check_unpacked, check_width
 
 Group = dict[str, RowArray]
 """The arrays of one split by column."""
 
 _PRESENT = "present"
 _LABEL_NAMES = "label_names"
+_NAMES_OF_LABELS = (_LABEL_NAMES, *LABEL_NAMES)
 _NOT_JSON = {"O": "cells", "c": "complex numbers", "m": "lengths of time", "V": "records"}
 
 
@@ -86,17 +89,21 @@ class ArrayTable:
     left_out: dict[str, str]
 
     @classmethod
-    def of(cls, path: Path, groups: Mapping[Split, Group], arrays: Group, columns: ColumnNames) -> ArrayTable:
-        """Find the columns and check that they fit together.
+    def of(
+        cls, path: Path, files: Collection[Path], groups: Mapping[Split, Group], arrays: Group, columns: ColumnNames
+    ) -> ArrayTable:
+        """Find the columns and check that they fit together, and into memory.
 
         Args:
             path: the file, or the folder of files.
+            files: the file, or those of the folder.
             groups: the arrays of each split by column; "all" alone where the file is one table.
             arrays: all arrays of the file, under their full names.
             columns: what the caller says about columns.
 
         Raises:
-            InputError: says which columns do not fit together, or are not there.
+            InputError: says which columns do not fit together, or are not there; or the content is far larger than the
+                files.
         """
         merged = {column: array for group in groups.values() for column, array in group.items()}
         roles = Roles.of(merged, columns, has_splits=list(groups) != ["all"])
@@ -114,14 +121,20 @@ class ArrayTable:
             for name in roles.others
             if all(name not in group or group[name].shape[:1] == (rows[split],) for split, group in ready.items())
         }
+        payload = tuple(name for name, reasons in others.items() if not any(reasons))
+        dims = {modality: _size(column, ready) for modality, column in roles.modalities.items()}
+        check_width(dims)
+        used = {*members, *payload, *_NAMES_OF_LABELS}
+        read = [array for group in (*ready.values(), arrays) for name, array in group.items() if name in used]
+        check_unpacked(sum(math.prod(array.shape) * max(array.itemsize, 4) for array in read), files)
         return cls(
             path=path,
             groups=ready,
             rows=rows,
             roles=roles,
-            dims={modality: _size(column, ready) for modality, column in roles.modalities.items()},
+            dims=dims,
             rule=rule_for_arrays(labels, _label_names(arrays, roles.labels)) if labels else None,
-            payload=tuple(name for name, reasons in others.items() if not any(reasons)),
+            payload=payload,
             left_out={name: max(filter(None, reasons)) for name, reasons in others.items() if any(reasons)},
         )
 
@@ -244,7 +257,7 @@ def _check_ids(group: Group, roles: Roles) -> None:
 
 
 def _label_names(arrays: Group, labels: str | None) -> tuple[str, ...] | None:
-    for name in (_LABEL_NAMES, *LABEL_NAMES):
+    for name in _NAMES_OF_LABELS:
         if name in arrays and name != labels and arrays[name].kind in "UO" and len(arrays[name].shape) == 1:
             array = arrays[name]
             return tuple(value for chunk in array.chunks(max(1, array.shape[0])) for value in strings(chunk))

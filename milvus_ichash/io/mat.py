@@ -6,7 +6,7 @@ Matrices of one column hold one value per item, so they are read as (N,). Sparse
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from milvus_ichash.extras import import_extra
 from milvus_ichash.io.feature_source import reading
 from milvus_ichash.io.hdf5 import open_h5
+from milvus_ichash.io.mat_elements import check_elements
 from milvus_ichash.io.row_arrays import AnyArray, ColumnArray, MemoryArray, RowArray, TurnableArray
 
 # scipy lets every kind of exception out of a corrupt file.
@@ -57,6 +58,7 @@ class MatArray:
     shape: tuple[int, ...]
     kind: str
     transposed: bool = False
+    itemsize: int = 8
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the rows from `start` on, `size` at a time."""
@@ -65,7 +67,7 @@ class MatArray:
 
     def turned(self) -> TurnableArray:
         """Return the transposed array."""
-        return MatArray(self.file, self.name, self.shape[::-1], self.kind, not self.transposed)
+        return replace(self, shape=self.shape[::-1], transposed=not self.transposed)
 
 
 def open_mat(path: Path) -> dict[str, RowArray]:
@@ -83,6 +85,7 @@ def open_mat(path: Path) -> dict[str, RowArray]:
     else:
         scipy_io, file = _scipy_io(), MatFile(path)
         with reading(path, *_MATLAB):
+            check_elements(path)
             content = scipy_io.whosmat(str(path))
         arrays = {name: MatArray(file, name, shape, _KINDS[kind]) for name, shape, kind in content if kind in _KINDS}
     return {name: _column(array) for name, array in arrays.items()}

@@ -6,6 +6,7 @@ Arrays of Python objects are pickles, which can run code; they are refused by na
 
 from __future__ import annotations
 
+import io
 import math
 import tokenize
 import zipfile
@@ -22,6 +23,9 @@ from milvus_ichash.io.feature_source import reading
 from milvus_ichash.io.row_arrays import AnyArray, MemoryArray, RowArray, kind_of
 
 _SKIP_BYTES = 1 << 20
+_MAGIC_BYTES = 12
+"""Magic, version and the length of the header (two bytes of it in version 1, four in the others)."""
+_HEADER_BYTES = 1 << 16
 _ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
     *(SyntaxError, ValueError, tokenize.TokenError),  # of a header, which is a Python literal
@@ -42,6 +46,11 @@ class NpzArray:
     def kind(self) -> str:
         """One of the letters of `RowArray.kind`."""
         return kind_of(self.dtype)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return self.dtype.itemsize
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the rows from `start` on, `size` at a time."""
@@ -99,10 +108,15 @@ def _named(member: str) -> str:
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    return np.lib.format.read_array_header_2_0(stream)
+    """Read an array's header; numpy would read as many bytes as it claims to have, which can be 4 GB."""
+    head = stream.read(_MAGIC_BYTES)
+    first = np.lib.format.read_magic(io.BytesIO(head)) == (1, 0)
+    begin = 10 if first else _MAGIC_BYTES
+    length = int.from_bytes(head[8:begin], "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"its header claims to have {length:,} bytes")
+    header = io.BytesIO(head[8:] + stream.read(begin + length - len(head)))
+    return np.lib.format.read_array_header_1_0(header) if first else np.lib.format.read_array_header_2_0(header)
 
 
 def _skip(stream: IO[bytes], count: int) -> None:

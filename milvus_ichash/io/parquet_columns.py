@@ -104,6 +104,21 @@ def to_ids(column: pa.Array, name: str, first_row: int) -> Ids:
         raise InputError(f"the id column '{name}' holds numbers beyond 63 bits; make them strings.") from error
 
 
+def unpacked_bytes(column: pa.Array) -> int:
+    """Return the bytes that a column takes with plain text in place of a dictionary's numbers."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        if not is_text(kind):
+            return int(column.nbytes)
+        sizes = pc.cast(pc.fill_null(pc.binary_length(column.dictionary), 0), pa.int64())
+        return (pc.sum(sizes.take(column.indices)).as_py() or 0) + int(column.indices.nbytes)
+    if pa.types.is_struct(kind):
+        return sum(unpacked_bytes(column.field(place)) for place in range(kind.num_fields))
+    if value_type(kind) is not None and not is_number(value_type(kind)):
+        return unpacked_bytes(column.flatten())
+    return int(column.nbytes)
+
+
 def decoded(column: pa.Array) -> pa.Array:
     """Return the column with plain values in place of a dictionary's numbers, if it has a dictionary."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

@@ -22,6 +22,8 @@ from milvus_ichash.io.column_rules import ID_NAMES, LABEL_NAMES, pick, pick_moda
 from milvus_ichash.io.feature_source import ColumnNames, FeatureSource, SourceInfo, numbered_ids, reading
 from milvus_ichash.io.parquet_labels import ParquetLabels, scan
 from milvus_ichash.io.parquet_payload import to_payload, why_left_out
+from milvus_ichash.io.parquet_sizes import declared_bytes, text_with_dictionary
+from milvus_ichash.io.unpacking import check_unpacked, check_width
 
 _PARQUET = ("parquet", (pa.ArrowException, OSError, UnicodeDecodeError))
 _STREAM_BYTES = 1 << 20
@@ -29,6 +31,8 @@ _STREAM_BYTES = 1 << 20
 _CHUNK_BYTES = 16 << 20
 """Bytes of features that are decoded at a time."""
 _COLUMN_ROWS = 65_536
+_TEXT_BYTES = 1 << 30
+"""Bytes of text in lists and structs that are decoded at a time, if all rows had the longest entry of a dictionary."""
 
 
 class ParquetSource(FeatureSource):
@@ -36,10 +40,14 @@ class ParquetSource(FeatureSource):
 
     def __init__(self, path: Path, columns: ColumnNames) -> None:
         self._path = path
+        self._dictionaries: list[str] = []
+        self._row_bytes: dict[str, int] = {}
         with reading(path, *_PARQUET):
             with self._open() as file:
                 schema: pa.Schema = file.schema_arrow
                 rows: int = file.metadata.num_rows
+                check_unpacked(declared_bytes(file), [path])
+                self._dictionaries, self._row_bytes = text_with_dictionary(file)
             kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
             if len(kinds) < len(schema):
                 raise InputError("several columns have the same name.")
@@ -54,6 +62,7 @@ class ParquetSource(FeatureSource):
                 columns.modalities,
             )
             dims = self._drop_empty(kinds, asked_for=columns.modalities is not None)
+            check_width(dims)
             self._labels = None if label_column is None else self._scan(label_column, kinds[label_column])
         others = {
             name: why_left_out(name, kind) for name, kind in rest.items() if name not in self._modalities.values()
@@ -117,10 +126,21 @@ class ParquetSource(FeatureSource):
         )
 
     def _open(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self._path, pre_buffer=False, buffer_size=_STREAM_BYTES, page_checksum_verification=True)
+        return pq.ParquetFile(
+            self._path,
+            pre_buffer=False,
+            buffer_size=_STREAM_BYTES,
+            page_checksum_verification=True,
+            # Else one long text that all rows share would be written out for each of them.
+            read_dictionary=self._dictionaries,
+        )
 
     def _stream(self, names: list[str], rows: int, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield record batches of at most `rows` rows, from row `start` on, each after the number of its first row."""
+        unpacked = 0
+        row_bytes = sum(self._row_bytes.get(name, 0) for name in names)
+        if row_bytes:
+            rows = max(1, min(rows, _TEXT_BYTES // row_bytes))
         with self._open() as file:
             first, group = 0, 0
             while group < file.num_row_groups and first + file.metadata.row_group(group).num_rows <= start:
@@ -129,6 +149,9 @@ class ParquetSource(FeatureSource):
             groups = list(range(group, file.num_row_groups))
             # Without groups, Arrow would read all of them.
             for batch in file.iter_batches(rows, row_groups=groups, columns=names) if groups else ():
+                # The sizes that the file declares need not be true.
+                unpacked += sum(map(parquet_columns.unpacked_bytes, batch.columns))
+                check_unpacked(unpacked, [self._path])
                 skip = min(max(start - first, 0), batch.num_rows)
                 if skip < batch.num_rows:
                     yield first + skip, batch.slice(skip)

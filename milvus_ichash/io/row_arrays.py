@@ -28,6 +28,10 @@ class RowArray(Protocol):
 
         Nothing else is read."""
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one value takes in memory, as far as the file tells."""
+
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the rows from `start` on, `size` at a time (the last ones fewer)."""
 
@@ -55,6 +59,11 @@ class MemoryArray:
     def kind(self) -> str:
         """One of the letters of `RowArray.kind`."""
         return kind_of(self.values.dtype)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return int(self.values.dtype.itemsize)
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the rows from `start` on, `size` at a time, dense."""
@@ -89,6 +98,11 @@ class ColumnArray:
     def kind(self) -> str:
         """One of the letters of `RowArray.kind`."""
         return self.array.kind
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return self.array.itemsize
 
     def chunks(self, size: int, start: int = 0) -> Iterator[AnyArray]:
         """Yield the values from `start` on, `size` at a time."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 Step = TypeVar("Step", BagOfWords, PictureTower)
 
 _PICTURES_AT_ONCE = 32
+_MOST_PIXELS = 100_000_000
+"""Pixels of a picture: what cameras make is below. A file of a few KB can claim to have more than fit into memory."""
+_VOCABULARY_BYTES = 64 << 20
+"""Bytes of a vocabulary that are read: that of a million words has a tenth of it."""
 
 
 class RawInput:
@@ -116,8 +122,10 @@ class RawInput:
         if name not in self._vocabularies:
             path = self._bundle / step.vocabulary
             try:
-                words = json.loads(path.read_text("utf-8"))
-            except (OSError, ValueError) as error:
+                with path.open("rb") as stream:
+                    content = stream.read(_VOCABULARY_BYTES)
+                words = json.loads(content.decode("utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
                 raise InputError(f"vocabulary '{path}' cannot be read: {error}.") from error
             dim = self._manifest.dims[name]
             if not isinstance(words, list) or len(words) != dim or len({w for w in words if isinstance(w, str)}) != dim:
@@ -165,17 +173,42 @@ def load_pixels(path: str | Path | BinaryIO, step: PictureTower) -> Features:
         raise InputError(f"there is no picture '{path}'.")
     square = (step.size, step.size)
     try:
-        with Image.open(path) as opened:
+        with _opened(path) as opened:
             picture = _opaque(ImageOps.exif_transpose(opened), step.background)
         if step.fit == "pad":
             picture = ImageOps.pad(picture, square, Image.Resampling.BICUBIC, color=step.background)
         else:
             picture = picture.resize(square, Image.Resampling.BICUBIC)
+    except InputError:
+        raise
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise InputError(f"'{path}' is no picture that can be read: {error}.") from error
     pixels = np.asarray(picture, np.float32) / np.float32(255)
     scaled = (pixels - np.array(step.mean, np.float32)) / np.array(step.std, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+@contextmanager
+def _opened(path: str | Path | BinaryIO) -> Iterator[Image]:
+    """Open a picture, of which only the header is read yet.
+
+    Raises:
+        InputError: it has more pixels than can be worked with.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # Pillow warns at another number.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        opened = Image.open(path)
+    with opened:
+        width, height = opened.size
+        if width * height > _MOST_PIXELS:
+            raise InputError(
+                f"'{path}' has {width:,} x {height:,} pixels; {_MOST_PIXELS // 1_000_000} million are the most that "
+                "are read: make it smaller."
+            )
+        yield opened
 
 
 def _opaque(picture: Image, background: tuple[int, int, int]) -> Image:

@@ -131,7 +131,8 @@ def test_the_modality_must_take_it(encoder: HashEncoder, make_bundle: MakeBundle
 
 
 @pytest.mark.parametrize(
-    "content", [b"{}", b'["a"]', b'["a","a","a","a","a","a","a","a"]', b"[1,2,3,4,5,6,7,8]", b"not json", b"\xff"]
+    "content",
+    [b"{}", b'["a"]', b'["a","a","a","a","a","a","a","a"]', b"[1,2,3,4,5,6,7,8]", b"not json", b"\xff", b"[" * 10**5],
 )
 def test_a_vocabulary_that_does_not_fit(folder: Path, tmp_path: Path, content: bytes) -> None:
     encoder = changed(folder, tmp_path / "b", {"text_vocabulary.json": content})
@@ -265,6 +266,18 @@ def test_files_that_are_no_pictures(encoder: HashEncoder, tmp_path: Path, name: 
     with pytest.raises(InputError, match=message) as caught:
         encoder.raw.pictures([tmp_path / name])
     assert f"'{tmp_path / name}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("side", "message"), [(10_001, r"has 10,001 x 10,001 pixels"), (14_000, "no picture that can")]
+)
+def test_a_picture_of_more_pixels_than_can_be_worked_with(
+    encoder: HashEncoder, tmp_path: Path, side: int, message: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    Image.new("1", (side, side)).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match=message):
+        encoder.raw.pictures(tmp_path / "p.png")
+    assert not recwarn.list
 
 
 def test_pillow_is_named_where_it_is_missing(
