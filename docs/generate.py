@@ -1,10 +1,10 @@
-"""Write the documents that are made from the code: docs/cli.md, and README's tables of methods and of commands.
+"""Write the documents that are made from the code: docs/cli.md, README's tables, and ARCHITECTURE's exit codes.
 
     python docs/generate.py            write them
     python docs/generate.py --check    change nothing; exit with 1 where one of them is out of date
 
-README's tables stand between the lines `<!-- generated: NAME -->` and `<!-- end -->`. Neither torch nor a terminal is
-needed, and the width of the terminal does not matter.
+Tables in README and ARCHITECTURE stand between the lines `<!-- generated: NAME -->` and `<!-- end -->`. Neither torch
+nor a terminal is needed, and the width of the terminal does not matter.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from ichash_export.methods import registry
 from milvus_ichash.cli.app import app
+from milvus_ichash.errors import ExitCode
 
 CODES = {"fused": "one for each item", "cross-modal": "one for each modality"}
 Commands = dict[str, Callable[..., Any]]
@@ -32,24 +33,32 @@ INTRODUCTION = """# The command line
 This page is generated from the program by `python docs/generate.py`: do not edit it.
 `milvus-ichash COMMAND --help` shows the same.
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 success; 2 bad input or usage; 3 Milvus was not
-reached or refused; 4 bundle and collection do not belong together; 5 an ingest was partly written; 6 something is not
-installed; 130 Ctrl-C.
+Results go to stdout, progress and notes to stderr. Control characters in them, and others that cannot be seen, are
+shown as escapes such as `\\x1b`; CSV into a file or a pipe has them as they are. CSV and JSON keep every digit of a
+number. A CSV cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`, and is no number)
+gets an apostrophe before it, unless there is `--csv-raw`.
+
 """
 
 
 def main() -> None:
     """Write the documents, or check them."""
     commands = dict(named_commands(app))
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    for name, table in (("methods", table_of_methods()), ("commands", table_of_commands(commands))):
-        text = between_markers(text, name, table)
-    wanted = {ROOT / "docs" / "cli.md": reference(commands), readme: text}
+    codes = table_of_exit_codes()
+    parts = {
+        "README.md": {"methods": table_of_methods(), "commands": table_of_commands(commands), "exit codes": codes},
+        "ARCHITECTURE.md": {"exit codes": codes},
+    }
+    wanted = {ROOT / "docs" / "cli.md": reference(commands)}
+    for document, tables in parts.items():
+        text = (ROOT / document).read_text("utf-8")
+        for name, table in tables.items():
+            text = between_markers(text, name, table)
+        wanted[ROOT / document] = text
     stale = [path for path, content in wanted.items() if not path.exists() or path.read_text("utf-8") != content]
     if "--check" not in sys.argv:
         for path in stale:
-            path.write_text(wanted[path], "utf-8")
+            path.write_text(wanted[path], "utf-8", newline="\n")
     elif stale:
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
         sys.exit(f"out of date: {names}. `python docs/generate.py` brings them up to date.")
@@ -82,9 +91,16 @@ def table_of_commands(commands: Commands) -> str:
     return markdown(("command", "what it does"), rows)
 
 
+def table_of_exit_codes() -> str:
+    """Return the table of exit codes."""
+    return markdown(("exit code", "meaning"), [(f"{int(code)}", code.meaning) for code in ExitCode])
+
+
 def reference(commands: Commands) -> str:
     """Return docs/cli.md."""
-    return "\n".join([INTRODUCTION, *(section(name, command) for name, command in commands.items())])
+    return "\n".join(
+        [INTRODUCTION + table_of_exit_codes(), *(section(name, command) for name, command in commands.items())]
+    )
 
 
 def section(name: str, command: Callable[..., Any]) -> str:
@@ -163,7 +179,7 @@ def between_markers(text: str, name: str, table: str) -> str:
     before, found, rest = text.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"README.md has no markers '{start.strip()}' and '{end}'.")
+        raise ValueError(f"there are no markers '{start.strip()}' and '{end}'.")
     return f"{before}{start}\n{table}\n{end}{after}"
 
 
