@@ -57,21 +57,25 @@ class Round:
         self._files = 0
         self._seconds = 1.5  # that a load takes, about
 
-    def play(self) -> Round:
-        """Do the steps; stop at the first problem."""
-        often: dict[Callable[[], None], int] = {self.replace: 6, self.recreate: 1, self.delete: 2}
-        if self.place.shared:
-            often |= {self.write_at_once: 4, self.kill_milvus: 1}
-        else:
-            often |= {self.kill_milvus: 3, self.damage: 2}
-        first = self.rng.choice([self.replace, self.write_at_once] if self.place.shared else [self.replace])
-        for step in [first, *self.rng.choices(list(often), list(often.values()), k=self.rng.randint(2, 4))]:
+    def play(self, *names: str) -> Round:
+        """Do the steps of these names, or some that the seed chooses; stop at the first problem."""
+        for step in map(self.__getattribute__, names) if names else self.steps():
             self.say(f"step {step.__name__}")
             step()
             self.compare()
             if self.problems:
                 break
         return self
+
+    def steps(self) -> list[Callable[[], None]]:
+        """Steps that the seed chooses."""
+        often: dict[Callable[[], None], int] = {self.replace: 6, self.recreate: 1, self.delete: 2}
+        if self.place.shared:
+            often |= {self.write_at_once: 4, self.kill_milvus: 1}
+        else:
+            often |= {self.kill_milvus: 3, self.damage: 2}
+        first = self.rng.choice([self.replace, self.write_at_once] if self.place.shared else [self.replace])
+        return [first, *self.rng.choices(list(often), list(often.values()), k=self.rng.randint(2, 4))]
 
     def say(self, line: str) -> None:
         self.log.append(line)

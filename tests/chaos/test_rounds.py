@@ -16,7 +16,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ["lite/0", "lite/1", "lite/2"])
-def test_no_row_is_lost_doubled_or_stale(seed: str, bundle: Path, tmp_path: Path) -> None:
-    played = Round(LitePlace(tmp_path), tmp_path, bundle, seed).play()
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("replace", "replace", "delete"),
+        ("replace", "kill_milvus"),
+        ("replace", "recreate"),
+        ("replace", "damage", "damage"),
+    ],
+    ids="-".join,
+)
+def test_no_row_is_lost_doubled_or_stale(steps: tuple[str, ...], bundle: Path, tmp_path: Path) -> None:
+    played = Round(LitePlace(tmp_path), tmp_path, bundle, "a seed of few rows").play(*steps)
     assert not played.problems, "\n".join([*played.log, *played.problems])
