@@ -5,6 +5,7 @@
 # make format  put the code into the form that `make lint` asks for, and write the generated documents anew
 # make server  a Milvus server to try things with, for COMMAND only, or for a shell (Linux; it is reached from nowhere else)
 # make fuzz    ten minutes (MINUTES=..., SEED=...) of hostile files for every reader; what fails is kept in tests/fuzz/found
+# make chaos   an hour (CHAOS_MINUTES=..., SEED=...) of kills, several writers and damaged files, on Milvus Lite and a server of its own
 # make bench   the speed figures of docs/benchmarks.md
 #
 # Each sets up its own environment in $(VENV). PYTHON=... takes another interpreter; where that one has torch already,
@@ -14,7 +15,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test quick test-main test-server test-pymilvus-2.6 server fuzz bench lint format clean
+.PHONY: demo test quick test-main test-server test-pymilvus-2.6 server fuzz chaos bench lint format clean
 
 demo: $(VENV)/demo.stamp
 	PATH="$(abspath $(BIN)):$$PATH" examples/clipart/run.sh
@@ -62,6 +63,13 @@ server: $(VENV)/dev.stamp
 MINUTES ?= 10
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# It starts a server of its own, to kill it, so not WITH_SERVER.
+CHAOS_MINUTES ?= 60
+chaos: $(VENV)/dev.stamp
+	ICHASH_CHAOS_EXAMPLES=100 $(BIN)/python -m pytest -q tests/chaos/test_stateful.py
+	set -- env PYTHONPATH=tests $(BIN)/python -m chaos.run --seconds $$(($(CHAOS_MINUTES) * 60)) $(if $(SEED),--seed $(SEED)); \
+	if [ -z "$$MILVUS_URI" ] && $(CLOSED) true; then set -- $(CLOSED) "$$@"; fi; "$$@"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
