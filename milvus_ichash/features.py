@@ -288,23 +288,47 @@ class FeatureTable:
         """Return the same items with their labels in the columns of another file's classes, matched by name.
 
         Two files number their classes alike only where they hold the same ones; a bundle keeps the names it was trained
-        with. Labels without names are taken to be numbered in that order.
+        with. A class without a name is called by its number.
 
         Raises:
             InputError: names a class that `names` does not have.
         """
         if self.labels is None:
             return self
+        own = self.class_names
+        check_classes(own, names)
         place = {name: column for column, name in enumerate(names)}
-        own = self.label_names if self.label_names is not None else tuple(names)[: self.labels.shape[1]]
-        unknown = [name for name in own if name not in place]
-        if unknown or len(own) < self.labels.shape[1]:
-            what = f"the class '{unknown[0]}'" if unknown else f"{self.labels.shape[1]} classes without names"
-            known = ", ".join([*names[:10], "..."] if len(names) > 10 else names)
-            raise InputError(f"the labels hold {what}, where {len(names)} classes are known: {known}.")
         labels = np.zeros((len(self), len(names)), np.uint8)
         labels[:, [place[name] for name in own]] = self.labels
         return self._like(labels=labels, label_names=tuple(names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers where they have no names; none without labels."""
+        if self.labels is None or self.label_names is not None:
+            return self.label_names or ()
+        return numbered_classes(self.labels.shape[1])
+
+
+def numbered_classes(classes: int) -> tuple[str, ...]:
+    """Return what classes without names are called: "0", "1", ..."""
+    return tuple(map(str, range(classes)))
+
+
+def check_classes(own: Sequence[str], known: Sequence[str]) -> None:
+    """Raise InputError where labels hold a class, by name or number, that is not among those that are known."""
+    there = set(known)
+    unknown = next((name for name in own if name not in there), None)
+    if unknown is None:
+        return
+    shown = ", ".join([*known[:10], "..."] if len(known) > 10 else known)
+    if all(map(str.isdecimal, own)) and not all(map(str.isdecimal, known)):
+        raise InputError(
+            f"the labels are class numbers or 0/1 vectors without names, where {len(known)} classes are known by name: "
+            f"{shown}. Nobody can tell which number means which name: write names into the label column, or the names "
+            "of the vectors' columns into 'label_names' (.npz, .h5, .mat)."
+        )
+    raise InputError(f"the labels hold the class '{unknown}', where {len(known)} classes are known: {shown}.")
 
 
 def check_modalities(names: Iterable[str], known: Collection[str], what: object) -> None:

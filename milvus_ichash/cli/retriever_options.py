@@ -135,6 +135,7 @@ def open_indexes(
     indexes = [HashIndex.open(connection, name) for name in collections]
     for index in indexes:
         index.check(encoder.manifest, bits)
+        index.name_classes(encoder.manifest.label_names)
     return indexes
 
 

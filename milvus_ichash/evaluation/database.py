@@ -16,7 +16,7 @@ from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Counts, LabelSets
 from milvus_ichash.evaluation.tasks import has_all, single_modality_code
-from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot
+from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot, numbered_classes
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io.column_rules import listing
 from milvus_ichash.io.feature_source import FeatureSource
@@ -132,16 +132,38 @@ def read_database(index: HashIndex, codes: tuple[str, ...]) -> Database:
             f"collection '{index.collection}' has no labels, so what is relevant cannot be told: ingest its items "
             "again from a file with labels (--labels-column); that replaces the rows by their ids."
         )
-    names = index.label_names
+    names: Sequence[str] | None = index.label_names
+    lists: Sequence[Sequence[Any]] = [labels or () for labels in rows.labels]
+    if index.labels_by_name:
+        lists, names = numbers_of_names(lists, names or ())
     return Database(
         ids=rows.ids,
-        labels=labels_from_lists([labels or () for labels in rows.labels], len(names) if names else None),
-        label_names=names,
+        labels=labels_from_lists(lists, len(names) if names else None),
+        label_names=None if names is None else tuple(names),
         present=rows.present,
         modalities=tuple(index.modalities),
         codes=rows.codes,
         all_classes=bool(names),
     )
+
+
+def numbers_of_names(
+    lists: Sequence[Sequence[str]], names: Sequence[str] = ()
+) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Return lists of class names as lists of class numbers, and the names in the order of the numbers.
+
+    These are the names that are given, and after them, sorted, those that only the lists have.
+
+    Raises:
+        InputError: a label is no name.
+    """
+    number = {name: place for place, name in enumerate(names)}
+    found = set(chain.from_iterable(lists)) - number.keys()
+    if any(type(name) is not str for name in found):
+        wrong = next(name for name in found if type(name) is not str)
+        raise InputError(f"the collection holds the label {wrong!r} among names of classes: ingest it again.")
+    number |= {name: len(names) + place for place, name in enumerate(sorted(found))}
+    return [[number[name] for name in row] for row in lists], tuple(number)
 
 
 def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None) -> MultiHot:
@@ -150,6 +172,8 @@ def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None
     Raises:
         InputError: a negative index, or one beyond the number of classes where that is known.
     """
+    if set(map(type, chain.from_iterable(lists))) - {int}:
+        raise InputError("the collection holds labels that are no class numbers: ingest it again.")
     lengths = np.fromiter(map(len, lists), np.intp, len(lists))
     index = np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum()))
     highest = int(index.max(initial=-1))
@@ -163,7 +187,7 @@ def labels_from_lists(lists: Sequence[Sequence[int]], classes: int | None = None
 
 
 def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: Database) -> tuple[MultiHot, list[str]]:
-    """Match the queries' classes with the database's, by name where both sides have names, else by index.
+    """Match the queries' classes with the database's, by name; classes without names are called by their numbers.
 
     Args:
         query: uint8 (Q, classes of the queries).
@@ -178,17 +202,22 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
         InputError: the two sides cannot have the same classes.
     """
     names, classes = database.label_names, database.labels.shape[1]
-    if query_names is None or names is None:
+    if query_names is None and names is None:
         if query.shape[1] < classes or (query.shape[1] > classes and database.all_classes):
             raise InputError(
                 f"the queries have {query.shape[1]} classes, the database {classes}, and without names for both "
                 "nobody can tell which are the same: give the query file the database's classes."
             )
         return query[:, :classes], []
+    bare = query_names is None or (names is None and database.all_classes)
+    if query_names is None or names is None:
+        check_numbered(query_names, names)
+    query_names = numbered_classes(query.shape[1]) if query_names is None else query_names
+    names = numbered_classes(classes) if names is None else names
     column_of = {name: column for column, name in enumerate(names)}
     used = [(column, name) for column, name in enumerate(query_names) if query[:, column].any()]
     unknown = [name for _, name in used if name not in column_of]
-    if used and len(unknown) == len(used):
+    if used and (len(unknown) == len(used) or (bare and unknown)):
         raise InputError(
             f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database "
             f"{listing(names, 5)}. Are these the same classes under other names?"
@@ -198,6 +227,17 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
         if name in column_of:
             aligned[:, column_of[name]] = query[:, column]
     return aligned, unknown
+
+
+def check_numbered(query_names: Sequence[str] | None, names: Sequence[str] | None) -> None:
+    """Raise InputError where one side has names of classes, and the other, which is None, only their numbers."""
+    for side, real in (("the queries name", query_names), ("the database names", names)):
+        if real is not None and not all(map(str.isdecimal, real)):
+            raise InputError(
+                f"{side} classes ({listing(real, 3)}), and the other side has class numbers or 0/1 vectors without "
+                "names: nobody can tell which number means which name. Write names into the label column, or the names "
+                "of the vectors' columns into 'label_names' (.npz, .h5, .mat)."
+            )
 
 
 def _single_modality_codes(encoder: HashEncoder, table: FeatureTable, modalities: Sequence[str]) -> dict[str, Codes]:

@@ -6,8 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index.columnar import FieldColumns
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, has
+from milvus_ichash.index.label_forms import LabelLists, checked_labels
 
 Row = dict[str, Any]
-LabelLists = Sequence[Sequence[int] | None]
-"""For each item the indices of its classes, from 0; None where its labels are unknown."""
 Payload = Mapping[str, Sequence[Any]]
 """Further columns by name, one value for each item: whatever JSON knows."""
 
@@ -41,7 +39,7 @@ class Batch:
         codes: uint8 (n, bits / 8) by name.
         present: n booleans by field (`has_image`, ...).
         dynamic: labels and payload, n values by name; labels are None where they are unknown.
-        encoded: labels and payload of each item as JSON, in UTF-8; None where there is no payload.
+        encoded: labels and payload of each item as JSON, in UTF-8; None where there is neither.
     """
 
     ids: list[Any]
@@ -53,10 +51,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
+    @property
     def meta(self) -> list[bytes]:
         """Labels and payload of each item as JSON, in UTF-8."""
-        return _labels_as_json(self.dynamic.get(LABELS) or [None] * len(self)) if self.encoded is None else self.encoded
+        return [b"{}"] * len(self) if self.encoded is None else self.encoded
 
     def rows(self) -> list[Row]:
         """Return one dict for each item, as `MilvusClient` takes them; unknown labels are left out."""
@@ -121,7 +119,8 @@ def build_batch(
         codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are
             passed over.
         present: bool (n, M), in the order of the collection's modalities; False where an item lacks one.
-        labels: class indices of each item; None for an item, or altogether, where they are unknown.
+        labels: class names of each item, or class numbers where the collection holds those; None for an item, or
+            altogether, where they are unknown.
         payload: further columns of n values that JSON knows.
 
     Raises:
@@ -143,10 +142,10 @@ def build_batch(
             raise InputError(f"{n} ids, but {len(stored[name])} codes.")
     dynamic = _checked_payload(payload or {}, n, {ID, LABELS, *stored, *has_fields})
     if labels is not None:
-        _check_labels(labels, n)
-        dynamic[LABELS] = labels
+        dynamic[LABELS] = checked_labels(labels, n, description)
+    encoded = _as_json(dynamic) if payload else None if labels is None else _labels_as_json(dynamic[LABELS])
     present_columns = dict(zip(has_fields, present.T.tolist(), strict=True))
-    return Batch(list(ids), stored, present_columns, dynamic, _as_json(dynamic) if payload else None)
+    return Batch(list(ids), stored, present_columns, dynamic, encoded)
 
 
 def check_codes(codes: Codes, bits: int) -> None:
@@ -206,13 +205,13 @@ def _is_json(value: Any) -> bool:
 
 def _labels_as_json(labels: LabelLists) -> list[bytes]:
     """Return the JSON of items that have nothing but labels: a few different sets of labels come often."""
-    known: dict[tuple[int, ...] | None, bytes] = {None: b"{}"}
+    known: dict[tuple[Any, ...] | None, bytes] = {None: b"{}"}
     texts = []
     for row in labels:
         key = None if row is None else tuple(row)
         text = known.get(key)
         if text is None:
-            text = known[key] = b'{"labels":[%s]}' % b",".join(b"%d" % label for label in key or ())
+            text = known[key] = _to_json({LABELS: key}).encode()
         texts.append(text)
     return texts
 
@@ -267,15 +266,6 @@ def _problem(value: str, *, lite: bool) -> str | None:
     except UnicodeEncodeError:
         return "is no valid Unicode text."
     return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
-
-
-def _check_labels(labels: LabelLists, n: int) -> None:
-    if len(labels) != n:
-        raise InputError(f"{n} ids, but {len(labels)} lists of labels.")
-    flat = list(chain.from_iterable(row for row in labels if row is not None))
-    if set(map(type, flat)) - {int} or (flat and not (min(flat) >= 0 and max(flat) < 2**31)):
-        bad = next(value for value in flat if type(value) is not int or not 0 <= value < 2**31)
-        raise InputError(f"a label is {bad!r}; labels are lists of class indices, plain whole numbers from 0.")
 
 
 def _checked_payload(payload: Payload, n: int, taken: set[str]) -> dict[str, Sequence[Any]]:

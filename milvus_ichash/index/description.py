@@ -22,19 +22,21 @@ class Description(BaseModel):
     """The JSON in a collection's description field: Milvus Lite keeps no other place for such things.
 
     Attributes:
-        ichash: version of this format.
+        ichash: version of this format: 2 where the items' labels are names of classes. In 1 they are class numbers, as
+            in all collections that were made by earlier releases, and where classes have no names.
         fingerprint: of the bundle.
         method: name of the method that trained the bundle.
         bits: length of the stored codes.
         cut_from: length of the bundle's codes where the stored ones are the first bits of those, else None.
         codes: names of the stored codes, each with its modality; None for a fused code.
         modalities: names, in the order of the columns of `present`.
-        label_names: names of the classes, or None where they are unknown or too long to store.
+        label_names: names of the classes, in the order of their numbers; None where they are unknown or too long to
+            store.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    ichash: Literal[1] = 1
+    ichash: Literal[1, 2] = 1
     fingerprint: str
     method: str
     bits: int
@@ -65,6 +67,7 @@ class Description(BaseModel):
             raise InputError(f"the bundle's codes and modalities need different names in Milvus: {', '.join(names)}.")
         length = manifest.length(bits)
         description = cls(
+            ichash=1 if manifest.label_names is None else 2,
             fingerprint=manifest.fingerprint,
             method=manifest.method,
             bits=length,
@@ -83,6 +86,11 @@ class Description(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError:
             return None
+
+    @property
+    def labels_by_name(self) -> bool:
+        """Whether the items' labels are names of classes, and not class numbers."""
+        return self.ichash == 2
 
     def cut(self, codes: Codes) -> Codes:
         """Return codes as they are stored: whole codes of the bundle are cut, all others stay as they are."""

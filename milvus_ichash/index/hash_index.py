@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,23 @@ from milvus_ichash.choices import IdKind
 from milvus_ichash.codes import Codes, Distances
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
-from milvus_ichash.index import collection_schema, filters, index_building, lookups, rankings, stored_rows, writing
-from milvus_ichash.index.batch import Batch, LabelLists, Payload, build_batch, checked_ids, code_bytes
+from milvus_ichash.index import (
+    collection_schema,
+    filters,
+    index_building,
+    label_forms,
+    lookups,
+    rankings,
+    stored_rows,
+    writing,
+)
+from milvus_ichash.index.batch import Batch, Payload, build_batch, checked_ids, code_bytes
 from milvus_ichash.index.client_errors import refused_expression
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
-from milvus_ichash.index.field_names import ID, META, has
+from milvus_ichash.index.field_names import ID, LABELS, META, has
 from milvus_ichash.index.index_spec import IndexSpec
+from milvus_ichash.index.label_forms import LabelLists
 from milvus_ichash.index.lookups import Lookup
 from milvus_ichash.index.rankings import Hits
 from milvus_ichash.index.search_request import LIMIT, SearchOptions, SearchRequest, check_reach
@@ -47,6 +58,7 @@ class HashIndex:
         codes: names of the stored codes.
         modalities: names, in the order of the columns of `present`.
         label_names: names of the classes, where they are known.
+        labels_by_name: whether the items' labels are names; class numbers otherwise, as in old collections.
     """
 
     def __init__(self, connection: Connection, collection: str, description: Description, id_kind: IdKind) -> None:
@@ -62,6 +74,7 @@ class HashIndex:
         self.codes = tuple(description.codes)
         self.modalities = description.modalities
         self.label_names = description.label_names
+        self.labels_by_name = description.labels_by_name
 
     @classmethod
     def create(
@@ -251,6 +264,11 @@ class HashIndex:
                 "leave --codes out."
             )
 
+    def name_classes(self, names: Sequence[str] | None) -> None:
+        """Take the names of a bundle's classes where the collection itself has none: they were too long to store."""
+        if self.label_names is None and names is not None:
+            self.label_names = tuple(names)
+
     def batch(
         self,
         ids: Ids | Sequence[Any],
@@ -291,7 +309,8 @@ class HashIndex:
             ids: n different ids of the collection's kind.
             codes: uint8 (n, bits / 8) for each stored code, or whole ones.
             present: bool (n, M), False where the item lacks the modality.
-            labels: class indices of each item; None where they are unknown.
+            labels: class names of each item, or class numbers in a collection that holds those; None where they are
+                unknown.
             payload: further columns, n values each.
 
         Returns:
@@ -360,8 +379,9 @@ class HashIndex:
                 `radius`: the largest Hamming distance, itself included; no limit by default.
                 `nprobe`: cells of BIN_IVF_FLAT that are looked through, 1 to nlist; a 64th of them, at least 8, by
                 default.
-                `filter`: Milvus expression over fields of the collection, such as `has_text == true`.
-                `output_fields`: fields to return; "*" stands for labels and all of the payload.
+                `filter`: Milvus expression over fields of the collection, such as `has_text == true` or
+                `array_contains(labels, "red")`.
+                `output_fields`: fields to return; "*" stands for labels, by name, and all of the payload.
 
         Raises:
             InputError: an argument cannot be used, or the filter cannot be evaluated or names a field that no item has.
@@ -446,6 +466,17 @@ class HashIndex:
         with self._using(filter):
             stored_rows.check_count(self.connection, self.collection, filter, ids)
             yield from rankings.complete_distances(self.connection, request, queries, ids)
+
+    def names_of(self, labels: Sequence[Any]) -> list[Any]:
+        """Return an item's labels by name; class numbers of an old collection stay where their names are not known."""
+        return list(labels) if self.labels_by_name else label_forms.names_of(labels, self.label_names or ())
+
+    def label_counts(self) -> dict[str, int]:
+        """Return how many items have each label, by name; all rows are read for it."""
+        counts = stored_rows.label_counts(self.connection, self.collection)
+        found = Counter({str(self.names_of([label])[0]): number for label, number in counts.items()})
+        known = self.label_names or ()
+        return {name: found[name] for name in (*known, *sorted(found.keys() - set(known)))}
 
     def index_states(self) -> dict[str, dict[str, Any]]:
         """Return by code what Milvus says of its index: `index_type`, `metric_type`, `nlist` and `state`.
@@ -578,7 +609,7 @@ class HashIndex:
         return code_bytes(self.description.cut(codes), self.bits)
 
     def _answer(self, hits: Hits, request: SearchRequest, output_fields: Sequence[str]) -> Hits:
-        """Return the hits with the fields that were asked for, and no others."""
+        """Return the hits with the fields that were asked for, and no others; labels by name where names are known."""
         if request.filter and not hits.counts.any():
             self._check_names(request.filter)
         if "*" not in output_fields:
@@ -586,6 +617,8 @@ class HashIndex:
             for row in (row for rows in hits.fields for row in rows):
                 for extra in row.keys() - names:
                     del row[extra]
+        for row in (row for rows in hits.fields for row in rows if row.get(LABELS)):
+            row[LABELS] = self.names_of(row[LABELS])
         return hits
 
     def _fields(self, output_fields: Sequence[str]) -> list[str]:
@@ -597,7 +630,8 @@ class HashIndex:
 
     @contextmanager
     def _using(self, expression: str) -> Iterator[None]:
-        """Blame the filter where Milvus cannot parse or evaluate it."""
+        """Blame the filter where Milvus cannot parse or evaluate it, or where it asks for labels in the wrong form."""
+        label_forms.check_filter(expression, self.collection, self.label_names or (), by_name=self.labels_by_name)
         try:
             yield
         except MilvusError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,14 @@ class ReadBack:
         ids: (N,) int64, or object of str.
         codes: uint8 (N, bits / 8) by name.
         present: bool (N, M), False where the item lacks the modality.
-        labels: for each row its class indices, or None where they are unknown; None where no row has labels.
+        labels: for each row its class names, or class numbers in a collection that holds those; None where they are
+            unknown. None where no row has labels.
     """
 
     ids: Ids
     codes: dict[str, Codes]
     present: Mask
-    labels: list[list[int] | None] | None
+    labels: list[list[Any] | None] | None
 
 
 def pages(
@@ -136,6 +139,12 @@ def read_back(
         present=np.concatenate([np.empty((0, len(has_fields)), np.bool_), *(present for _, present in found)]),
         labels=labels if any(row is not None for row in labels) else None,
     )
+
+
+def label_counts(connection: Connection, collection: str) -> Counter[Any]:
+    """Return how many rows have each label, a class name or number."""
+    found = (row for page in pages(connection, collection, "", (), (LABELS,)) for row in page[LABELS])
+    return Counter(chain.from_iterable(row or () for row in found))
 
 
 def field_names(connection: Connection, collection: str, description: Description) -> list[str]:

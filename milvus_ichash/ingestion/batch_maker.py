@@ -1,10 +1,9 @@
-"""From the rows of a source to batches of a collection: codes, present modalities, labels by class number, payload."""
+"""From the rows of a source to batches of a collection: codes, present modalities, labels, payload."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
@@ -12,6 +11,7 @@ from milvus_ichash.features import FeatureTable, check_modalities
 from milvus_ichash.index.batch import Batch, build_batch, checked_ids
 from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion.ingest_options import IngestOptions
+from milvus_ichash.ingestion.label_lists import check_known_classes, label_lists
 from milvus_ichash.ingestion.payload import PayloadCleaner
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -45,7 +45,7 @@ class BatchMaker:
         """
         fields = table.payload if self.options.fields is None else self.options.fields
         payload = {name: values for name, values in table.payload.items() if name in fields}
-        labels = _label_lists(self._in_classes(table)) if self.options.labels else None
+        labels = label_lists(table, self.description, self._class_names) if self.options.labels else None
         keys = checked_ids(table.ids, self.id_kind, lite=self.lite)
         return build_batch(
             self.description,
@@ -56,13 +56,11 @@ class BatchMaker:
             self.clean(payload),
         )
 
-    def _in_classes(self, table: FeatureTable) -> FeatureTable:
-        if self.description.label_names is None:
-            return table
-        try:
-            return table.with_classes(self.description.label_names)
-        except InputError as error:
-            raise InputError(f"{error} Rename the classes, or leave the labels out with --no-labels.") from error
+    @property
+    def _class_names(self) -> Sequence[str] | None:
+        """The names of all classes: the bundle's, else those that the collection knows."""
+        names = self.encoder.manifest.label_names
+        return self.description.label_names if names is None else names
 
 
 def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: IngestOptions) -> Description:
@@ -70,7 +68,7 @@ def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: In
 
     Raises:
         InputError: options that cannot be used; a source without ids, where row numbers were not asked for; a payload
-            column that the source does not have; a modality, code or length that the bundle does not know.
+            column that the source does not have; a modality, class, code or length that the bundle does not know.
     """
     options.check()
     source.info.check_ids(row_ids=options.row_ids)
@@ -82,18 +80,8 @@ def description_of_rows(source: FeatureSource, encoder: HashEncoder, options: In
         raise InputError(f"{no or f'{path} has no payload column {unknown[0]!r}'}; there is {there}.")
     manifest = encoder.manifest
     check_modalities(source.info.dims, manifest.dims, source.info.path)
+    if options.labels and source.info.classes is not None:
+        check_known_classes(source.info, manifest.label_names)
     names = source.info.label_names if manifest.label_names is None else manifest.label_names
     bits = encoder.bits if options.bits is None else options.bits
     return Description.of(manifest.model_copy(update={"label_names": names}), options.codes, bits)
-
-
-def _label_lists(table: FeatureTable) -> list[list[int] | None] | None:
-    """Return the class indices of each item, None where its labels are unknown; None for a table without labels."""
-    if table.labels is None:
-        return None
-    places, classes = np.nonzero(table.labels)
-    ends = np.cumsum(np.bincount(places, minlength=len(table))).tolist()
-    flat = classes.tolist()
-    known = [True] * len(table) if table.labelled is None else table.labelled.tolist()
-    triples = zip([0, *ends], ends, known, strict=False)
-    return [flat[begin:end] if labelled else None for begin, end, labelled in triples]

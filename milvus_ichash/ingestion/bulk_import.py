@@ -131,6 +131,9 @@ def _check_content(found: HashIndex, manifest: ImportManifest) -> None:
         )
     if ours.bits != wanted.bits:
         raise InputError(f"{codes} codes of {ours.bits} bits, and the files of {wanted.bits}: {elsewhere}")
+    if ours.labels_by_name != wanted.labels_by_name:
+        forms = ("class number", "name") if wanted.labels_by_name else ("name", "class number")
+        raise InputError(f"{codes} labels by {forms[0]}, and the files by {forms[1]}: {elsewhere}")
     if ours.label_names != wanted.label_names:
         raise InputError(f"collection '{found.collection}' numbers other classes than the files: {elsewhere}")
 

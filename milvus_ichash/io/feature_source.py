@@ -13,7 +13,7 @@ import numpy as np
 
 from milvus_ichash.choices import Split
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Ids
+from milvus_ichash.features import FeatureTable, Ids, numbered_classes
 from milvus_ichash.io.column_rules import ID_NAMES, likely_ids, listing
 
 SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")
@@ -88,6 +88,11 @@ class SourceInfo:
                 f"Name it with --id-column{f' {likely}' if likely else ' COLUMN'}, or take row numbers as ids with "
                 "--row-ids."
             )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers where they have no names; none without labels."""
+        return numbered_classes(self.classes or 0) if self.label_names is None else self.label_names
 
     def check_labels(self) -> None:
         """Raise InputError where the items have no labels."""

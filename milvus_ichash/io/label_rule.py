@@ -35,7 +35,7 @@ class LabelRule:
     base: int = 0
 
     def __post_init__(self) -> None:
-        _check_classes(self.classes)
+        check_number_of_classes(self.classes)
 
     def from_vectors(self, x: AnyArray, first_row: int) -> tuple[MultiHot, Mask | None]:
         """Return multi-hot labels, and which rows have known labels (None: all), from vectors (n, C) of 0 and 1.
@@ -112,7 +112,8 @@ def _known(unknown: Mask) -> Mask | None:
     return np.logical_not(unknown) if unknown.any() else None
 
 
-def _check_classes(count: int) -> None:
+def check_number_of_classes(count: int) -> None:
+    """Raise InputError where there are more classes than labels can have."""
     if count > MOST_CLASSES:
         raise InputError(
             f"the labels would have {count} classes or more; they are not class names or numbers. "
@@ -138,7 +139,7 @@ def rule_for_numbers(lowest: int, highest: int, names: tuple[str, ...] | None = 
     base = int(lowest > 0 and highest == len(names)) if names else int(lowest > 0)
     if names and highest - base >= len(names):
         raise InputError(f"the labels go up to {highest}, and there are {len(names)} label names.")
-    _check_classes(highest)
+    check_number_of_classes(highest)
     own = names or tuple(str(number) for number in range(base, highest + 1))
     return LabelRule(len(own), own, base)
 

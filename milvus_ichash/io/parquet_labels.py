@@ -9,7 +9,8 @@ The forms, for a column of
   and hold 0 and 1 only; else class numbers, counted from 0.
 - lists of floats: multi-hot vectors.
 
-Null means that the item's labels are unknown, an empty list that it is known to have none.
+A class number is the name of its class too, so that it stays the same class in another file. Multi-hot vectors have no
+names. Null means that the item's labels are unknown, an empty list that it is known to have none.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Mask, MultiHot
+from milvus_ichash.features import Mask, MultiHot, numbered_classes
 from milvus_ichash.io import parquet_columns
-from milvus_ichash.io.label_rule import LabelRule, rule_for_numbers
+from milvus_ichash.io.label_rule import LabelRule, check_number_of_classes, rule_for_numbers
 
 Form = Literal["names", "numbers", "vectors"]
 
@@ -97,7 +98,8 @@ def scan(name: str, kind: pa.DataType, columns: Iterable[pa.Array]) -> ParquetLa
         raise InputError(
             f"the label column '{name}' holds the negative class number {span.lowest}; classes count from 0."
         )
-    return ParquetLabels(name, "numbers", LabelRule(span.highest + 1))
+    check_number_of_classes(span.highest + 1)
+    return ParquetLabels(name, "numbers", LabelRule(span.highest + 1, numbered_classes(span.highest + 1)))
 
 
 def _flat(column: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:

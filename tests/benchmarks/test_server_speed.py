@@ -186,7 +186,7 @@ def test_evaluations_of_200_000_codes(
     index = HashIndex.create(connection, "bench_map", encoder.manifest, id_kind="int64", recreate=True)
     rng = np.random.default_rng(0)
     labels = rng.random((rows, classes)) < 0.03
-    lists = [np.flatnonzero(row).tolist() for row in labels]
+    lists = [[f"class {c}" for c in np.flatnonzero(row).tolist()] for row in labels]
     codes = clustered(rng, rows, 64)
     for start in range(0, rows, BLOCK):
         part = slice(start, start + BLOCK)

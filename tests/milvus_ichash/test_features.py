@@ -194,12 +194,20 @@ def test_with_classes_puts_labels_into_another_files_columns_by_name():
     assert moved.label_names == ("ant", "bee", "dog")
 
 
-def test_with_classes_takes_labels_without_names_by_their_number():
+def test_with_classes_calls_labels_without_names_by_their_number():
     t = table(1, labels=np.array([[0, 1]]), label_names=None)
-    assert t.with_classes(["a", "b", "c"]).labels.tolist() == [[0, 1, 0]]
+    assert t.with_classes(["2", "1", "0"]).labels.tolist() == [[0, 1, 0]]
 
 
-@pytest.mark.parametrize(("names", "message"), [(None, "2 classes without names"), (["a", "cow"], "'cow'")])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "class numbers or 0/1 vectors without names, where 1 classes are known by name: a"),
+        (["0", "1"], "class numbers or 0/1 vectors without names"),
+        (["a", "cow"], "'cow'"),
+        (["a", "1"], "'1'"),
+    ],
+)
 def test_with_classes_refuses_what_is_not_known(names, message):
     with pytest.raises(InputError, match=message):
         table(1, labels=np.array([[0, 1]]), label_names=names).with_classes(["a"])

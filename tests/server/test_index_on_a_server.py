@@ -16,6 +16,7 @@ from milvus_ichash.index.index_spec import IndexSpec
 
 N = 6_000
 """More than the 1,024 rows below which a segment gets no index."""
+NAMES = ("fruit", "car", "tree", "sky")
 
 
 def clustered(rows: int, *, seed: int = 0, bits: int = 64, centres: int = 40) -> Codes:
@@ -30,7 +31,7 @@ def filled(
     connection: Connection, collection: str, manifest: Manifest, codes: Codes, spec: IndexSpec | None = None
 ) -> HashIndex:
     index = HashIndex.create(connection, collection, manifest, id_kind="int64", index=spec)
-    labels = [[i % 4] for i in range(len(codes))]
+    labels = [[NAMES[i % 4]] for i in range(len(codes))]
     index.write(
         index.batch(np.arange(len(codes)), {"code": codes}, np.ones((len(codes), 2), bool), labels), insert=True
     )
@@ -130,16 +131,20 @@ def test_rows_are_replaced_deleted_and_read_back(
     index = filled(connection, name(), fused, codes)
     changed = codes[:10] ^ 255
     index.upsert(
-        np.arange(10), {"code": changed}, np.zeros((10, 2), bool), [[3]] * 10, {"title": [f"é {i}" for i in range(10)]}
+        np.arange(10),
+        {"code": changed},
+        np.zeros((10, 2), bool),
+        [[NAMES[3]]] * 10,
+        {"title": [f"é {i}" for i in range(10)]},
     )
     assert index.delete([50, 51, 1000]) == 2
-    assert index.delete(filter="array_contains(labels, 1) and id > 90") == 2
+    assert index.delete(filter='array_contains(labels, "car") and id > 90') == 2
     left = index.read_back()
     kept = [i for i in range(100) if i not in (50, 51, 93, 97)]
     assert left.ids.tolist() == kept
     np.testing.assert_array_equal(left.codes["code"], np.concatenate([changed, codes[10:]])[kept])
     assert left.present[:10].sum() == 0 and left.present[10:].all()
-    assert left.labels == [[3] if i < 10 else [i % 4] for i in kept]
+    assert left.labels == [[NAMES[3] if i < 10 else NAMES[i % 4]] for i in kept]
     assert index.search(changed[:1], top_k=1, output_fields=["title"]).fields[0][0] == {"title": "é 0"}
     assert index.count() == 96
     with pytest.raises(InputError, match="names 'colour'"):

@@ -274,7 +274,7 @@ def test_files_are_imported_by_the_server(
         place = {key: row for row, key in enumerate(table.ids)}
         rows = [place[key] for key in back.ids]
         np.testing.assert_array_equal(back.present, table.present[rows])
-        assert back.labels == [None if row % 10 == 9 else [row % 3] for row in rows]
+        assert back.labels == [None if row % 10 == 9 else ["abc"[row % 3]] for row in rows]
         hit = index.search(
             back.codes["code"][:1], top_k=1, filter=f'id == "{back.ids[0]}"', output_fields=["title"], nprobe=16
         )

@@ -63,7 +63,8 @@ def ingest(
     made = HashIndex.create(
         connection, name, encoder.manifest, id_kind=kind, codes=codes, index=index, bits=encoder.bits
     )
-    lists = [np.flatnonzero(row).tolist() for row in table.labels] if labels else None
+    names = encoder.manifest.label_names or range(table.labels.shape[1])
+    lists = [[names[i] for i in np.flatnonzero(row).tolist()] for row in table.labels] if labels else None
     found = encoder.encode_table(table)
     made.upsert(table.ids, {code: found[code] for code in made.codes}, table.present, lists)
     return made

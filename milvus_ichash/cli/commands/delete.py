@@ -20,7 +20,9 @@ def delete(
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option("--filter", help="Milvus expression, such as 'array_contains(labels, 3)'.", rich_help_panel=_WHAT),
+        typer.Option(
+            "--filter", help="Milvus expression, such as 'array_contains(labels, \"red\")'.", rich_help_panel=_WHAT
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     *,

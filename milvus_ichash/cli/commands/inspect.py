@@ -14,10 +14,13 @@ from milvus_ichash.errors import MismatchError
 
 if TYPE_CHECKING:
     from milvus_ichash.bundle import Manifest
+    from milvus_ichash.index.hash_index import HashIndex
     from milvus_ichash.settings import MilvusSettings
 
 _COLUMNS = ("collection", "rows", "method", "bits", "codes", "fingerprint")
 """What is shown of each collection."""
+_COUNTED = 200_000
+"""Items whose labels are counted at most: all of them are read for it."""
 
 
 def inspect(
@@ -101,7 +104,9 @@ def _collection(
 
     with connect(settings, create=False, thorough=True) as connection:
         index = HashIndex.open(connection, name)
-        document = index.summary()
+        if manifest is not None and manifest.fingerprint == index.fingerprint:
+            index.name_classes(manifest.label_names)
+        document = index.summary() | {"labels": _labels(index)}
         if connection.is_lite:
             document["file bytes"] = Path(settings.uri).expanduser().stat().st_size
         document["milvus"] = (
@@ -116,6 +121,11 @@ def _collection(
     return {**document, "bundle": "fits"}, None
 
 
+def _labels(index: HashIndex) -> dict[str, int] | list[str]:
+    """Return the names of the classes with their numbers of items; without these where there are too many items."""
+    return index.label_counts() if index.count() <= _COUNTED else list(index.label_names or ())
+
+
 def _bundle(manifest: Manifest) -> dict[str, Any]:
     return {
         "method": manifest.method,
@@ -128,6 +138,7 @@ def _bundle(manifest: Manifest) -> dict[str, Any]:
         "completion": manifest.completion,
         "precision": manifest.precision,
         "classes": None if manifest.label_names is None else len(manifest.label_names),
+        "labels": manifest.label_names or (),
         "opset": manifest.opset,
         "versions": manifest.versions,
         "training": manifest.training,

@@ -97,7 +97,7 @@ def query(
         str,
         typer.Option(
             "--filter",
-            help="Milvus expression, such as 'has_text == true' or 'array_contains(labels, 3)'.",
+            help="Milvus expression, such as 'has_text == true' or 'array_contains(labels, \"red\")'.",
             rich_help_panel=_WHAT,
         ),
     ] = "",
@@ -164,6 +164,7 @@ def query(
         index = HashIndex.open(connection, collection)
         if manifest is not None:
             index.check(manifest)
+            index.name_classes(manifest.label_names)
         for queries, errors in _queries(index, encoder, words, picture, item, source, only):
             bad += errors
             found += find_nearest(

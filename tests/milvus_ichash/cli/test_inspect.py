@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> CommandLine
     with connect(MilvusSettings(uri=str(folder / "x.db"))) as connection:
         index = HashIndex.create(connection, "items", read_manifest(bundle))
         present = np.array([[True, True], [True, False], [True, False], [False, True]])
-        index.upsert(list("abcd"), {"code": np.zeros((4, 2), np.uint8)}, present)
+        index.upsert(list("abcd"), {"code": np.zeros((4, 2), np.uint8)}, present, [["car"], ["car", "fruit"], None, []])
         fields = connection.client.create_schema()
         fields.add_field("pk", import_pymilvus().DataType.INT64, is_primary=True)
         fields.add_field("v", import_pymilvus().DataType.BINARY_VECTOR, dim=8)
@@ -56,12 +56,18 @@ def test_a_collection_and_its_bundle(place: CommandLine, bundle: Path) -> None:
         "missing": {"image": 1, "text": 2},
         "index": {"code": {"index_type": "BIN_FLAT", "metric_type": "HAMMING", "state": "Finished"}},
         "classes": 2,
+        "labels": {"fruit": 1, "car": 2},
         "code bytes": 8,
         "bundle": "fits",
         "milvus": "Lite 2.5.1 at ./x.db",
     }
     assert {name: found[name] for name in expected} == expected
     assert found["file bytes"] > 0
+
+
+def test_labels_of_many_items_are_not_counted(place: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milvus_ichash.cli.commands.inspect._COUNTED", 3)
+    assert place.rows("inspect", "--collection", "items")["labels"] == ["fruit", "car"]
 
 
 def test_a_collection_and_another_bundle(place: CommandLine, make_bundle: Callable[..., Path]) -> None:

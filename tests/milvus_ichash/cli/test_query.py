@@ -32,7 +32,8 @@ class Place:
         self.folder, self.program = folder, CommandLine(folder)
         rng = np.random.default_rng(0)
         words = [None if i % 4 == 1 else row for i, row in enumerate((rng.random((N, 4)) < 0.5).astype(float).tolist())]
-        self.items = gappy_columns(N, id=[f"k{i:02d}" for i in range(N)], text=4) | {"text": words}
+        self.labels = [["rot", "groß"] if i % 3 else [] for i in range(N)]
+        self.items = gappy_columns(N, id=[f"k{i:02d}" for i in range(N)], text=4, labels=self.labels) | {"text": words}
         source = write_parquet(folder / "items.parquet", self.items)
         self.bundles = {
             name: make_bundle(
@@ -108,6 +109,15 @@ def test_a_feature_file_by_one_modality(place: Place) -> None:
     assert [row["query"] for row in rows] == [f"k{i:02d}" for i in with_image]
     for row, i in zip(rows, with_image, strict=True):
         assert int(row["distance"]) == place.ranked("cross", place.codes["cross"]["image_code"][i], "text_code")[0][0]
+
+
+def test_labels_are_names_in_every_format(place: Place) -> None:
+    asked = ("-c", "fused", "--id", "k02", "-k", 2, "--field", "labels", "--filter", 'array_contains(labels, "rot")')
+    assert [row["labels"] for row in place.rows(*asked)] == [["groß", "rot"]] * 2
+    for style in ("table", "csv", "markdown"):
+        assert place.run(*asked, "-f", style).stdout.count("groß, rot") == 2
+    wrong = place.run("-c", "fused", "--id", "k02", "--filter", "array_contains(labels, 1)")
+    assert refused(wrong, 2, 'write, for example, array_contains(labels, "groß")')
 
 
 def test_people_get_a_table_and_remarks(place: Place) -> None:

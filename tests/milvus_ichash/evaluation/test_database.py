@@ -10,7 +10,13 @@ import pytest
 from support.labelled_items import items, write_npz
 
 from milvus_ichash.errors import InputError
-from milvus_ichash.evaluation.database import Database, align_labels, encode_database, labels_from_lists
+from milvus_ichash.evaluation.database import (
+    Database,
+    align_labels,
+    encode_database,
+    labels_from_lists,
+    numbers_of_names,
+)
 from milvus_ichash.evaluation.tasks import single_modality_code
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
@@ -38,6 +44,18 @@ def test_lists_of_class_indices_become_vectors(
     assert labels_from_lists(lists, classes).tolist() == labels
 
 
+def test_names_become_numbers_those_that_are_not_known_after_the_others() -> None:
+    assert numbers_of_names([["b", "z"], [], ["y", "a"]], ("a", "b")) == ([[1, 3], [], [2, 0]], ("a", "b", "y", "z"))
+    assert numbers_of_names([[]]) == ([[]], ())
+
+
+def test_names_and_numbers_in_one_collection_are_refused() -> None:
+    with pytest.raises(InputError, match="the label 3 among names"):
+        numbers_of_names([["a"], [3]], ("a",))  # type: ignore[list-item]
+    with pytest.raises(InputError, match="no class numbers"):
+        labels_from_lists([[1], ["3"]], 3)  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("wrong", [3, -1])
 def test_class_indices_are_those_of_a_class(wrong: int) -> None:
     with pytest.raises(InputError, match="expected 0 to 2"):
@@ -49,7 +67,9 @@ def test_class_indices_are_those_of_a_class(wrong: int) -> None:
     [
         ([1, 0, 1], ("c", "b", "a"), ABC, 3, ([[1, 0, 1]], [])),
         ([1, 1, 0], ("x", "b", "y"), ABC, 3, ([[0, 1, 0]], ["x"])),  # a class that no query has, y, is of no interest
-        ([0, 1, 1], None, ABC, 3, ([[0, 1, 1]], [])),
+        ([0, 1, 1], None, ("2", "1", "0"), 3, ([[1, 1, 0]], [])),  # a class without a name is called by its number
+        ([0, 1, 1], ("0", "2", "1"), None, 3, ([[0, 1, 1]], [])),
+        ([1, 1, 0], ("1", "7", "9"), None, 2, ([[0, 1]], ["7"])),
         ([0, 1, 1], None, None, 3, ([[0, 1, 1]], [])),
         ([0, 1, 1], None, None, 2, ([[0, 1]], [])),  # a collection may have classes that no row shows
     ],
@@ -68,11 +88,14 @@ def test_classes_are_matched_by_name_or_else_by_number(
     ("query", "query_names", "names", "classes", "message"),
     [
         ([1, 0, 0], ("x", "b", "y"), ABC, 3, "no class in common: the queries have x, the database a, b, c"),
+        *(([1] * width, None, None, 3, f"the queries have {width} classes, the database 3") for width in (2, 4)),
         *(
-            ([1] * width, None, names, 3, f"the queries have {width} classes, the database 3")
-            for width in (2, 4)
-            for names in (None, ABC)
+            ([1] * width, None, ABC, 3, "the database names classes .a, b, c., and the other side")
+            for width in (2, 3, 4)
         ),
+        ([1, 0, 1], ABC, None, 3, "the queries name classes .a, b, c., and the other side has class numbers"),
+        ([1, 1, 1], None, ("1", "2", "3"), 3, "no class in common: the queries have 0, the database 1, 2, 3"),
+        ([1, 1, 1], ("1", "2", "3"), None, 3, "no class in common: the queries have 3, the database 0, 1, 2"),
         ([1], None, None, 2, "1 classes, the database 2"),
     ],
 )

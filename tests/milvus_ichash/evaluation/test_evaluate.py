@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 from support import ranking_oracle as oracle
 from support.evaluations import assert_same_figures, in_memory
-from support.labelled_items import items, write_npz
+from support.labelled_items import ingest, items, write_npz
+from support.old_collection import old_collection
 
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.evaluation.evaluate import evaluate
 from milvus_ichash.evaluation.evaluation_settings import EvaluationSettings
 from milvus_ichash.evaluation.exact_retriever import ExactRetriever
 from milvus_ichash.evaluation.metrics import mean_average_precision
+from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.incomplete import pdr_mask
+from milvus_ichash.index.connection import Connection
 from milvus_ichash.io import open_source
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -154,6 +157,26 @@ def test_classes_by_name_whatever_their_order(fused_encoder: HashEncoder) -> Non
     assert_same_figures(evaluate(fused_encoder, turned, named).tasks, plain.tasks)
     stranger = evaluate(fused_encoder, replace(turned, label_names=("d", "c", "b", "zebra")), named)
     assert any("does not know, and that match nothing: zebra" in note for note in stranger.notes)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["names in the description", "names in the bundle"])
+def test_an_old_collection_and_a_new_one_give_the_same_figures(
+    milvus: Connection, make_bundle: Callable[..., Path], named: bool
+) -> None:
+    encoder = HashEncoder.load(make_bundle(label_names=("a", "b", "c", "d")))
+    table = replace(items(60, words=True), label_names=("a", "b", "c", "d"))
+    queries = replace(items(10, seed=1), label_names=("d", "c", "b", "a"))
+    numbers = [np.flatnonzero(row).tolist() for row in table.labels]
+    codes = encoder.encode_table(table)
+    place = f"old_{named}", encoder.manifest, table.ids.tolist(), codes, table.present, numbers
+    old = old_collection(milvus, *place, named=named)
+    old.name_classes(encoder.manifest.label_names)
+    new = ingest(milvus, f"new_{named}", encoder, table)
+    assert (old.labels_by_name, new.labels_by_name) == (False, True)
+    expected = evaluate(encoder, queries, in_memory(encoder, table, table.label_names)).tasks
+    for retriever in (MilvusRetriever(old), ExactRetriever.read_back(old), MilvusRetriever(new)):
+        found = evaluate(encoder, queries, retriever).tasks
+        assert_same_figures({name: replace(task, searched=None) for name, task in found.items()}, expected)
 
 
 def test_queries_that_are_rows_themselves_are_counted(fused_encoder: HashEncoder) -> None:

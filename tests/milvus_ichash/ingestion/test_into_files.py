@@ -61,7 +61,7 @@ def check_rows(folder: Path, source: FeatureSource, encoder: HashEncoder) -> Non
         np.testing.assert_array_equal(np.array([row[name] for row in rows], np.uint8), of)
     assert [[row["has_image"], row["has_text"]] for row in rows] == table.present.tolist()
     for i, row in enumerate(rows):
-        assert json.loads(row["$meta"]) == {"title": f"Käse {i}"} | ({} if i % 10 == 9 else {"labels": [i % 3]})
+        assert json.loads(row["$meta"]) == {"title": f"Käse {i}"} | ({} if i % 10 == 9 else {"labels": ["abc"[i % 3]]})
 
 
 def test_files_hold_every_row_and_say_what_they_are(

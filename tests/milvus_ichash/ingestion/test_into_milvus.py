@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from support.array_files import Save, save_h5, save_npz, save_v5
 from support.broken_source import BreaksOff
 from support.gappy_parquet import gappy_columns, label_lists, write_parquet
+from support.old_collection import old_collection
 
 from milvus_ichash.errors import InputError, MilvusError, MismatchError, PartialIngestError
 from milvus_ichash.index.connection import Connection
@@ -16,6 +19,7 @@ from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners
 from milvus_ichash.ingestion.into_milvus import ingest
+from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -39,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FeatureSource:
     return write_parquet(tmp_path_factory.mktemp("data") / "items.parquet", table())
 
 
-def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[int] | None]]:
+def contents(index: HashIndex) -> dict[str, tuple[bytes, list[bool], list[Any] | None]]:
     back = index.read_back()
     labels = back.labels or [None] * len(back.ids)
     return {
@@ -61,7 +65,7 @@ def test_every_row_gets_its_code(
     index = HashIndex.open(connection, collection)
     assert index.fingerprint == encoder.manifest.fingerprint
     assert contents(index) == {
-        f"k{i}": (codes[i].tobytes(), items.present[i].tolist(), None if i % 10 == 9 else [i % 3]) for i in range(N)
+        f"k{i}": (codes[i].tobytes(), items.present[i].tolist(), of) for i, of in enumerate(label_lists(N))
     }
     hit = index.search(codes[:1], top_k=N, filter='id == "k7"', output_fields=["title", "year"])
     assert hit.fields == [[{"title": "title 7", "year": 7}]]
@@ -272,10 +276,15 @@ def test_classes_go_by_their_names(
     tmp_path: Path,
     make_bundle: Callable[..., Path],
 ) -> None:
-    """Two files number their classes in their own ways; in the collection they are numbered alike."""
+    """Two files number their classes in their own ways; in the collection labels are names."""
     some = write_parquet(tmp_path / "some.parquet", table(4, labels=[["c"], ["b", "c"], [], None]))
     ingest(some, encoder, connection, collection)
-    assert [of for _, _, of in contents(HashIndex.open(connection, collection)).values()] == [[2], [1, 2], [], None]
+    assert [of for _, _, of in contents(HashIndex.open(connection, collection)).values()] == [
+        ["c"],
+        ["b", "c"],
+        [],
+        None,
+    ]
     other = write_parquet(tmp_path / "other.parquet", table(4, labels=[["zebra"], ["b"], [], None]))
     with pytest.raises(InputError, match=r"class 'zebra'.*--no-labels"):
         ingest(other, encoder, connection, name())
@@ -285,3 +294,63 @@ def test_classes_go_by_their_names(
     assert HashIndex.open(connection, collection).label_names == ("b", "c")
     with pytest.raises(InputError, match="class 'zebra'"):
         ingest(other, unnamed, connection, collection)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[[2], [1, 2], [], None], [2, 1, 0, None], [[0, 1, 0], [1, 1, 0], [0, 0, 0], None]],
+    ids=["lists of numbers", "numbers", "vectors"],
+)
+def test_numbers_for_a_bundle_that_knows_names_are_refused(
+    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path, labels: list[Any]
+) -> None:
+    """Its classes have numbers too, by their place in the alphabet: these would be other ones."""
+    given = write_parquet(tmp_path / "numbers.parquet", table(4, labels=labels))
+    with pytest.raises(InputError, match=r"numbers\.parquet: the labels are .* 3 classes are known by name: a, b, c"):
+        ingest(given, encoder, connection, collection)
+    assert not HashIndex.exists(connection, collection)
+    assert ingest(given, encoder, connection, collection, IngestOptions(labels=False)).written == 4
+
+
+@pytest.mark.parametrize("save", [save_npz, save_h5, save_v5])
+@pytest.mark.parametrize("labels", [np.eye(3)[[2, 0, 0]], np.array([2, 0, 0])], ids=["vectors", "numbers"])
+def test_so_are_those_of_arrays_unless_their_names_are_there(
+    connection: Connection, encoder: HashEncoder, name: Callable[[], str], tmp_path: Path, save: Save, labels: Any
+) -> None:
+    arrays = {"id": np.arange(3), "image": np.ones((3, 3)), "text": np.ones((3, 2)), "labels": labels}
+    with pytest.raises(InputError, match=r"class numbers or 0/1 vectors without names.*'label_names'"):
+        ingest(open_source(save(tmp_path / "bare", **arrays)), encoder, connection, name())
+    names = np.array(["c", "b", "a"], object if save is save_h5 else None)
+    if save is not save_v5:
+        collection = name()
+        ingest(open_source(save(tmp_path / "named", **arrays, label_names=names)), encoder, connection, collection)
+        assert HashIndex.open(connection, collection).read_back().labels == [["a"], ["c"], ["c"]]
+
+
+def test_an_old_collection_keeps_its_class_numbers(
+    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path
+) -> None:
+    """A file with fewer classes numbers them in its own way."""
+    first = write_parquet(tmp_path / "first.parquet", table(4, labels=[["c"], ["b", "c"], [], None])).read()
+    numbers = [[2], [1, 2], [], None]
+    codes = encoder.encode_table(first)
+    old = old_collection(connection, collection, encoder.manifest, first.ids.tolist(), codes, first.present, numbers)
+    assert [of for _, _, of in contents(old).values()] == numbers
+    second = write_parquet(tmp_path / "second.parquet", table(5, labels=[["c"], ["b"], None, [], ["c", "b"]]))
+    ingest(second, encoder, connection, collection)
+    found = contents(HashIndex.open(connection, collection))
+    assert [of for _, _, of in found.values()] == [[2], [1], None, [], [1, 2]]
+
+
+def test_names_do_not_go_among_numbers_that_have_none(
+    connection: Connection, collection: str, tmp_path: Path, make_bundle: Callable[..., Path]
+) -> None:
+    unnamed = HashEncoder.load(make_bundle(modalities={"image": 3, "text": 2}), device="cpu", threads=1)
+    vectors = table(4, labels=[[0, 1], [1, 1], [0, 0], None])
+    ingest(write_parquet(tmp_path / "vectors.parquet", vectors), unnamed, connection, collection)
+    numbered = write_parquet(tmp_path / "numbered.parquet", table(4, labels=[[1], [0, 1], [], [2]]))
+    ingest(numbered, unnamed, connection, collection)
+    assert [of for _, _, of in contents(HashIndex.open(connection, collection)).values()] == [[1], [0, 1], [], [2]]
+    named = write_parquet(tmp_path / "named.parquet", table(4, labels=[["a"], ["b"], [], None]))
+    with pytest.raises(InputError, match=r"labels are names, such as 'a', where the collection holds class numbers"):
+        ingest(named, unnamed, connection, collection)
