@@ -14,6 +14,8 @@ import numpy.typing as npt
 from milvus_ichash.errors import InputError
 
 BIT_RULE = "relaxed > 0, most significant bit first"
+MOST_BITS = 16_384
+"""Longer codes than anybody needs: the relaxed codes of a batch of 1024 take 64 MiB."""
 
 Codes = npt.NDArray[np.uint8]
 Distances = npt.NDArray[np.int32]
@@ -22,10 +24,11 @@ AnyValue = TypeVar("AnyValue", bound=np.generic)
 
 
 def check_bits(bits: int) -> None:
-    """Raise InputError where `bits` is no usable code length; a positive multiple of 8 is one."""
-    if bits <= 0 or bits % 8:
+    """Raise InputError where `bits` is no usable code length: a positive multiple of 8, up to `MOST_BITS`, is one."""
+    if bits <= 0 or bits % 8 or bits > MOST_BITS:
         raise InputError(
-            f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128."
+            f"a code length of {bits} bits cannot be stored: take a positive multiple of 8, such as 32, 64 or 128, "
+            f"up to {MOST_BITS:,}."
         )
 
 

@@ -106,7 +106,7 @@ class Terminated(KeyboardInterrupt):
 
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return the place (with dots, empty for the whole) and the message of the first problem that pydantic found."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
 
 

@@ -155,7 +155,10 @@ class HashEncoder:
             given = {name: np.ascontiguousarray(x) for name, x in batch.features.items()}
             blank = {name: self._blanks(name, len(batch)) for name in dims if name not in given}
             feeds = {**given, **blank, PRESENT: batch.present_for(dims)}
-            parts.append([cut(codes, width) for codes in run(self._session, outputs, feeds)])
+            found = run(self._session, outputs, feeds)
+            if any(codes.ndim != 2 or len(codes) != len(batch) or codes.shape[1] < width for codes in found):
+                raise InputError(f"'{self._bundle / ENCODER}' does not make one code for each row: export it again.")
+            parts.append([cut(codes, width) for codes in found])
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
-from milvus_ichash.bundle import BagOfWords, Manifest, PictureTower
+from milvus_ichash.bundle import BagOfWords, Manifest, PictureTower, read_words
+from milvus_ichash.bundle.tokenizers import words_of
 from milvus_ichash.choices import Device
 from milvus_ichash.errors import InputError
 from milvus_ichash.extras import import_extra
@@ -29,8 +28,8 @@ Step = TypeVar("Step", BagOfWords, PictureTower)
 _PICTURES_AT_ONCE = 32
 _MOST_PIXELS = 100_000_000
 """Pixels of a picture: what cameras make is below. A file of a few KB can claim to have more than fit into memory."""
-_VOCABULARY_BYTES = 64 << 20
-"""Bytes of a vocabulary that are read: that of a million words has a tenth of it."""
+_PIXELS_AT_ONCE = 32 * 512 * 512
+"""Larger pictures go through the tower fewer at a time: their pixels take 100 MB at most."""
 
 
 class RawInput:
@@ -64,7 +63,7 @@ class RawInput:
         texts = [texts] if isinstance(texts, str) else texts
         bags = np.zeros((len(texts), len(vocabulary)), np.float32)
         for row, text in enumerate(texts):
-            found = _tokens(text, step)
+            found = words_of(text, step.tokenizer)
             columns = [vocabulary[word] for word in found if word in vocabulary]
             if not columns:
                 raise InputError(_no_known_word(text, found, vocabulary))
@@ -76,7 +75,8 @@ class RawInput:
         name, step = self._step(BagOfWords, modality)
         vocabulary = self._vocabulary(name, step)
         texts = [texts] if isinstance(texts, str) else texts
-        return [[word for word in dict.fromkeys(_tokens(text, step)) if word not in vocabulary] for text in texts]
+        found = [dict.fromkeys(words_of(text, step.tokenizer)) for text in texts]
+        return [[word for word in words if word not in vocabulary] for words in found]
 
     def pictures(self, paths: str | Path | Sequence[str | Path], modality: str | None = None) -> tuple[str, Features]:
         """Turn picture files, in any format that Pillow reads, into features by the bundle's tower.
@@ -97,9 +97,16 @@ class RawInput:
         tower = self._tower(name, step)
         source, target = tower.get_inputs()[0].name, tower.get_outputs()[0].name
         parts = [np.zeros((0, self._manifest.dims[name]), np.float32)]
-        for start in range(0, len(paths), _PICTURES_AT_ONCE):
-            pixels = np.stack([load_pixels(path, step) for path in paths[start : start + _PICTURES_AT_ONCE]])
-            parts += run(tower, [target], {source: pixels})
+        together = max(1, min(_PICTURES_AT_ONCE, _PIXELS_AT_ONCE // step.size**2))
+        for start in range(0, len(paths), together):
+            pixels = np.stack([load_pixels(path, step) for path in paths[start : start + together]])
+            (features,) = run(tower, [target], {source: pixels})
+            if features.shape != (len(pixels), self._manifest.dims[name]):
+                raise InputError(
+                    f"tower '{step.tower}' of bundle '{self._bundle}' makes {features.shape} of {len(pixels)} "
+                    f"pictures, not {(len(pixels), self._manifest.dims[name])}: export the bundle again."
+                )
+            parts.append(features)
         return name, np.concatenate(parts)
 
     def _step(self, kind: type[Step], modality: str | None) -> tuple[str, Step]:
@@ -121,17 +128,11 @@ class RawInput:
     def _vocabulary(self, name: str, step: BagOfWords) -> dict[str, int]:
         if name not in self._vocabularies:
             path = self._bundle / step.vocabulary
-            try:
-                with path.open("rb") as stream:
-                    content = stream.read(_VOCABULARY_BYTES)
-                words = json.loads(content.decode("utf-8"))
-            except (OSError, ValueError, RecursionError) as error:
-                raise InputError(f"vocabulary '{path}' cannot be read: {error}.") from error
-            dim = self._manifest.dims[name]
-            if not isinstance(words, list) or len(words) != dim or len({w for w in words if isinstance(w, str)}) != dim:
+            words, dim = read_words(path), self._manifest.dims[name]
+            if len(words) != dim:
                 raise InputError(
-                    f"vocabulary '{path}' must be a JSON list of {dim} different words, one for each feature of "
-                    f"'{name}'."
+                    f"vocabulary '{path}' has {len(words)} words, and '{name}' has {dim} features: export the bundle "
+                    "again, with one word for each feature."
                 )
             self._vocabularies[name] = {word: column for column, word in enumerate(words)}
         return self._vocabularies[name]
@@ -221,10 +222,6 @@ def _opaque(picture: Image, background: tuple[int, int, int]) -> Image:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
-
-
-def _tokens(text: str, step: BagOfWords) -> list[str]:
-    return [match.group() for match in re.finditer(step.token_pattern, text.lower())]
 
 
 def _no_known_word(text: str, found: Sequence[str], vocabulary: dict[str, int]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,17 @@ import onnx.parser
 from onnx import TensorProto, numpy_helper
 from support.exact import exact
 
-from milvus_ichash.bundle import ENCODER, BagOfWords, CodeOutput, Manifest, Modality, PictureTower, save
+from milvus_ichash.bundle import (
+    ENCODER,
+    MANIFEST,
+    BagOfWords,
+    CodeOutput,
+    Manifest,
+    Modality,
+    PictureTower,
+    save,
+)
+from milvus_ichash.bundle.tokenizers import PATTERNS
 
 OPSET = 18
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -86,6 +97,19 @@ def build_bundle(
         nested=tuple(nested),
     )
     save(folder, manifest, files)
+    return folder
+
+
+def as_format_1(bundle: Path, folder: Path) -> Path:
+    """Copy a bundle into a folder, with the manifest that a program of format 1 wrote of it, and return the folder."""
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for name in ("fingerprint", "golden_vectors", "completion_networks"):
+        manifest.pop(name)
+    for step in manifest["raw"].values():
+        if name := step.pop("tokenizer", None):
+            step["token_pattern"] = PATTERNS[name].pattern
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 1}, indent=2) + "\n")
     return folder
 
 

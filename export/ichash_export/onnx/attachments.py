@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from milvus_ichash.bundle import BagOfWords, PictureTower
+from milvus_ichash.bundle import BagOfWords, PictureTower, RawStep, read_words
+from milvus_ichash.bundle.external_data import check_self_contained
+from milvus_ichash.bundle.format_1 import upgraded_step
+from milvus_ichash.bundle.manifest import problem_of
+from milvus_ichash.bundle.raw_steps import MOST_PIXELS
 from milvus_ichash.choices import PictureFit
 from milvus_ichash.errors import InputError
 
@@ -21,7 +25,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_SIZE = 224
 
-_STEP: TypeAdapter[BagOfWords | PictureTower] = TypeAdapter(BagOfWords | PictureTower)
+_STEP: TypeAdapter[BagOfWords | PictureTower] = TypeAdapter(RawStep)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Attachment:
     @property
     def name(self) -> str:
         """Name of the file in the bundle."""
-        return self.step.vocabulary if isinstance(self.step, BagOfWords) else self.step.tower
+        return self.step.file
 
 
 def vocabulary(modality: str, path: Path, dims: Mapping[str, int]) -> Attachment:
@@ -51,12 +55,7 @@ def vocabulary(modality: str, path: Path, dims: Mapping[str, int]) -> Attachment
             for each feature.
     """
     _check(modality, path, dims)
-    try:
-        words = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"vocabulary '{path}' is not JSON: {error}.") from error
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
-        raise InputError(f"vocabulary '{path}' must be a JSON list of different words, in the order of the features.")
+    words = read_words(path)
     if len(words) != dims[modality]:
         raise InputError(
             f"vocabulary '{path}' has {len(words)} words, but '{modality}' has {dims[modality]} features: one word "
@@ -87,17 +86,22 @@ def picture_tower(
         fit: how a picture becomes a square.
 
     Raises:
-        InputError: there is no such file or modality, the file is no ONNX graph with pictures as its one input, or it
-            makes another number of features.
+        InputError: there is no such file or modality, the file is no ONNX graph with pictures as its one input, keeps
+            its weights in another file, or makes another number of features.
     """
     _check(modality, path, dims)
+    check_self_contained(path, "export it with its weights inside (torch.onnx.export(..., external_data=False))")
     stated, width = _try_tower(path, size)
     if width != (1, dims[modality]):
         raise InputError(
             f"picture tower '{path}' makes features of shape {width} for one picture; '{modality}' needs (1, "
             f"{dims[modality]})."
         )
-    return Attachment(PictureTower(tower=f"{modality}_tower.onnx", size=stated, mean=mean, std=std, fit=fit), path)
+    try:
+        step = PictureTower(tower=f"{modality}_tower.onnx", size=stated, mean=mean, std=std, fit=fit)
+    except ValidationError as error:
+        raise InputError(f"picture tower '{path}' cannot be used with this {problem_of(error)}.") from error
+    return Attachment(step, path)
 
 
 def remember(run: Path, attachments: Mapping[str, Attachment]) -> None:
@@ -117,7 +121,7 @@ def remembered(run: Path) -> dict[str, Attachment]:
     """Return the attachments that `remember` kept in a run folder, by modality."""
     path = run / REMEMBERED
     steps: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    found = {modality: Attachment(_STEP.validate_python(step), run) for modality, step in steps.items()}
+    found = {modality: Attachment(_STEP.validate_python(upgraded_step(step)), run) for modality, step in steps.items()}
     return {modality: replace(each, path=run / each.name) for modality, each in found.items()}
 
 
@@ -140,7 +144,9 @@ def _try_tower(path: Path, size: int | None) -> tuple[int, tuple[int, ...]]:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         (pixels,) = session.get_inputs()
         stated = pixels.shape[-1] if isinstance(pixels.shape[-1], int) else None
-        chosen = size or stated or DEFAULT_SIZE
+        chosen = size if size is not None else stated or DEFAULT_SIZE
+        if not 1 <= chosen <= MOST_PIXELS:
+            raise ValueError(f"{chosen} pixels cannot be, take 1 to {MOST_PIXELS}")
         features = session.run(None, {pixels.name: np.zeros((1, 3, chosen, chosen), np.float32)})[0]
     except Exception as error:
         first = str(error).split("\n")[0]

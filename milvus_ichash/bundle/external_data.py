@@ -1,0 +1,104 @@
+"""ONNX files that keep weights in other files, which no sha256 of a manifest covers, are refused.
+
+onnxruntime follows such references, out of the folder too, and into memory. The package `onnx` is not needed: of the
+protobuf messages, only what leads to tensors is read here.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from milvus_ichash.errors import InputError
+
+_KEY = b"location"
+"""Of the entry that names the other file: onnxruntime refuses external data without it."""
+
+_PARTS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+"""The fields of each message, by number, that hold tensors or lead to them (onnx.proto)."""
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # kinds of values on the wire
+
+
+def check_self_contained(path: Path, cure: str) -> None:
+    """Raise InputError where an ONNX file keeps tensors in other files; `cure` says what to do then.
+
+    A file that is no ONNX graph at all is left to onnxruntime to refuse.
+    """
+    if not _mentions(path, _KEY):
+        return
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            found = _refers_to_files(content)
+        except ValueError as error:
+            raise InputError(f"'{path}' is damaged or no ONNX graph: {error}.") from error
+    if found:
+        raise InputError(f"'{path}' keeps weights in another file (external data), which nobody checks: {cure}.")
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    end = b""
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            if word in block or word in end + block[: len(word)]:
+                return True
+            end = block[-len(word) :]
+    return False
+
+
+def _refers_to_files(content: mmap.mmap) -> bool:
+    waiting = [("model", 0, len(content))]
+    while waiting:
+        message, start, end = waiting.pop()
+        for number, kind, first, last in _fields(content, start, end):
+            if message == "tensor":
+                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and content[first:last].strip(b"\0\x80")):
+                    return True
+            elif kind == _BYTES and number in _PARTS[message]:
+                waiting.append((_PARTS[message][number], first, last))
+    return False
+
+
+def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the number, the kind, and where the value starts and ends, of each field of a protobuf message."""
+    place = start
+    while place < end:
+        tag, place = _varint(content, place, end)
+        kind, first = tag & 7, place
+        if kind == _VARINT:
+            _, last = _varint(content, place, end)
+        elif kind == _BYTES:
+            size, first = _varint(content, place, end)
+            last = first + size
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            last = first + (8 if kind == _EIGHT_BYTES else 4)
+        else:
+            raise ValueError(f"a field of unknown kind at byte {place}")
+        if last > end:
+            raise ValueError(f"it is cut off at byte {end}")
+        yield tag >> 3, kind, first, last
+        place = last
+
+
+def _varint(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
+    """Return a number, and the place behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= end:
+            raise ValueError(f"it is cut off at byte {end}")
+        byte = content[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError(f"a number of more than ten bytes at byte {place}")
