@@ -10,11 +10,14 @@ from typing import Any
 
 from milvus_ichash.errors import PartialIngestError
 from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.lookups import Lookup
 from milvus_ichash.index.retries import Retries
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 
 IDS = 1000
 """About how many ids are looked up: two requests."""
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds until they are looked up again."""
 
 
 class IdSample:
@@ -35,7 +38,7 @@ class IdSample:
             PartialIngestError: one is missing, or has several rows; says what to do.
             MilvusError: Milvus could not.
         """
-        found = retries(lambda: index.look_up(self._ids))
+        found = self._settled(index, retries)
         looked_up = f"Of the {found.asked:,} ids of this run that were looked up again in '{index.collection}'"
         if found.missing:
             raise PartialIngestError(
@@ -43,8 +46,22 @@ class IdSample:
                 f"deletes items, or made the collection anew. Go on with: {options.resume_hint}"
             )
         if found.surplus > 0:
+            named = "" if found.doubled is None else f"; {found.doubled!r}, for one"
             raise PartialIngestError(
-                f"{looked_up}, some have several rows ({found.surplus:,} too many; {found.doubled!r}, for one): "
-                "another program inserts the same ids. When it is through, write them once more, which leaves one row "
-                f"of each id: {options.repair_hint}"
+                f"{looked_up}, some have several rows ({found.surplus:,} too many{named}): another program inserts the "
+                "same ids. When it is through, write them once more, which leaves one row of each id: "
+                f"{options.repair_hint}"
             )
+
+    def _settled(self, index: HashIndex, retries: Retries) -> Lookup:
+        """Return what became of the ids, after some seconds where not all is well at once.
+
+        Where several programs replace an item in the same moment, a server may show its new row before it hides the
+        old one.
+        """
+        for pause in _PAUSES:
+            found = retries(lambda: index.look_up(self._ids))
+            if not found.missing and found.surplus <= 0:
+                return found
+            retries.stopping.wait(pause)
+        return retries(lambda: index.look_up(self._ids))

@@ -14,6 +14,7 @@ from milvus_ichash.codes import hamming_distance
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
+from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.settings import MilvusSettings
 
 N = 300
@@ -267,3 +268,43 @@ def test_rows_outlive_the_connection(fused: Manifest, tmp_path: Path) -> None:
         hits = index.search(items.codes[:1], top_k=N, output_fields=["title"])
     assert found(hits) == [nearest(items, items.codes[0])], "all 40 rows"
     assert all(row["title"].startswith("title") for row in hits.fields[0])
+
+
+def test_ensure_makes_a_collection_once(
+    connection: Connection, fused: Manifest, cross: Manifest, name: Callable[[], str]
+) -> None:
+    collection = name()
+    made = HashIndex.ensure(connection, collection, fused)
+    made.upsert(["a"], {"code": np.zeros((1, 2), np.uint8)}, np.ones((1, 2), bool))
+    found = HashIndex.ensure(connection, collection, fused, codes=["code"], bits=16, index=IndexSpec())
+    assert (found.count(), found.spec) == (1, IndexSpec())
+    for error, manifest, options, says in (
+        (MismatchError, cross, {}, "holds codes of the bundle"),
+        (InputError, fused, {"id_kind": "int64"}, "ids of type int64"),
+        (InputError, fused, {"index": IndexSpec(kind="BIN_IVF_FLAT", nlist=8)}, "has the index BIN_FLAT, not BIN_IVF"),
+    ):
+        with pytest.raises(error, match=says):
+            HashIndex.ensure(connection, collection, manifest, **options)
+    assert HashIndex.open(connection, collection).count() == 1
+
+
+def test_ensure_opens_what_another_made_in_the_same_moment(
+    connection: Connection, fused: Manifest, cross: Manifest, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is faster between the look whether it is there, and the making."""
+    looks, exists = [], HashIndex.exists
+
+    def not_at_first(connection: Connection, collection: str) -> bool:
+        looks.append(collection)
+        if len(looks) == 1:
+            HashIndex.create(connection, collection, fused)
+            return False
+        return exists(connection, collection)
+
+    monkeypatch.setattr(HashIndex, "exists", staticmethod(not_at_first))
+    HashIndex.ensure(connection, collection, fused)
+    assert len(looks) > 2
+    looks.clear()
+    connection.client.drop_collection(collection)
+    with pytest.raises(MismatchError, match="holds codes of the bundle"):
+        HashIndex.ensure(connection, collection, cross)
