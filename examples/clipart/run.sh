@@ -23,7 +23,7 @@ say 'Train 64-bit codes on pictures and words, and look at what came out'
 run milvus-ichash train $out/search.parquet $settings --set contrast=1 --set temperature=0.2 --out $out/run --overwrite
 run milvus-ichash export $out/run --out $out/bundle --overwrite \
     --vocabulary text=$out/vocabulary.json --picture-tower image=$out/picture_tower.onnx \
-    --picture-mean .498 .498 .498 --picture-std .502 .502 .502 --picture-fit pad
+    --picture-mean .498,.498,.498 --picture-std .502,.502,.502 --picture-fit pad
 
 say 'Codes into Milvus (Lite: a file here; MILVUS_URI names a server just as well)'
 run milvus-ichash ingest $out/search.parquet --bundle $out/bundle --collection clipart --recreate --yes

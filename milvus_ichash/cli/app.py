@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer import rich_utils
-from typer.core import TyperGroup
 
+from milvus_ichash.cli.command_line import Command, Program
+from milvus_ichash.cli.command_line import run as run_program
 from milvus_ichash.cli.commands.compare import compare
 from milvus_ichash.cli.commands.create import create
 from milvus_ichash.cli.commands.delete import delete
@@ -27,45 +25,9 @@ from milvus_ichash.cli.commands.reproduce import reproduce
 from milvus_ichash.cli.commands.sweep import sweep
 from milvus_ichash.cli.commands.train import train
 from milvus_ichash.cli.option_groups import expanded
-from milvus_ichash.cli.output import complain
-from milvus_ichash.errors import ExitCode
-from milvus_ichash.printable import printable
 from milvus_ichash.version import __version__
 
-# Typer has a copy of click in it, or uses the package, which depends on its release.
-_UsageError: Any
-_ClickException: Any
-_UsageError, _ClickException = typer.BadParameter.__mro__[1:3]
-
-
 NAME = "milvus-ichash"
-
-
-class _UnseenError(Exception):
-    """Carries an error past Typer, which would answer it in its own way."""
-
-
-class _Program(TyperGroup):
-    """The commands. Interruptions and errors of the system go on to who runs the program."""
-
-    def make_context(self, *args: Any, **more: Any) -> Any:
-        """Read the command line."""
-        with _past_typer():
-            return super().make_context(*args, **more)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        with _past_typer():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _past_typer() -> Iterator[None]:
-    try:
-        yield
-    except (KeyboardInterrupt, EOFError, OSError) as error:
-        raise _UnseenError(error) from error
-
 
 app = typer.Typer(
     name=NAME,
@@ -74,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
-    cls=_Program,
+    cls=Program,
 )
 knowledge = typer.Typer(help="Make the knowledge file that EGICH takes.", no_args_is_help=True)
 
@@ -116,8 +78,8 @@ for command in (
     inspect,
     doctor,
 ):
-    app.command(command.__name__.rstrip("_"))(expanded(command))
-knowledge.command()(expanded(build))
+    app.command(command.__name__.rstrip("_"), cls=Command)(expanded(command))
+knowledge.command(cls=Command)(expanded(build))
 app.add_typer(knowledge, name="knowledge")
 
 
@@ -127,18 +89,4 @@ def run() -> int:
     Raises:
         IchashError, KeyboardInterrupt, Exception: whatever the command raised.
     """
-    try:
-        return int(app(prog_name=NAME, standalone_mode=False) or ExitCode.SUCCESS)
-    except _UnseenError as carrier:
-        error: BaseException = carrier.args[0]
-        raise error from error.__cause__
-    except typer.Abort as abort:
-        if isinstance(abort.__context__, KeyboardInterrupt):
-            raise abort.__context__ from None
-        complain("there was no answer: nothing was done.")
-        return ExitCode.OTHER
-    except _ClickException as wrong:
-        message = wrong.format_message()
-        shown = wrong if printable(message) == message else _UsageError(printable(message), ctx=wrong.ctx)
-        rich_utils.rich_format_error(shown)
-        return int(wrong.exit_code)
+    return run_program(app, NAME)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from milvus_ichash.errors import InputError, check_once
 
 Value = TypeVar("Value")
+
+COLOURS = ("--picture-mean", "--picture-std")
+"""Options that take a number for each of the three colour channels."""
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
@@ -47,3 +51,49 @@ def listed(text: str | None, kind: Callable[[str], Value], option: str, example:
     if text is not None and not values:
         raise InputError(f"{option} takes values with commas between them, such as {example}; got '{text}'.")
     return list(dict.fromkeys(values))
+
+
+def each_listed(given: Sequence[str] | None, kind: Callable[[str], Value], option: str, example: str) -> list[Value]:
+    """Return the values of an option that may be given several times, each time with one value or more: see `listed`.
+
+    Raises:
+        InputError: a time without values, or a value that is not of this kind.
+    """
+    return list(dict.fromkeys(value for text in given or () for value in listed(text, kind, option, example)))
+
+
+def colours(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Return the numbers of "0.5,0.5,0.5", or None where nothing was given.
+
+    Raises:
+        InputError: it is not three finite numbers.
+    """
+    if text is None:
+        return None
+    numbers = [float(part) if is_number(part) else math.nan for part in text.split(",")]
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise InputError(
+            f"{option} takes a number for red, green and blue, with commas between them, such as 0.5,0.5,0.5; "
+            f"got '{text}'."
+        )
+    red, green, blue = numbers
+    return red, green, blue
+
+
+def with_commas(words: Sequence[str], options: Collection[str]) -> list[str]:
+    """Return the words of a command line with commas between three numbers after such an option, where spaces were."""
+    for at, word in enumerate(words):
+        numbers = words[at + 1 : at + 4]
+        if word in options and len(numbers) == 3 and all(map(is_number, numbers)):
+            rest = with_commas(words[at + 4 :], options)
+            return [*words[: at + 1], ",".join(numbers), *rest]
+    return list(words)
+
+
+def is_number(text: str) -> bool:
+    """Return whether this text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

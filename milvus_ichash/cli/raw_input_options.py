@@ -11,8 +11,8 @@ import typer
 
 from milvus_ichash.choices import PictureFit
 from milvus_ichash.cli.option_groups import given, refuse_given
-from milvus_ichash.cli.option_values import pairs
-from milvus_ichash.errors import check_once
+from milvus_ichash.cli.option_values import colours, pairs
+from milvus_ichash.errors import InputError, check_once
 
 if TYPE_CHECKING:
     from ichash_export.onnx.attachments import Attachment
@@ -52,20 +52,22 @@ class RawInputOptions:
         ),
     ] = None
     picture_mean: Annotated[
-        tuple[float, float, float] | None,
+        str | None,
         typer.Option(
             "--picture-mean",
-            help="Mean of each colour channel, of pixel values in [0, 1].",
+            help="Mean of each colour channel, of pixel values in [0, 1], such as 0.5,0.5,0.5.",
             rich_help_panel=_RAW,
+            metavar="R,G,B",
             show_default="ImageNet's",
         ),
     ] = None
     picture_std: Annotated[
-        tuple[float, float, float] | None,
+        str | None,
         typer.Option(
             "--picture-std",
-            help="Standard deviation of each colour channel, of pixel values in [0, 1].",
+            help="Standard deviation of each colour channel, of pixel values in [0, 1], such as 0.5,0.5,0.5.",
             rich_help_panel=_RAW,
+            metavar="R,G,B",
             show_default="ImageNet's",
         ),
     ] = None
@@ -89,6 +91,9 @@ class RawInputOptions:
 
         words = pairs(self.vocabulary, "--vocabulary") or {}
         found = {modality: vocabulary(modality, Path(path), dims) for modality, path in words.items()}
+        mean, std = colours(self.picture_mean, "--picture-mean"), colours(self.picture_std, "--picture-std")
+        if std is not None and min(std) <= 0:
+            raise InputError(f"--picture-std takes numbers greater than 0; got '{self.picture_std}'.")
         towers = pairs(self.picture_tower, "--picture-tower") or {}
         if not towers:
             properties = given(self, "picture_size", "picture_mean", "picture_std", "picture_fit")
@@ -100,8 +105,8 @@ class RawInputOptions:
                 Path(path),
                 dims,
                 size=self.picture_size,
-                mean=self.picture_mean or IMAGENET_MEAN,
-                std=self.picture_std or IMAGENET_STD,
+                mean=mean or IMAGENET_MEAN,
+                std=std or IMAGENET_STD,
                 fit=self.picture_fit,
             )
         return found

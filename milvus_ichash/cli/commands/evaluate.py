@@ -17,6 +17,7 @@ from milvus_ichash.cli.measuring_options import (
     write_result,
 )
 from milvus_ichash.cli.option_groups import given, refuse_given
+from milvus_ichash.cli.option_values import each_listed
 from milvus_ichash.cli.options import BundleOption, DataOptions, DeviceOption, MilvusOptions
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.retriever_options import RetrieverOptions, open_retrievers
@@ -28,10 +29,10 @@ def evaluate(
     *,
     ranking: RetrieverOptions,
     at_k: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
             "--at-k",
-            help="Rank k of mAP@k, P@k and NDCG@k; may be given several times.",
+            help="Ranks k of mAP@k, P@k and NDCG@k, with commas between them, such as 10,50.",
             rich_help_panel=MEASURE,
             show_default="50",
         ),
@@ -75,7 +76,7 @@ def evaluate(
     if ranking.way == "exact":
         refuse_given(given(milvus), "--via exact ranks a file, without Milvus")
     address = None if ranking.way == "exact" else milvus.settings()
-    settings = measuring.settings(tuple(at_k or (50,)))
+    settings = measuring.settings(tuple(each_listed(at_k, int, "--at-k", "10,50") or (50,)))
     check_files(figure, json_file)
     splits = rows.open_splits(queries)
     table = splits.choose(rows.split, "query").read()

@@ -16,7 +16,7 @@ from milvus_ichash.cli.measuring_options import (
     check_named_once,
     write_result,
 )
-from milvus_ichash.cli.option_values import listed
+from milvus_ichash.cli.option_values import each_listed, listed
 from milvus_ichash.cli.options import MILVUS, BundleOption, DataOptions, DeviceOption, MilvusOptions
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.retriever_options import open_indexes
@@ -54,10 +54,10 @@ def sweep(
         ),
     ] = None,
     at_k: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
             "--at-k",
-            help="Rank k of recall@k and mAP@k; may be given several times.",
+            help="Ranks k of recall@k and mAP@k, with commas between them, such as 10,100.",
             rich_help_panel=MEASURE,
             show_default="10 and 100",
         ),
@@ -117,7 +117,7 @@ def sweep(
     check_named_once("--flat", flat or [])
     nprobes = listed(nprobe, int, "--nprobe", "1,2,4,8,16,32,64")
     address = milvus.settings()
-    settings = measuring.settings(tuple(at_k or (10, 100)))
+    settings = measuring.settings(tuple(each_listed(at_k, int, "--at-k", "10,100") or (10, 100)))
     check_files(figure, json_file)
     table = rows.open(queries, "query").read()
     encoder = HashEncoder.load(bundle, device=device, bits=bits)

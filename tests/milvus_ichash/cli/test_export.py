@@ -13,6 +13,7 @@ from support.tiny import make_table, plugin
 from ichash_export.train.options import TrainingOptions
 from ichash_export.train.training import train
 from milvus_ichash.bundle import verify
+from milvus_ichash.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("tiny_methods")
 
@@ -76,3 +77,22 @@ def test_an_unfinished_run_without_validation_says_so(tmp_path: Path) -> None:
         train(make_table(), "tiny", 16, options=TrainingOptions(validation=0), run=tmp_path / "run", progress=stop)
     done = run_here("export", tmp_path / "run", "--out", tmp_path / "b")
     assert refused(done, 2, "has no validated weights yet: go on with `milvus-ichash train ... --resume`")
+
+
+@pytest.mark.parametrize("colours", [["0.5,0.25,1"], ["0.5", "0.25", "1"]], ids=["with commas", "with spaces"])
+def test_colours_of_pictures(colours: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def picture_tower(*_: object, mean: object, std: object, **more: object) -> None:
+        raise InputError(f"mean {mean}, std {std}")
+
+    monkeypatch.setattr("ichash_export.onnx.attachments.picture_tower", picture_tower)
+    words = ("export", run, "--out", tmp_path / "b", "--picture-tower", "image=t.onnx", "--picture-mean", *colours)
+    done = run_here(*words, "--picture-std", *colours)
+    assert refused(done, 2, "mean (0.5, 0.25, 1.0), std (0.5, 0.25, 1.0)")
+    assert refused(run_here(*words, "--picture-std", "1,1,0"), 2, "--picture-std takes numbers greater than 0")
+
+
+def test_a_word_that_is_no_text_and_a_path_that_is_none(run: Path, tmp_path: Path) -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    done = run_here("export", run, "--out", tmp_path / "b", "--vocabulary", f"text={name}")
+    assert refused(done, 2, r"'text=caf\xe9' is not UTF-8: write it in UTF-8.")
+    assert refused(run_here("export", tmp_path / name, "--out", tmp_path / "b"), 2, r"caf\xe9")
