@@ -14,6 +14,7 @@ from milvus_ichash.choices import Device
 from milvus_ichash.codes import Codes, cut, pack
 from milvus_ichash.errors import InputError, MismatchError
 from milvus_ichash.features import Features, FeatureTable
+from milvus_ichash.runtime.batches import Batches
 from milvus_ichash.runtime.inputs import check_table, checked_rows, table_of_arrays
 from milvus_ichash.runtime.raw_input import RawInput
 from milvus_ichash.runtime.session import device_of, fits, open_session, run
@@ -46,7 +47,7 @@ class HashEncoder:
         self.bits = bits
         self.device = device_of(session)
         self.raw = raw
-        self.batch_size = batch_size
+        self._batches = Batches(batch_size, self.device)
         self._bundle = bundle
         self._session = session
         # What stands in for a modality that is not given; the graph masks it.
@@ -67,7 +68,8 @@ class HashEncoder:
         Args:
             bundle: the folder.
             device: "cpu", "cuda" (an error where it cannot be had), or "auto" (CUDA where it works, else the CPU).
-            batch_size: rows that go through the graph at once; larger inputs are encoded in several steps.
+            batch_size: rows that go through the graph at once; larger inputs are encoded in several steps. Where
+                memory does not suffice, half as many go through, and so on.
             threads: threads of onnxruntime on the CPU; None: all cores.
             bits: cut the codes to this length, one of those that the bundle was trained for (`Manifest.lengths`); None:
                 whole codes.
@@ -86,6 +88,11 @@ class HashEncoder:
         _check_graph(folder / ENCODER, session, manifest)
         raw = RawInput(folder, manifest, device=device, threads=threads)
         return cls(folder, manifest, session, raw, batch_size, length)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows that go through the graph at once; fewer than asked for where memory did not suffice."""
+        return self._batches.size
 
     def cut(self, bits: int | None) -> HashEncoder:
         """Return the same encoder, with the same open graph and codes of this length (None: whole codes).
@@ -149,16 +156,18 @@ class HashEncoder:
         outputs, dims = [name + suffix for name in names], tuple(self.manifest.dims)
         if not len(table):
             return {name: np.empty((0, width), dtype) for name in names}
-        parts = []
-        for start in range(0, len(table), self.batch_size):
-            batch = checked_rows(table, start, start + self.batch_size)
+
+        def run_rows(start: int, stop: int) -> list[npt.NDArray[Any]]:
+            batch = checked_rows(table, start, stop)
             given = {name: np.ascontiguousarray(x) for name, x in batch.features.items()}
             blank = {name: self._blanks(name, len(batch)) for name in dims if name not in given}
             feeds = {**given, **blank, PRESENT: batch.present_for(dims)}
             found = run(self._session, outputs, feeds)
             if any(codes.ndim != 2 or len(codes) != len(batch) or codes.shape[1] < width for codes in found):
                 raise InputError(f"'{self._bundle / ENCODER}' does not make one code for each row: export it again.")
-            parts.append([cut(codes, width) for codes in found])
+            return [cut(codes, width) for codes in found]
+
+        parts = self._batches.run(len(table), run_rows)
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}

@@ -17,7 +17,8 @@ from milvus_ichash.choices import Device
 from milvus_ichash.errors import InputError
 from milvus_ichash.extras import import_extra
 from milvus_ichash.features import Features
-from milvus_ichash.runtime.session import fits, open_session, run
+from milvus_ichash.runtime.batches import Batches
+from milvus_ichash.runtime.session import device_of, fits, open_session, run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -96,18 +97,21 @@ class RawInput:
         paths = [paths] if isinstance(paths, str | Path) else paths
         tower = self._tower(name, step)
         source, target = tower.get_inputs()[0].name, tower.get_outputs()[0].name
-        parts = [np.zeros((0, self._manifest.dims[name]), np.float32)]
-        together = max(1, min(_PICTURES_AT_ONCE, _PIXELS_AT_ONCE // step.size**2))
-        for start in range(0, len(paths), together):
-            pixels = np.stack([load_pixels(path, step) for path in paths[start : start + together]])
-            (features,) = run(tower, [target], {source: pixels})
-            if features.shape != (len(pixels), self._manifest.dims[name]):
+        dim = self._manifest.dims[name]
+
+        def run_pictures(start: int, stop: int) -> Features:
+            pixels = np.stack([load_pixels(path, step) for path in paths[start:stop]])
+            features: Features = run(tower, [target], {source: pixels})[0]
+            if features.shape != (len(pixels), dim):
                 raise InputError(
                     f"tower '{step.tower}' of bundle '{self._bundle}' makes {features.shape} of {len(pixels)} "
-                    f"pictures, not {(len(pixels), self._manifest.dims[name])}: export the bundle again."
+                    f"pictures, not {(len(pixels), dim)}: export the bundle again."
                 )
-            parts.append(features)
-        return name, np.concatenate(parts)
+            return features
+
+        together = max(1, min(_PICTURES_AT_ONCE, _PIXELS_AT_ONCE // step.size**2))
+        parts = Batches(together, device_of(tower)).run(len(paths), run_pictures)
+        return name, np.concatenate([np.zeros((0, dim), np.float32), *parts])
 
     def _step(self, kind: type[Step], modality: str | None) -> tuple[str, Step]:
         """Return the modality that takes this kind of raw input, and its preprocessing."""

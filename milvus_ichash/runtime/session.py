@@ -1,18 +1,13 @@
 """Sessions of onnxruntime: the one place that chooses where a graph runs, and that knows onnxruntime's traps.
 
-`onnxruntime` and `onnxruntime-gpu` are two distributions of one module and overwrite each other; the GPU one falls
-back to the CPU silently where CUDA cannot be used. TensorRT is never asked for: it compiles for minutes and rounds
-differently.
+The distribution for GPUs falls back to the CPU silently where CUDA cannot be used. TensorRT is never asked for: it
+compiles for minutes and rounds differently.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from functools import lru_cache
-from importlib import metadata
-from io import StringIO
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +15,8 @@ import numpy.typing as npt
 
 from milvus_ichash.choices import Device
 from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.runtime.onnxruntime_module import load_onnxruntime, several_installed, warn_once
+from milvus_ichash.runtime.quiet import quiet
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm")
-INSTALL = "pip install 'milvus-ichash[cpu]', or 'milvus-ichash[gpu]' with an NVIDIA GPU"
 
 # TF32, the default on newer GPUs, flips bits against codes made on a CPU.
 _CUDA_OPTIONS = {"use_tf32": "0"}
@@ -38,56 +33,21 @@ _IDENTITY = bytes.fromhex(
     "080812003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a001012"
 )
 
+_FATAL = 4
+"""The level of onnxruntime's log that leaves out errors."""
+
 _TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "bool": "tensor(bool)"}
 
-_log = logging.getLogger(__name__)
+_NO_MEMORY = re.compile(
+    r"failed to allocate|out of memory|bad_?alloc|ALLOC_FAILED|available memory of \d+ is smaller|BFCArena|"
+    r"CUDA (failure|error):? 2\b|not enough (memory|space)",
+    re.IGNORECASE,
+)
+"""What onnxruntime, CUDA and cuBLAS say where memory does not suffice; there is no class or code for it."""
 
 
-def version_of(distribution: str) -> str | None:
-    """Return the version of an installed distribution, without importing it; None where it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def installed_distributions() -> dict[str, str]:
-    """Return the versions of the distributions of onnxruntime that are installed, by name."""
-    return {name: version for name in DISTRIBUTIONS if (version := version_of(name))}
-
-
-def check_distributions(installed: Sequence[str]) -> None:
-    """Raise BackendMissingError, with the cure, where two distributions of onnxruntime are installed side by side."""
-    if len(installed) > 1:
-        names = " and ".join(installed)
-        raise BackendMissingError(
-            f"{names} are both installed and overwrite each other's files: "
-            f"pip uninstall -y {' '.join(installed)}, then {INSTALL}."
-        )
-
-
-def load_onnxruntime() -> Any:
-    """Import onnxruntime and return it.
-
-    Raises:
-        BackendMissingError: it is not installed, installed twice, or damaged.
-    """
-    installed = installed_distributions()
-    check_distributions(list(installed))
-    try:
-        import onnxruntime
-    except ImportError as error:
-        if not installed:
-            raise BackendMissingError(f"onnxruntime is not installed: {INSTALL}.") from error
-        raise BackendMissingError(
-            f"onnxruntime is installed but cannot be imported ({error}): install it anew, {INSTALL}."
-        ) from error
-    if not hasattr(onnxruntime, "InferenceSession"):
-        # What is left behind when one of two distributions was uninstalled.
-        raise BackendMissingError(
-            f"onnxruntime is damaged (its folder is there, its content is not): uninstall it, then {INSTALL}."
-        )
-    return onnxruntime
+class OutOfMemoryError(InputError):
+    """A batch does not fit into the memory of the GPU, or of the computer. A smaller one may."""
 
 
 def open_session(path: str | Path, *, device: Device = "auto", threads: int | None = None) -> InferenceSession:
@@ -99,7 +59,7 @@ def open_session(path: str | Path, *, device: Device = "auto", threads: int | No
         threads: threads of one operator on the CPU; None: as many as there are cores.
 
     Raises:
-        BackendMissingError: onnxruntime is missing, installed twice or damaged, or "cuda" cannot be had.
+        BackendMissingError: onnxruntime is missing or damaged, or "cuda" cannot be had.
         InputError: the file cannot be read as ONNX, or the number of threads cannot be used.
     """
     if device not in ("auto", "cpu", "cuda"):
@@ -116,7 +76,7 @@ def open_session(path: str | Path, *, device: Device = "auto", threads: int | No
         return session
     if device == "cuda":
         raise BackendMissingError(_no_cuda(ort.get_available_providers(), reason))
-    _warn_once(
+    warn_once(
         f"onnxruntime-gpu is installed, but CUDA cannot be used ({reason}): running on the CPU. "
         "`--device cpu` says so on purpose."
     )
@@ -155,13 +115,20 @@ def run(
     """Run a graph and return the arrays of these outputs, in this order.
 
     Raises:
-        InputError: onnxruntime fails (out of memory on the GPU, say, or a graph that only fits one batch size).
+        OutOfMemoryError: memory does not suffice for so many rows.
+        InputError: onnxruntime fails otherwise (a graph that only fits one batch size, say).
     """
+    from onnxruntime import RunOptions
+
+    # The error has it all; the same in red on stderr, between our own lines, would be the second time.
+    options = RunOptions()
+    options.log_severity_level = _FATAL
     try:
-        results: list[npt.NDArray[Any]] = session.run(outputs, feeds)
+        results: list[npt.NDArray[Any]] = session.run(outputs, feeds, options)
     except Exception as error:  # its error classes live in a private module
         rows = len(next(iter(feeds.values())))
-        raise InputError(f"onnxruntime cannot run the graph on a batch of {rows} rows: {_short(error)}") from error
+        kind = OutOfMemoryError if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) else InputError
+        raise kind(f"onnxruntime cannot run the graph on a batch of {rows} rows: {_short(error)}") from error
     return results
 
 
@@ -169,9 +136,12 @@ def _try_cuda(ort: Any, model: str | Path | bytes, threads: int | None) -> tuple
     """Return a session on CUDA and "", or None and the reason why there is none."""
     if CUDA not in ort.get_available_providers():
         return None, "this onnxruntime is built without CUDA"
-    with _quiet(ort) as said:
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # CUDA and cuDNN from pip packages, which the system's loader does not find
+    with quiet() as said:
+        try:
+            if hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()  # CUDA and cuDNN from pip packages, which the system's loader does not find
+        except Exception as error:  # of any kind: it loads whatever libraries it finds
+            return None, f"its libraries cannot be loaded, {_short(error).rstrip('.')}"
         try:
             session = _create(ort, model, [(CUDA, _CUDA_OPTIONS), CPU], threads)
         except InputError as error:
@@ -180,7 +150,7 @@ def _try_cuda(ort: Any, model: str | Path | bytes, threads: int | None) -> tuple
             return None, _short(error.__cause__ or error).rstrip(".")
     if device_of(session) == "cuda":
         return session, ""
-    return None, next(iter(said.getvalue().splitlines()), "its libraries or the driver cannot be loaded")
+    return None, next(iter(said), "its libraries or the driver cannot be loaded")
 
 
 def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: int | None) -> InferenceSession:
@@ -206,27 +176,14 @@ def _short(error: BaseException) -> str:
     return (text if len(text) <= 200 else text[:200] + "...").rstrip(".") + "."
 
 
-@contextmanager
-def _quiet(ort: Any) -> Iterator[StringIO]:
-    """Keep onnxruntime from writing to stderr, and catch what it prints to stdout, for one sentence of our own."""
-    ort.set_default_logger_severity(4)
-    try:
-        with redirect_stdout(StringIO()) as said:
-            yield said
-    finally:
-        ort.set_default_logger_severity(2)
-
-
 def _no_cuda(available: Sequence[str], reason: str) -> str:
     there = ", ".join(available)
+    several = several_installed()
+    if several:
+        return f"CUDA cannot be used: {reason}. There is: {there}. {several}; or take --device cpu."
     cure = (
         "check the driver with nvidia-smi, and the libraries with pip install 'onnxruntime-gpu[cuda,cudnn]'"
         if CUDA in available
         else "uninstall onnxruntime and pip install 'milvus-ichash[gpu]'"
     )
     return f"CUDA cannot be used: {reason}. There is: {there}. To have it, {cure}; or take --device cpu."
-
-
-@lru_cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)

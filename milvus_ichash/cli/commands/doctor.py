@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _OPTIONAL = {
     "torch": "train",
     "safetensors": "train",
+    "onnx": "train",
+    "onnxscript": "train",
     "pillow": "pictures",
     "h5py": "files",
     "scipy": "files",
@@ -88,22 +90,24 @@ def _versions() -> Check:
 
 
 def _pymilvus() -> Check:
-    from milvus_ichash.runtime.session import version_of
+    from milvus_ichash.runtime.onnxruntime_module import numbers_of, version_of
 
     version = version_of("pymilvus")
     if version is None:
         return Check("pymilvus", "not installed", "pip install 'pymilvus>=2.6,<4'", BackendMissingError.exit_code)
-    if not (2, 6) <= _numbers(version) < (4,):
+    if not (2, 6) <= numbers_of(version) < (4,):
         return Check("pymilvus", version, "this program is made for 2.6 to 3.x: pip install 'pymilvus>=2.6,<4'")
     return Check("pymilvus", version)
 
 
 def _onnxruntime() -> list[Check]:
-    from milvus_ichash.runtime.session import cuda_problem, installed_distributions, load_onnxruntime
+    from milvus_ichash.runtime.onnxruntime_module import installed_distributions, load_onnxruntime, several_installed
+    from milvus_ichash.runtime.session import cuda_problem
 
     installed = ", ".join(f"{name} {version}" for name, version in installed_distributions().items())
     try:
-        available = load_onnxruntime().get_available_providers()
+        onnxruntime = load_onnxruntime()
+        available = onnxruntime.get_available_providers()
         problem = cuda_problem()
     except BackendMissingError as error:
         return [Check("onnxruntime", installed or "not installed", str(error), error.exit_code)]
@@ -114,14 +118,19 @@ def _onnxruntime() -> list[Check]:
         if wanted and problem
         else ""
     )
+    built = getattr(onnxruntime, "cuda_version", "") or "none"
     return [
-        Check("onnxruntime", f"{installed or 'of unknown origin'} ({', '.join(available)})"),
+        Check(
+            "onnxruntime",
+            f"{installed or 'of unknown origin'} ({', '.join(available)}), cuda_version {built}",
+            several_installed() or "",
+        ),
         Check("CUDA", "usable" if problem is None else f"not usable: {problem}", cure),
     ]
 
 
 def _optional() -> Check:
-    from milvus_ichash.runtime.session import version_of
+    from milvus_ichash.runtime.onnxruntime_module import version_of
 
     found = {name: version_of(name) for name in _OPTIONAL}
     shown = [
@@ -131,7 +140,7 @@ def _optional() -> Check:
 
 
 def _lite(needed: bool) -> Check:
-    from milvus_ichash.runtime.session import version_of
+    from milvus_ichash.runtime.onnxruntime_module import version_of
 
     found = version_of("milvus-lite") or "not installed"
     if not needed:
@@ -186,10 +195,3 @@ def _bundle(folder: Path) -> Check:
         # Reported above already, with its cure.
         return Check("bundle", f"{found}; files are whole, not opened")
     return Check("bundle", f"{found}; opens on {encoder.device}")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, (2, 5, 1) of "2.5.1rc1": enough to compare releases."""
-    import re
-
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from support.command import CommandLine, python_path, refused
 from support.damage import overwrite_pages
@@ -84,11 +86,31 @@ def test_a_damaged_file_fails_and_a_whole_one_is_called_whole(doctor: Doctor, ma
     assert "x.db' is damaged (" in doctor.checks("--uri", database, code=3)["Milvus"]["what to do"]
 
 
-def test_two_onnxruntimes_are_a_missing_backend(doctor: Doctor, make_bundle: MakeBundle, tmp_path: Path) -> None:
+def test_two_onnxruntimes_are_a_warning_as_long_as_they_work(
+    doctor: Doctor, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
     both = pretend(pretend(tmp_path / "site", "onnxruntime-gpu", "1.31.1"), "onnxruntime", "1.31.1")
-    found = doctor.checks("--bundle", make_bundle(), path=both, code=6)
+    found = doctor.checks("--bundle", make_bundle(), path=both)
+    assert found["onnxruntime"]["status"] == "warning"
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in found["onnxruntime"]["what to do"]
+    assert "opens on" in found["bundle"]["found"]
+
+
+def test_an_onnxruntime_that_cannot_be_imported_is_a_missing_backend(
+    doctor: Doctor, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    site = pretend(pretend(tmp_path / "site", "onnxruntime-gpu", "1.31.1"), "onnxruntime", "1.31.1")
+    (site / "onnxruntime.py").write_text("raise ImportError('libfoo.so')")
+    found = doctor.checks("--bundle", make_bundle(), path=site, code=6)
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in found["onnxruntime"]["what to do"]
     assert "files are whole, not opened" in found["bundle"]["found"]
+
+
+def test_versions_that_training_and_exporting_depend_on_are_listed(doctor: Doctor) -> None:
+    found = doctor.checks()
+    for name in ("onnx", "onnxscript", "torch"):
+        assert f"{name} {version(name)}" in found["optional packages"]["found"]
+    assert f"cuda_version {onnxruntime.cuda_version or 'none'}" in found["onnxruntime"]["found"]
 
 
 def test_milvus_lite_3_is_a_missing_backend(doctor: Doctor, tmp_path: Path) -> None:

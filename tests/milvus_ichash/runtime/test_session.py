@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +14,8 @@ import pytest
 from milvus_ichash.bundle import ENCODER
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.runtime import session as under_test
-from milvus_ichash.runtime.session import CPU, CUDA, check_distributions, device_of, load_onnxruntime, open_session, run
+from milvus_ichash.runtime.onnxruntime_module import warn_once
+from milvus_ichash.runtime.session import CPU, CUDA, OutOfMemoryError, device_of, open_session, run
 
 MakeBundle = Callable[..., Path]
 without_cuda = pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")
@@ -32,11 +31,14 @@ class GpuWheel:
 
     __version__ = onnxruntime.__version__
     SessionOptions = onnxruntime.SessionOptions
-    set_default_logger_severity = staticmethod(onnxruntime.set_default_logger_severity)
 
-    def __init__(self, *, works: bool = False, raises: bool = False) -> None:
-        self.works, self.raises = works, raises
+    def __init__(self, *, works: bool = False, raises: bool = False, preload: Exception | None = None) -> None:
+        self.works, self.raises, self.preload = works, raises, preload
         self.asked: list[list[Any]] = []
+
+    def preload_dlls(self) -> None:
+        if self.preload is not None:
+            raise self.preload
 
     def get_available_providers(self) -> list[str]:
         return ["TensorrtExecutionProvider", CUDA, CPU]
@@ -52,20 +54,13 @@ class GpuWheel:
 
 @pytest.fixture
 def gpu_wheel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GpuWheel]:
-    def install(**behaviour: bool) -> GpuWheel:
+    def install(**behaviour: Any) -> GpuWheel:
         wheel = GpuWheel(**behaviour)
         monkeypatch.setattr(under_test, "load_onnxruntime", lambda: wheel)
-        under_test._warn_once.cache_clear()
+        warn_once.cache_clear()
         return wheel
 
     return install
-
-
-def said_when_loaded(path: Path) -> str:
-    """What loading onnxruntime writes to stderr where Python looks into this folder too."""
-    load = "from milvus_ichash.runtime.session import load_onnxruntime; load_onnxruntime()"
-    env = os.environ | {"PYTHONPATH": str(path)}
-    return subprocess.run([sys.executable, "-c", load], env=env, capture_output=True, text=True).stderr
 
 
 def test_cpu_is_cpu_and_auto_is_what_there_is(graph: Path) -> None:
@@ -88,11 +83,14 @@ def test_auto_without_the_gpu_wheel_says_nothing(graph: Path, caplog: pytest.Log
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("behaviour", "more"), [({}, ""), ({"raises": True}, "driver too old")])
+@pytest.mark.parametrize(
+    ("behaviour", "more"),
+    [({}, ""), ({"raises": True}, "driver too old"), ({"preload": OSError("libcublas.so.12: bad")}, "libcublas.so.12")],
+)
 def test_auto_with_the_gpu_wheel_but_without_cuda_warns_once(
     graph: Path,
     gpu_wheel: Callable[..., GpuWheel],
-    behaviour: dict[str, bool],
+    behaviour: dict[str, Any],
     more: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -172,37 +170,90 @@ def test_a_run_that_fails_is_one_sentence(graph: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_two_distributions_are_refused_with_the_cure() -> None:
-    check_distributions(["onnxruntime-gpu"])
-    check_distributions([])
+def test_the_log_level_of_the_user_stays(
+    graph: Path, gpu_wheel: Callable[..., GpuWheel], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Onnxruntime has no function that tells the level: what it writes does."""
+
+    def written() -> str:
+        capfd.readouterr()
+        onnxruntime.InferenceSession(graph, providers=[CPU])
+        return capfd.readouterr().err
+
+    gpu_wheel()
+    try:
+        for level, writes in ((0, True), (4, False)):
+            onnxruntime.set_default_logger_severity(level)
+            open_session(graph)
+            assert bool(written()) is writes
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+def test_what_onnxruntime_says_of_cuda_is_the_reason_and_other_lines_are_written(
+    graph: Path, gpu_wheel: Callable[..., GpuWheel], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = gpu_wheel()
+
+    def preload() -> None:
+        os.write(2, b"\x1b[1;31m2026-01-01 [E:onnxruntime:Default, provider.cc:1 Try] no libcudnn.so.9\n\x1b[m\n")
+        os.write(2, b"a line of another thread\n")
+
+    monkeypatch.setattr(wheel, "preload_dlls", preload)
+    with pytest.raises(BackendMissingError, match=r"CUDA cannot be used: no libcudnn\.so\.9\. There is"):
+        open_session(graph, device="cuda")
+    assert capfd.readouterr().err == "a line of another thread\n"
+
+
+def two_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
+    monkeypatch.setattr("milvus_ichash.runtime.onnxruntime_module.installed_distributions", lambda: both)
+    warn_once.cache_clear()
+
+
+@without_cuda
+def test_two_distributions_are_a_note_where_the_cpu_will_do(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_distributions(monkeypatch)
+    assert [device_of(open_session(graph)) for _ in range(3)] == ["cpu"] * 3
+    (record,) = caplog.records
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in record.getMessage()
+
+
+@without_cuda
+def test_two_distributions_are_an_error_where_cuda_was_asked_for(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_distributions(monkeypatch)
     with pytest.raises(
-        BackendMissingError,
-        match=r"onnxruntime and onnxruntime-gpu.*pip uninstall -y onnxruntime onnxruntime-gpu.*\[cpu\]",
+        BackendMissingError, match=r"CUDA cannot be used: .*pip uninstall -y onnxruntime onnxruntime-gpu"
     ):
-        check_distributions(["onnxruntime", "onnxruntime-gpu"])
-
-
-def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(under_test, "installed_distributions", dict)
-    with pytest.raises(
-        BackendMissingError, match=r"not installed: pip install 'milvus-ichash\[cpu\]', or 'milvus-ichash\[gpu\]'"
-    ):
-        load_onnxruntime()
-
-
-def test_two_distributions_that_are_really_there(tmp_path: Path) -> None:
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        info = tmp_path / f"{name.replace('-', '_')}-1.31.1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.31.1\n")
-    assert "onnxruntime and onnxruntime-gpu are both installed" in said_when_loaded(tmp_path)
+        open_session(graph, device="cuda")
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [("", "is damaged"), ("raise ImportError('libfoo.so')", "cannot be imported (libfoo.so)")]
+    "said",
+    [
+        "/onnxruntime_src/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to "
+        "allocate memory for requested buffer of size 939524096",
+        "bfc_arena.cc:360 Available memory of 877568 is smaller than requested bytes of 2097152",
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; file=cuda_allocator.cc",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+    ],
 )
-def test_a_module_that_is_not_whole(tmp_path: Path, content: str, problem: str) -> None:
-    (tmp_path / "onnxruntime").mkdir()
-    (tmp_path / "onnxruntime" / "__init__.py").write_text(content)
-    assert problem in said_when_loaded(tmp_path)
+def test_what_is_said_where_memory_does_not_suffice(said: str) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Status Message: {said}")
+
+    with pytest.raises(OutOfMemoryError):
+        run(SimpleNamespace(run=fails), [], {"x": np.zeros((2, 1))})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("said", ["CUDA failure 35: driver too old", "CUDA failure 201: x", "Got invalid dimensions"])
+def test_other_failures_are_not_of_memory(said: str) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(said)
+
+    with pytest.raises(InputError) as caught:
+        run(SimpleNamespace(run=fails), [], {"x": np.zeros((2, 1))})  # type: ignore[arg-type]
+    assert not isinstance(caught.value, OutOfMemoryError)
