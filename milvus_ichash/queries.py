@@ -23,6 +23,7 @@ from milvus_ichash.index import filters
 from milvus_ichash.index.field_names import ID, has
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.id_rows import rows_of, to_ids
+from milvus_ichash.index.rankings import Hits
 from milvus_ichash.index.search_request import SearchOptions
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -194,7 +195,7 @@ def find_nearest(
         index: the collection.
         queries: from the functions above.
         options: as `HashIndex.search` takes them, but that `code` is by default the fused one, or that of the other
-            modality than the queries'.
+            modality than the queries'; and that a `radius` without `top_k` means all items within it.
 
     Returns:
         Rows with the keys `query` (its name), `rank` (from 1), `id`, `distance` (number of bits that differ), `missing`
@@ -209,7 +210,7 @@ def find_nearest(
     marks = {has(modality): modality for modality in index.modalities}
     wanted = [name for name in options.get("output_fields", ()) if name != ID]
     asked: SearchOptions = {**options, "code": searched, "output_fields": [*marks, *wanted]}
-    hits = index.search(queries.compared_with(searched), **asked)
+    hits = _search(index, queries.compared_with(searched), asked)
     rows = []
     for q, name in enumerate(queries.names):
         found = zip(hits.ids[q].tolist(), hits.distances[q].tolist(), hits.fields[q], strict=False)
@@ -220,6 +221,15 @@ def find_nearest(
             row |= {f"{field} (field)" if field in _OWN_COLUMNS else field: entity.get(field) for field in shown}
             rows.append(row)
     return rows
+
+
+def _search(index: HashIndex, codes: Codes, options: SearchOptions) -> Hits:
+    """Search for the nearest items, or for all within the radius where there is no other limit."""
+    radius = options.get("radius")
+    if radius is None or "top_k" in options:
+        return index.search(codes, **options)
+    names = ("code", "nprobe", "filter", "output_fields")
+    return index.search_within(codes, radius, **{name: options[name] for name in names if name in options})  # type: ignore[literal-required]
 
 
 def hit_columns(output_fields: Sequence[str]) -> list[str]:

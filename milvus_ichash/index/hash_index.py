@@ -397,6 +397,32 @@ class HashIndex:
             hits = rankings.nearest(self.connection, request, self._bytes(codes))
         return self._answer(hits, request, options.get("output_fields", ()))
 
+    def search_within(
+        self,
+        codes: Codes,
+        radius: int,
+        *,
+        code: str | None = None,
+        nprobe: int | None = None,
+        filter: str = "",
+        output_fields: Sequence[str] = (),
+    ) -> Hits:
+        """Return all items of each query within a Hamming distance, itself included, sorted by (distance, id).
+
+        `search` gives 16,384 items at most; here there is no limit but memory. BIN_IVF_FLAT finds those in the cells
+        that it looks through. Arguments and errors as `search`.
+        """
+        request = self._request(
+            code=code, top_k=LIMIT, radius=radius, nprobe=nprobe, filter=filter, output_fields=output_fields
+        )
+
+        def keys() -> Ids:
+            return stored_rows.read_ids(self.connection, self.collection, filter, self.id_kind)
+
+        with self._using(filter):
+            hits = rankings.all_within(self.connection, request, self._bytes(codes), keys)
+        return self._answer(hits, request, output_fields)
+
     async def search_async(self, codes: Codes, **options: Unpack[SearchOptions]) -> Hits:
         """Search as `search` does, but for an event loop: many searches can be under way at once.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ QueryHits = tuple[Ids, Distances, Sequence[dict[str, Any]]]
 _HITS_AT_ONCE = 1 << 18
 """Hits asked for in one call: a few megabytes, well below the 64 that a server sends."""
 _CALLS_AT_ONCE = 4
+_SLICE = 16_000
+"""Ids of a slice, so that a search of all its rows does not reach the limit even where a few are written meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,41 @@ class Hits:
 def nearest(connection: Connection, request: SearchRequest, codes: Sequence[bytes]) -> Hits:
     """Return the nearest items of each query."""
     return _hits(_found(connection, request, codes), request, len(codes))
+
+
+def all_within(connection: Connection, request: SearchRequest, codes: Sequence[bytes], keys: Callable[[], Ids]) -> Hits:
+    """Return all items of each query within the radius of the request, however many there are.
+
+    One search gives 16,384 at most. Queries that find so many are asked again, slice by slice of the primary key.
+
+    Args:
+        connection: to Milvus.
+        request: what is searched; its `top_k` is ignored.
+        codes: of the queries.
+        keys: gives the ids of all items that match the filter, sorted; called where they are needed.
+    """
+    request = replace(request, top_k=LIMIT)
+    found = _per_query(nearest(connection, request, codes))
+    cut_off = [q for q, (ids, _, _) in enumerate(found) if len(ids) >= LIMIT]
+    if cut_off:
+        ids = keys()
+        parts = []
+        for first in range(0, len(ids), _SLICE):
+            within = filters.between(ids[first], ids[min(first + _SLICE, len(ids)) - 1])
+            sliced = replace(request, filter=filters.both(request.filter, within))
+            parts.append(_per_query(nearest(connection, sliced, [codes[q] for q in cut_off])))
+        for q, of_slices in zip(cut_off, zip(*parts, strict=True), strict=True):
+            found[q] = (
+                np.concatenate([ids for ids, _, _ in of_slices]),
+                np.concatenate([distances for _, distances, _ in of_slices]),
+                list(chain.from_iterable(fields for _, _, fields in of_slices)),
+            )
+    most = max((len(ids) for ids, _, _ in found), default=0)
+    return _hits(found, replace(request, top_k=most), len(codes))
+
+
+def _per_query(hits: Hits) -> list[QueryHits]:
+    return [(hits.ids[q, :n], hits.distances[q, :n], hits.fields[q]) for q, n in enumerate(hits.counts.tolist())]
 
 
 async def nearest_async(connection: Connection, request: SearchRequest, codes: Sequence[bytes]) -> Hits:

@@ -63,7 +63,8 @@ def check_reach(top_k: int, radius: int | None, bits: int) -> None:
     """Raise InputError where Milvus cannot give so many items, or no two codes of this length are so far apart."""
     if not 1 <= top_k <= LIMIT:
         raise InputError(
-            f"top-k is {top_k}; Milvus gives 1 to {LIMIT} items for a query (HashIndex.rank_all ranks all of them)."
+            f"top-k is {top_k}; Milvus gives 1 to {LIMIT} items for a query (HashIndex.search_within has no "
+            "limit, and rank_all ranks all of them)."
         )
     # Milvus cuts a fractional radius to a whole one.
     if radius is not None and not (isinstance(radius, int | np.integer) and 0 <= radius <= bits):

@@ -79,7 +79,7 @@ def query(
         typer.Option(
             "--radius",
             "-r",
-            help="Find only items within this Hamming distance (inclusive).",
+            help="Find only items within this Hamming distance (inclusive): all of them, unless --top-k limits it.",
             rich_help_panel=_WHAT,
             show_default=False,
         ),
@@ -145,7 +145,7 @@ def query(
     from milvus_ichash.bundle import read_manifest
     from milvus_ichash.index.connection import connect
     from milvus_ichash.index.hash_index import HashIndex
-    from milvus_ichash.index.search_request import LIMIT
+    from milvus_ichash.index.search_request import SearchOptions
     from milvus_ichash.queries import find_nearest, hit_columns
 
     _one_of(words, picture, item, features)
@@ -159,23 +159,24 @@ def query(
     source = None if features is None else rows.open(features, "query")
     encoder = None if item else _encoder(bundle, device)
     manifest = encoder.manifest if encoder else None if bundle is None else read_manifest(bundle)
+    wanted = SearchOptions(code=code, radius=radius, nprobe=nprobe, filter=where, output_fields=field or ())
+    if top_k is not None or radius is None:
+        wanted["top_k"] = 10 if top_k is None else top_k
     found, bad = [], []
     with connect(settings, create=False) as connection:
         index = HashIndex.open(connection, collection)
         if manifest is not None:
             index.check(manifest)
             index.name_classes(manifest.label_names)
+        if radius is not None and index.spec.nlist is not None:
+            cells = f"{index.spec.choose_nprobe(nprobe)} of {index.spec.nlist} cells"
+            output.note(f"The index looks through {cells}: it may miss items within the radius that are in others.")
         for queries, errors in _queries(index, encoder, words, picture, item, source, only):
             bad += errors
             found += find_nearest(
                 index,
                 queries,
-                code=code,
-                top_k=top_k if top_k is not None else 10 if radius is None else LIMIT,
-                radius=radius,
-                nprobe=nprobe,
-                filter=where,
-                output_fields=field or (),
+                **wanted,
             )
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
         if unknown:
