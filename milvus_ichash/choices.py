@@ -13,6 +13,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["all", "query", "retrieval", "train"]
 """The rows of a data file: one of its splits, or all of them."""
 
+HoldoutBy = Literal["id", "order"]
+"""How the queries of a holdout are chosen: by the hashes of their ids, or by lot among the rows in the file's order."""
+
 IndexKind = Literal["BIN_FLAT", "BIN_IVF_FLAT"]
 """The index of a collection: BIN_FLAT compares with every code, BIN_IVF_FLAT with those in the nearest cells."""
 

@@ -37,8 +37,8 @@ search 4-picture --bundle $out/bundle --picture $out/bare/attenzione_rotondo_arc
 run python page.py pictures.parquet $out/searches $out/page.html $out/sheet.png
 
 say 'mAP from the index. Words that name the labels would answer the question, so this part is trained without them'
-run milvus-ichash train $out/fair.parquet --holdout 500 $settings --out $out/fair-run --overwrite
-run milvus-ichash ingest $out/fair.parquet --holdout 500 --bundle $out/fair-run/bundle --collection clipart_fair --recreate --yes
-run milvus-ichash evaluate $out/fair.parquet --holdout 500 --bundle $out/fair-run/bundle --collection clipart_fair --via readback --figure $out/pr_curve.png
+run milvus-ichash train $out/fair.parquet --holdout 500 --holdout-by order $settings --out $out/fair-run --overwrite
+run milvus-ichash ingest $out/fair.parquet --holdout 500 --holdout-by order --bundle $out/fair-run/bundle --collection clipart_fair --recreate --yes
+run milvus-ichash evaluate $out/fair.parquet --holdout 500 --holdout-by order --bundle $out/fair-run/bundle --collection clipart_fair --via readback --figure $out/pr_curve.png
 
 printf '\nThe searches with their pictures: %s\nThe precision-recall curve:        %s\n' "$PWD/$out/page.html" "$PWD/$out/pr_curve.png"

@@ -11,7 +11,7 @@ import typer
 
 from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.cli.option_values import Value, listed
-from milvus_ichash.cli.options import DATA, ColumnOptions, HoldoutOption
+from milvus_ichash.cli.options import DATA, ColumnOptions, HoldoutByOption, HoldoutOption, holdout_of
 
 if TYPE_CHECKING:
     from ichash_export.compare.case import Protocol
@@ -233,6 +233,7 @@ class DataFileOptions(ColumnOptions):
     """The columns of the data file, and what is made of its items."""
 
     holdout: HoldoutOption = None
+    holdout_by: HoldoutByOption = None
     zeros_missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -279,7 +280,7 @@ class DataFileOptions(ColumnOptions):
             path,
             self.name or path.stem,
             self.column_names,
-            self.holdout,
+            holdout_of(self.holdout, self.holdout_by),
             tuple(self.zeros_missing or ()),
             self.complete_only,
             self.queries_from_train,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.choices import FEATURE_ENDINGS, Device, IndexKind, Split
+from milvus_ichash.choices import FEATURE_ENDINGS, Device, HoldoutBy, IndexKind, Split
 from milvus_ichash.cli.option_values import pairs
+from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
-    from milvus_ichash.io import ColumnNames, FeatureSource
+    from milvus_ichash.io import ColumnNames, FeatureSource, Holdout
     from milvus_ichash.io.splits import Splits
     from milvus_ichash.settings import MilvusSettings
 
@@ -69,9 +70,19 @@ HoldoutOption = Annotated[
     int | None,
     typer.Option(
         "--holdout",
-        help="Make splits for a file that has none: this many items, drawn at random, become the query split. "
-        "Every command draws the same items.",
+        help="Make splits for a file that has none: this many items become the query split. Every command takes the "
+        "same items.",
         rich_help_panel=DATA,
+    ),
+]
+HoldoutByOption = Annotated[
+    HoldoutBy | None,
+    typer.Option(
+        "--holdout-by",
+        help="How --holdout chooses. id: by a hash of the id, so that an item stays a query when the file is sorted or "
+        "grows; order: by lot among the rows in their order, as for published figures.",
+        rich_help_panel=DATA,
+        show_default="id",
     ),
 ]
 
@@ -217,6 +228,7 @@ class DataOptions(ColumnOptions):
         ),
     ] = None
     holdout: HoldoutOption = None
+    holdout_by: HoldoutByOption = None
 
     def open_splits(self, path: Path) -> Splits:
         """Open a file with its splits.
@@ -226,7 +238,13 @@ class DataOptions(ColumnOptions):
         """
         from milvus_ichash.io import open_splits
 
-        return open_splits(path, self.column_names, self.holdout)
+        return open_splits(path, self.column_names, holdout_of(self.holdout, self.holdout_by))
+
+    def origin(self, path: Path) -> dict[str, str | int]:
+        """Return which rows of which file were asked for, for the record of a training."""
+        asked = {"file": path.name, "split": self.split, "holdout": self.holdout}
+        asked |= {"holdout_by": (self.holdout_by or "id") if self.holdout else None}
+        return {name: value for name, value in asked.items() if value is not None}
 
     def open(self, path: Path, *usual: Split) -> FeatureSource:
         """Open the split asked for, else the first of the usual splits that the file has, else all its rows.
@@ -235,3 +253,16 @@ class DataOptions(ColumnOptions):
             InputError: a file, split or column that is not there.
         """
         return self.open_splits(path).choose(self.split, *usual)
+
+
+def holdout_of(queries: int | None, by: HoldoutBy | None) -> Holdout | None:
+    """Return the holdout that --holdout and --holdout-by ask for, or None.
+
+    Raises:
+        InputError: --holdout-by alone.
+    """
+    from milvus_ichash.io import Holdout
+
+    if queries is None and by is not None:
+        raise InputError("--holdout-by says how --holdout N chooses: give both.")
+    return None if queries is None else Holdout(queries, by=by or "id")

@@ -19,6 +19,7 @@ from milvus_ichash.features import FeatureTable, MultiHot
 from milvus_ichash.incomplete import pdr_mask
 from milvus_ichash.io.column_rules import listing
 from milvus_ichash.runtime.encoder import HashEncoder
+from milvus_ichash.trained_items import note_on_queries
 
 AnyRetriever = TypeVar("AnyRetriever", bound=Retriever)
 
@@ -110,9 +111,9 @@ def queries_by_task(
     """
     by_code = retriever_by_code(retrievers)
     chosen = choose_tasks(encoder.manifest, by_code, tasks, masked=settings.query_pdr > 0)
+    notes = note_on_queries(encoder.manifest.training, queries)
     if settings.query_pdr:
         queries = queries.hide(pdr_mask(queries.present, settings.query_pdr, settings.seed))
-    notes: list[str] = []
     tables = {}
     for retriever in retrievers:
         tables[id(retriever)], found = _with_database_labels(encoder, queries, retriever)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from milvus_ichash.choices import Split
+from milvus_ichash.choices import HoldoutBy, Split
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, Ids, numbered_classes
 from milvus_ichash.io.column_rules import ID_NAMES, likely_ids, listing
@@ -39,14 +39,20 @@ class ColumnNames:
 class Holdout:
     """How to make splits of a file that is one table.
 
-    Rows are drawn by `numpy.random.default_rng(seed).permutation(rows)`: the first `queries` of them are the query
-    split, the rest is the retrieval split. The train split is the first `train` rows of the retrieval split in the
-    permutation's order, all of it by default. Within each split the rows keep the file's order.
+    Rows are put into an order of their own: the first `queries` of them are the query split, the rest is the retrieval
+    split. The train split is the first `train` rows of the retrieval split in that order, all of it by default. Within
+    each split the rows keep the file's order.
+
+    By "id" they are ordered by the sha256 of their ids as text (in UTF-8), so that an item stays in its split when the
+    file is sorted anew or grows. Where the file has no ids, the numbers of the rows stand for them. By "order" they are
+    ordered by `numpy.random.default_rng(seed).permutation(rows)`, as for the figures that were published.
     """
 
     queries: int
     seed: int = 0
+    """Of the permutation; by "id" there is nothing to seed."""
     train: int | None = None
+    by: HoldoutBy = "id"
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def open_splits(path: str | Path, columns: ColumnNames | None = None, holdout: H
         return splits
     if len(splits) > 1:
         raise InputError(f"{path} has splits of its own ({splits.names()}): leave the holdout out.")
-    return Splits(holdout_splits(splits["all"], Holdout(holdout) if isinstance(holdout, int) else holdout))
+    return Splits(holdout_splits(splits["all"], holdout))
 
 
 def open_source(

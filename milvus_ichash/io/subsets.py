@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +67,13 @@ class ChainedSource(FeatureSource):
             start = max(0, start - part.info.rows)
 
 
-def holdout_splits(base: FeatureSource, holdout: Holdout) -> dict[Split, FeatureSource]:
+def holdout_splits(base: FeatureSource, holdout: Holdout | int) -> dict[Split, FeatureSource]:
     """Return the splits of a source that is one table, as `Holdout` describes them, and "all".
 
     Raises:
-        InputError: numbers that leave a split without rows.
+        InputError: numbers that leave a split without rows, or a seed where there is nothing to seed.
     """
+    holdout = Holdout(holdout) if isinstance(holdout, int) else holdout
     rows = base.info.rows
     if not 0 < holdout.queries < rows:
         raise InputError(
@@ -83,7 +85,7 @@ def holdout_splits(base: FeatureSource, holdout: Holdout) -> dict[Split, Feature
         raise InputError(
             f"{base.info.path}: {rest} rows are left for retrieval; {holdout.train} of them cannot be for training."
         )
-    order = np.random.default_rng(holdout.seed).permutation(rows)
+    order = _order(base, holdout)
     query, retrieval = order[: holdout.queries], order[holdout.queries :]
     return {
         "all": base,
@@ -91,3 +93,15 @@ def holdout_splits(base: FeatureSource, holdout: Holdout) -> dict[Split, Feature
         "retrieval": SelectedSource(base, np.sort(retrieval)),
         "train": SelectedSource(base, np.sort(retrieval[: holdout.train])),
     }
+
+
+def _order(base: FeatureSource, holdout: Holdout) -> npt.NDArray[np.int64]:
+    """Return the numbers of all rows in the order in which splits are taken from them."""
+    if holdout.by == "order":
+        return np.random.default_rng(holdout.seed).permutation(base.info.rows)
+    if holdout.seed:
+        raise InputError(f"a holdout by id has no seed, and {holdout.seed} was given: take the holdout by order.")
+    # The first 8 bytes put any two ids in the order that all 32 bytes would.
+    digests = (sha256(str(key).encode("utf-8", "surrogatepass")).digest() for ids in base.ids() for key in ids.tolist())
+    hashes = np.fromiter((int.from_bytes(digest[:8], "big") for digest in digests), np.uint64, base.info.rows)
+    return np.argsort(hashes, kind="stable")

@@ -54,7 +54,7 @@ class DataFile:
         path: a file, or a folder of them, as `open_splits` takes it.
         name: how results call the data.
         columns: the columns that hold ids, labels and modalities.
-        holdout: queries to cut off a file that is one table.
+        holdout: how to cut queries off a file that is one table, or their number.
         zeros_missing: modalities that an item lacks where its row is all zeros (bags of words, for example).
         complete_only: leave out items that lack a modality, before anything is cut.
         queries_from_train: training items, by lot, that take the queries' place, to choose settings by: they are gone
@@ -64,7 +64,7 @@ class DataFile:
     path: Path
     name: str
     columns: ColumnNames
-    holdout: int | None = None
+    holdout: Holdout | int | None = None
     zeros_missing: tuple[str, ...] = ()
     complete_only: bool = False
     queries_from_train: int = 0
@@ -81,7 +81,7 @@ class DataFile:
         else:
             # Items may be left out, so the queries are chosen among those that stay.
             whole = TableSource(self.path, self._prepared(splits["all"]))
-            chosen = holdout_splits(whole, Holdout(self.holdout))
+            chosen = holdout_splits(whole, self.holdout)
             tables = {split: chosen[split].read() for split in SPLITS}
         read = Dataset(self.name, tables["train"], tables["query"], tables["retrieval"])
         return with_queries_from_train(read, self.queries_from_train) if self.queries_from_train else read

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ichash_export.methods.base import ModelSpec
 from ichash_export.train.options import TrainingOptions
 from milvus_ichash.strict_model import StrictModel
+from milvus_ichash.trained_items import TrainedItems
 
 
 class RunIdentity(StrictModel):
@@ -120,6 +121,10 @@ class TrainingSummary(StrictModel):
     validation: dict[str, float] | None
     """Tie-aware mAP@all of the kept epoch, by task, with their "mean" in front; None without validation."""
     seconds: float
+    data: dict[str, Any]
+    """Where the items are from, as the caller says: the file's name, and its holdout."""
+    trained_items: TrainedItems | None
+    """None for runs of versions before 0.2."""
 
 
 class RunRecord(StrictModel):
@@ -132,6 +137,8 @@ class RunRecord(StrictModel):
     versions: dict[str, str]
     """The version of torch, and the kind of device."""
     log: RunLog
+    data: dict[str, Any] = Field(default_factory=dict)
+    trained_items: TrainedItems | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -151,4 +158,6 @@ class RunRecord(StrictModel):
             kept_epoch=log.kept_epoch,
             validation=best and {"mean": best.mean, **best.tasks},
             seconds=round(log.seconds, 1),
+            data=self.data,
+            trained_items=self.trained_items,
         )

@@ -32,6 +32,7 @@ from milvus_ichash.bundle import modalities_of
 from milvus_ichash.codes import check_bits
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable
+from milvus_ichash.trained_items import TrainedItems
 
 CHECKPOINT_SHARE = 0.1
 """Writing checkpoints takes at most this share of the time; where they are cheap, every epoch has one."""
@@ -48,6 +49,7 @@ def train(
     run: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    origin: Mapping[str, Any] | None = None,
     progress: Callable[[RunLog], None] = lambda log: None,
     note: Note = lambda message: None,
 ) -> TrainedModel:
@@ -63,6 +65,7 @@ def train(
         run: folder for the checkpoint; None: nothing is written.
         resume: go on from the checkpoint in the folder.
         overwrite: replace a run that is in the folder already.
+        origin: where the items are from, for the record: the name of the file, say, and its holdout.
         progress: called with the log of the run after each epoch.
         note: called with remarks for the user, one sentence each.
 
@@ -105,6 +108,8 @@ def train(
         counts=counts(items),
         versions={"torch": torch.__version__, "device": place.type},
         log=RunLog(epochs=config.epochs) if checkpoint is None else checkpoint.record.log,
+        data=dict(origin or {}),
+        trained_items=TrainedItems.of(table),
     )
     with reproducible(place):
         return _Run(record, items, place, run, note).go(checkpoint, progress)

@@ -127,6 +127,8 @@ def _labels(index: HashIndex) -> dict[str, int] | list[str]:
 
 
 def _bundle(manifest: Manifest) -> dict[str, Any]:
+    from milvus_ichash.trained_items import TRAINED_ITEMS
+
     return {
         "method": manifest.method,
         "bits": manifest.bits,
@@ -141,6 +143,6 @@ def _bundle(manifest: Manifest) -> dict[str, Any]:
         "labels": manifest.label_names or (),
         "opset": manifest.opset,
         "versions": manifest.versions,
-        "training": manifest.training,
+        "training": {name: value for name, value in manifest.training.items() if name != TRAINED_ITEMS},
         "files": {name: f"sha256 {digest[:12]}... ok" for name, digest in manifest.files.items()},
     }

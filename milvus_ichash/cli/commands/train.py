@@ -176,6 +176,7 @@ def train(
                 run=out,
                 resume=resume,
                 overwrite=overwrite,
+                origin=rows.origin(data),
                 progress=_Shown(advance, start),
                 note=output.note,
             )

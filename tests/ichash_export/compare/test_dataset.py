@@ -14,7 +14,7 @@ from support.tiny import make_table, write_npz
 
 from ichash_export.compare.dataset import DataFile
 from milvus_ichash.errors import InputError
-from milvus_ichash.io import ColumnNames
+from milvus_ichash.io import ColumnNames, Holdout
 
 
 def emptied(folder: Path, *, rows: int, no_text: Sequence[int], no_image: Sequence[int]) -> Path:
@@ -51,7 +51,9 @@ def test_the_splits_of_a_file(tmp_path: Path) -> None:
 def test_openclipart_items_with_words_are_split_as_its_readme_says(shared_data: Path) -> None:
     path = shared_data / "openclipart" / "features.npz"
     columns = ColumnNames({"image": "image", "text": "words"})
-    data = DataFile(path, "openclipart", columns, holdout=500, zeros_missing=("text",), complete_only=True).read()
+    data = DataFile(
+        path, "openclipart", columns, holdout=Holdout(500, by="order"), zeros_missing=("text",), complete_only=True
+    ).read()
     file = np.load(path)
     there = np.flatnonzero(file["words"].sum(1) > 0)
     assert len(there) == 3742
@@ -75,7 +77,7 @@ def test_rows_of_zeros_are_missing_where_that_is_said(items: Path) -> None:
 
 
 def test_complete_items_are_chosen_before_the_cut(items: Path) -> None:
-    data = DataFile(items, "items", ColumnNames(), holdout=20, zeros_missing=("text",), complete_only=True).read()
+    data = DataFile(items, "items", ColumnNames(), Holdout(20, by="order"), ("text",), complete_only=True).read()
     left = [i for i in range(60) if i not in (5, 7, 9)]
     order = np.random.default_rng(0).permutation(57)
     assert data.query.ids.tolist() == [left[i] for i in sorted(order[:20])]

@@ -167,7 +167,9 @@ def test_splits_and_columns(place: CommandLine, bundle: Path, tmp_path: Path) ->
     table = pq.read_table(write(tmp_path / "items.parquet", 40))
     pq.write_table(table.rename_columns(["key", "picture", "words", "title"]), renamed)
     columns = ["--id-column", "key", "--modality", "image=picture", "--modality", "text=words"]
-    (row,) = place.rows("ingest", renamed, "-b", bundle, "--holdout", "10", *columns, "--fields", "none")
+    (row,) = place.rows(
+        "ingest", renamed, "-b", bundle, "--holdout", "10", "--holdout-by", "order", *columns, "--fields", "none"
+    )
     assert row["written"] == 30
     with connect(MilvusSettings(uri=str(tmp_path / "x.db"))) as connection:
         index = HashIndex.open(connection, "ichash")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.command import PROGRAM, refused, run_here
+from support.command import PROGRAM, CommandLine, refused, run_here
 from support.tiny import make_table, tiny_environment, write_npz
 
 from ichash_export.train.checkpoint import load_record
@@ -197,3 +197,23 @@ def test_without_torch_the_extra_is_named(data: Path, tmp_path: Path, monkeypatc
     ):
         done = run_here(*words)
         assert refused(done, 6, "ing needs torch, safetensors: pip install 'milvus-ichash[train]'.")
+
+
+def test_evaluate_warns_of_queries_that_were_trained_on(data: Path, tmp_path: Path) -> None:
+    place = CommandLine(tmp_path)
+    asked = ("--holdout", 40, "-b", tmp_path / "run" / "bundle", "--via", "exact")
+    done = place.run(*("train", data, "--out", tmp_path / "run", "--method", "tiny", "--epochs", 1, "--holdout", 40))
+    assert done.returncode == 0, done.stderr
+    assert verify(tmp_path / "run" / "bundle").training["data"] == {
+        "file": "items.npz",
+        "holdout": 40,
+        "holdout_by": "id",
+    }
+    assert "trained on" not in place.run("evaluate", data, *asked).stderr
+    said = place.run("evaluate", data, *asked, "--holdout-by", "order").stderr.replace("\n", " ")
+    assert re.search(
+        r"\d\d of 40 queries are items that the bundle was trained on, .* --holdout 40 --holdout-by id", said
+    )
+    assert refused(place.run("evaluate", data, *asked[2:], "--holdout-by", "id"), 2, "give both")
+    shown = place.run("inspect", "--bundle", tmp_path / "run" / "bundle").stdout
+    assert "holdout_by" in shown and "trained_items" not in shown

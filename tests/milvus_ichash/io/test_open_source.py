@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_path_may_be_a_string(file):
 
 def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
     order = np.random.default_rng(3).permutation(ROWS)
-    holdout = Holdout(queries=10, seed=3, train=15)
+    holdout = Holdout(queries=10, seed=3, train=15, by="order")
     expected = {"query": order[:10], "retrieval": order[10:], "train": order[10:25], "all": order}
     splits = open_splits(file, holdout=holdout)
     assert splits.keys() == expected.keys()
@@ -107,6 +108,27 @@ def test_a_holdout_is_the_permutation_that_the_data_sets_describe(file):
         assert table.ids.tolist() == in_order.tolist(), "in the file's order, numbered as in the file"
         found = table.features["x"][:, 0], table.payload["n"], table.labels, np.concatenate(list(source.ids()))
         np.testing.assert_equal(found, (2 * in_order, in_order.tolist(), np.eye(4)[in_order % 4], in_order))
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_holdout_by_id_does_not_depend_on_the_order_of_the_rows(tmp_path, text):
+    ids = np.array([f"ä{i}" for i in range(ROWS)]) if text else np.arange(ROWS)
+    by_hash = sorted(ids.tolist(), key=lambda key: sha256(str(key).encode()).digest())
+    for seed in range(3):
+        rows = np.random.default_rng(seed).permutation(ROWS)
+        splits = open_splits(with_ids(tmp_path, ids[rows]), holdout=Holdout(10, train=15))
+        found = {split: source.read().ids.tolist() for split, source in splits.items()}
+        for split, expected in (("query", by_hash[:10]), ("retrieval", by_hash[10:]), ("train", by_hash[10:25])):
+            assert sorted(found[split]) == sorted(expected)
+            assert found[split] == [key for key in ids[rows].tolist() if key in expected], "in the file's order"
+    more = np.concatenate([ids, [f"new{i}" for i in range(9)]]) if text else np.arange(ROWS + 9)
+    grown = open_source(with_ids(tmp_path, more), split="query", holdout=10).read().ids.tolist()
+    assert set(grown) & set(ids.tolist()) <= set(by_hash[:10]), "no item of before becomes a query"
+
+
+def test_without_ids_the_numbers_of_the_rows_are_hashed(file):
+    expected = sorted(sorted(range(ROWS), key=lambda row: sha256(str(row).encode()).digest())[:10])
+    assert open_source(file, split="query", holdout=10).read().ids.tolist() == expected
 
 
 def test_without_a_number_all_of_the_retrieval_split_trains(file):
@@ -148,7 +170,9 @@ def test_the_database_is_another_file_or_other_rows(file, tmp_path):
 @given(queries=st.integers(1, ROWS - 1), seed=st.integers(0, 9), size=st.integers(1, 60), start=st.integers(0, 60))
 def test_batches_of_a_holdout(file, queries, seed, size, start):
     rows = np.sort(np.random.default_rng(seed).permutation(ROWS)[:queries])
-    batches = list(open_source(file, split="query", holdout=Holdout(queries, seed)).batches(size, start=start))
+    batches = list(
+        open_source(file, split="query", holdout=Holdout(queries, seed, by="order")).batches(size, start=start)
+    )
     found = [(batch.first_row, batch.ids.tolist()) for batch in batches]
     assert found == [(k, rows[k : k + size].tolist()) for k in range(start, queries, size)]
 
@@ -164,6 +188,7 @@ def test_batches_of_a_holdout(file, queries, seed, size, start):
         ("query", Holdout(50), "not 50"),
         ("query", Holdout(-1), "not -1"),
         ("query", Holdout(10, train=41), "40 rows are left for retrieval; 41"),
+        ("query", Holdout(10, seed=1), "by id has no seed, and 1 was given"),
         ("query", Holdout(10, train=0), "40 rows are left for retrieval; 0"),
     ],
 )
@@ -198,7 +223,7 @@ def test_different_ids_pass(tmp_path, ids):
 
 
 def test_duplicates_are_looked_for_in_the_split_alone(tmp_path):
-    splits = open_splits(with_ids(tmp_path, np.array([1, 1, 2, 3, 4, 5])), holdout=Holdout(1, seed=SEED))
+    splits = open_splits(with_ids(tmp_path, np.array([1, 1, 2, 3, 4, 5])), holdout=Holdout(1, seed=SEED, by="order"))
     with pytest.raises(InputError, match="the id 1 is in row 0"):
         find_duplicate_ids(splits["all"])
     find_duplicate_ids(splits["retrieval"])

@@ -14,6 +14,8 @@ from milvus_ichash.io import ColumnNames, Holdout, SourceInfo, find_duplicate_id
 
 pytest.importorskip("scipy")
 
+ORDER = Holdout(500, by="order")
+
 
 @pytest.fixture
 def fashion(shared_data: Path) -> Path:
@@ -67,14 +69,14 @@ def test_mirflickr_has_text_only(shared_data, name):
 
 
 def test_mirflickr_with_the_holdout_of_the_papers(shared_data):
-    splits = open_splits(shared_data / "mirflickr25k", holdout=Holdout(queries=2_000, train=10_000))
+    splits = open_splits(shared_data / "mirflickr25k", holdout=Holdout(queries=2_000, train=10_000, by="order"))
     order = np.random.default_rng(0).permutation(20_015)
     for split, rows in (("query", order[:2_000]), ("retrieval", order[2_000:]), ("train", order[2_000:12_000])):
         assert np.concatenate(list(splits[split].ids())).tolist() == np.sort(rows).tolist()
 
 
 def test_openclipart_with_a_holdout_of_all_items(openclipart):
-    splits, order = open_splits(openclipart, holdout=500), np.random.default_rng(0).permutation(5_210)
+    splits, order = open_splits(openclipart, holdout=ORDER), np.random.default_rng(0).permutation(5_210)
     with np.load(openclipart) as data:
         for split, rows in (("query", np.sort(order[:500])), ("retrieval", np.sort(order[500:]))):
             table = splits[split].read()
@@ -89,7 +91,7 @@ def test_openclipart_with_a_holdout_of_the_items_with_words(openclipart, tmp_pat
         rows = np.flatnonzero(data["words"].sum(axis=1) > 0)
         ids, words = data["id"][rows], data["words"][rows]
     np.savez(tmp_path / "worded.npz", id=ids, words=words)
-    query = open_source(tmp_path / "worded.npz", split="query", holdout=500).read()
+    query = open_source(tmp_path / "worded.npz", split="query", holdout=ORDER).read()
     assert query.ids.tolist() == ids[np.sort(np.random.default_rng(0).permutation(3_742)[:500])].tolist()
 
 
