@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -127,6 +128,15 @@ def check_once(name: str, known: Collection[str], option: str) -> None:
     """Raise InputError where an option gives a value to a name that has one already: one of the two would be lost."""
     if name in known:
         raise InputError(f"{option} gives '{name}' twice: give it once, since only one value can count.")
+
+
+def check_can_be_folder(folder: str | Path, what: str) -> None:
+    """Raise InputError where a file is in the place of this folder, or of one above it; `what` names the folder."""
+    for place in (Path(folder), *Path(folder).parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            raise InputError(f"{what} '{folder}' cannot be a folder: '{place}' is there, and is none; choose another.")
 
 
 @contextmanager

@@ -52,11 +52,18 @@ def figure(hit: dict[str, Any], pictures: dict[str, bytes]) -> str:
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
+def is_picture(query: str) -> bool:
+    try:
+        return Path(query).is_file()
+    except OSError:  # words that are too long for the name of a file
+        return False
+
+
 def section(hits: list[dict[str, Any]], pictures: dict[str, bytes]) -> str:
     query = str(hits[0]["query"])
     shown = (
         embedded(Path(query).read_bytes()) + " this picture, no words"
-        if Path(query).is_file()
+        if is_picture(query)
         else html.escape(f"“{query}”")
     )
     return f'<h2>{shown}</h2><div class="hits">{"".join(figure(hit, pictures) for hit in hits)}</div>'
@@ -67,11 +74,11 @@ def write_sheet(results: list[list[dict[str, Any]]], pictures: dict[str, bytes],
     canvas, axes = plt.subplots(len(results), columns, figsize=(columns * 1.15, len(results) * 1.25), squeeze=False)
     for row, hits in zip(axes, results, strict=True):
         query = str(hits[0]["query"])
-        if Path(query).is_file():
+        if is_picture(query):
             row[0].imshow(Image.open(query))
             row[0].set_title("this picture", fontsize=8)
         else:
-            row[0].text(0.5, 0.5, f"“{query}”", ha="center", va="center", fontsize=9, wrap=True)
+            row[0].text(0.5, 0.5, f"“{query}”", ha="center", va="center", fontsize=9, wrap=True, parse_math=False)
         for place, hit in zip(row[1:], hits, strict=False):
             place.imshow(Image.open(io.BytesIO(pictures[hit["id"]])))
             place.set_title(f"distance {hit['distance']}", fontsize=7, color="#555")
@@ -87,7 +94,7 @@ def write_page(pictures_file: Path, searches: Path, page: Path, sheet: Path) -> 
     results = [json.loads(path.read_text("utf-8")) for path in sorted(searches.glob("*.json"))]
     write_sheet([hits for hits in results if hits], pictures, sheet)
     sections = "\n".join(section(hits, pictures) for hits in results if hits)
-    page.write_text(PAGE.format(codes=f"{len(pictures):,}", sections=sections), "utf-8")
+    page.write_text(PAGE.format(codes=f"{len(pictures):,}", sections=sections), "utf-8", newline="\n")
     print(f"{page}, {sheet}: {len(results)} searches")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from milvus_ichash.bundle.file_names import MANIFEST
 from milvus_ichash.bundle.files import sha256_of
 from milvus_ichash.bundle.manifest import FORMAT, Manifest
-from milvus_ichash.errors import InputError, writing
+from milvus_ichash.errors import InputError, check_can_be_folder, writing
 from milvus_ichash.temporary import TemporaryFolder, abandoned
 
 _NEW, _OLD = "new", "old"
@@ -20,6 +20,7 @@ _NEW, _OLD = "new", "old"
 def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
     """Raise InputError where a bundle may not be written here; call it before hours of training."""
     target = Path(folder)
+    check_can_be_folder(target.parent, "the folder of the bundle")
     is_bundle = (target / MANIFEST).is_file()
     if target.exists() and not (overwrite and is_bundle):
         hint = (
@@ -67,7 +68,7 @@ def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -
     digests = {name: sha256_of(folder / name) for name in sorted(files)}
     written = manifest.model_copy(update={"format": FORMAT, "files": digests})
     fields = {"format": FORMAT, "fingerprint": written.fingerprint, **json.loads(written.model_dump_json())}
-    (folder / MANIFEST).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / MANIFEST).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", "utf-8", newline="\n")
     return written
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milvus_ichash.errors import InputError, writing
 from milvus_ichash.extras import import_extra
+from milvus_ichash.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,11 +53,15 @@ def empty_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure into a .png, .svg or .pdf file.
+    """Write a figure into a .png, .svg or .pdf file. Its words are shown as they are: a `$` in them begins no formula.
 
     Raises:
         InputError: the file cannot be written.
     """
+    for words in figure.findobj(import_module("matplotlib.text").Text):
+        words.set_text("\n".join(map(printable, words.get_text().split("\n"))))
+        if "$" in words.get_text():
+            words.set_parse_math(False)
     with writing(f"'{path}'"):
         figure.savefig(path, dpi=150)
 
@@ -67,4 +73,4 @@ def save_json(document: dict[str, Any], path: str | Path) -> None:
         InputError: the file cannot be written.
     """
     with writing(f"'{path}'"):
-        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8", newline="\n")

@@ -191,7 +191,9 @@ def write_manifest(folder: Path, content: Content, parts: Sequence[Path]) -> Non
         description=content.description, id_kind=content.id_kind, rows=sum(file.rows for file in files), files=files
     )
     with writing(f"'{folder}'"):
-        Path(f"{folder / MANIFEST}{_PARTIAL}").write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        Path(f"{folder / MANIFEST}{_PARTIAL}").write_text(
+            manifest.model_dump_json(indent=2) + "\n", "utf-8", newline="\n"
+        )
         _publish(folder / MANIFEST)
 
 

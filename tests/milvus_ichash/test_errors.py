@@ -38,3 +38,16 @@ def test_sigterm_stops_whatever_ctrl_c_stops():
 def test_every_exit_code_says_what_it_means():
     assert [int(code) for code in errors.ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141, 143]
     assert all(code.meaning for code in errors.ExitCode)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    errors.check_can_be_folder(tmp_path, "the run")
+    errors.check_can_be_folder(tmp_path / "a" / "b", "the run")
+    for name in ("file", "link"):
+        for folder in (tmp_path / name, tmp_path / name / "b" / "c"):
+            with pytest.raises(
+                errors.InputError, match=f"the run '{folder}' cannot be a folder: '{tmp_path / name}' is"
+            ):
+                errors.check_can_be_folder(folder, "the run")

@@ -18,7 +18,7 @@ from milvus_ichash.bundle.format_1 import upgraded_step
 from milvus_ichash.bundle.manifest import problem_of
 from milvus_ichash.bundle.raw_steps import MOST_PIXELS
 from milvus_ichash.choices import PictureFit
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, writing
 
 REMEMBERED = "raw.json"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -105,16 +105,21 @@ def picture_tower(
 
 
 def remember(run: Path, attachments: Mapping[str, Attachment]) -> None:
-    """Copy the files into a run folder, so that `export` finds them again; those of before are forgotten."""
+    """Copy the files into a run folder, so that `export` finds them again; those of before are forgotten.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     if not attachments:
         (run / REMEMBERED).unlink(missing_ok=True)
         return
-    run.mkdir(parents=True, exist_ok=True)
-    for attachment in attachments.values():
-        if attachment.path.resolve() != (run / attachment.name).resolve():
-            shutil.copyfile(attachment.path, run / attachment.name)
     steps = {modality: attachment.step.model_dump(mode="json") for modality, attachment in attachments.items()}
-    (run / REMEMBERED).write_text(json.dumps(steps, indent=2) + "\n", "utf-8")
+    with writing(f"the run '{run}'"):
+        run.mkdir(parents=True, exist_ok=True)
+        for attachment in attachments.values():
+            if attachment.path.resolve() != (run / attachment.name).resolve():
+                shutil.copyfile(attachment.path, run / attachment.name)
+        (run / REMEMBERED).write_text(json.dumps(steps, indent=2) + "\n", "utf-8", newline="\n")
 
 
 def remembered(run: Path) -> dict[str, Attachment]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ichash_export.train.checkpoint import CHECKPOINT, load_record
 from ichash_export.train.run_record import RunIdentity, RunRecord
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, check_can_be_folder
 from milvus_ichash.features import FeatureTable
 
 
@@ -20,8 +20,10 @@ def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> RunRecord |
     """Return the record of the run to go on with; None where a new one starts.
 
     Raises:
-        InputError: a run is there that may neither be replaced nor go on; or none is there to go on with.
+        InputError: a run is there that may neither be replaced nor go on; or none is there to go on with; or `run` is
+            a file.
     """
+    check_can_be_folder(run, "the run")
     path = run / CHECKPOINT
     if resume:
         return load_record(path)

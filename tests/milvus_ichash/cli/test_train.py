@@ -174,6 +174,14 @@ def test_bad_input_is_one_sentence(data: Path, tmp_path: Path, words: list[str],
     assert not out.exists()
 
 
+def test_a_file_in_the_place_of_the_run_or_its_bundle(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out, bundle in (("file", "b"), ("file/run", "b"), ("run", "file/b")):
+        done = run_here("train", data, "--out", tmp_path / out, "--bundle", tmp_path / bundle, "--method", "tiny")
+        assert refused(done, 2, f"cannot be a folder: '{tmp_path / 'file'}' is there, and is none")
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "run").exists()
+
+
 def test_a_training_set_without_a_label(tmp_path: Path) -> None:
     table = make_table()
     np.savez(tmp_path / "x.npz", id=table.ids, **table.features)

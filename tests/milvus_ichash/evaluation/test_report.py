@@ -83,3 +83,16 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendMissingError, match=r"^a figure needs matplotlib: pip install 'milvus-ichash\[plot\]'.$"):
         output_files.check_figure(tmp_path / "pr.png")
+
+
+def test_words_with_a_dollar_sign_are_no_formula(result: EvaluationResult, tmp_path: Path) -> None:
+    formula = r"$\frac{$"
+    figure = output_files.empty_figure(2, 2)
+    axes = figure.add_subplot()
+    axes.plot([1, 2], label=formula)
+    axes.set(title=f"{formula}\n\x1b[31m", xlabel=formula)
+    axes.legend()
+    output_files.save_figure(figure, tmp_path / "f.svg")
+    assert axes.get_title() == f"{formula}\n\\x1b[31m"
+    result.measured_on["collection"] = formula
+    report.figure(result, tmp_path / "f.png")
