@@ -56,6 +56,10 @@ class InputError(IchashError, ValueError):
     """A file, a column, a value or a setting that cannot be used as it is."""
 
 
+class WriteError(InputError):
+    """A file that cannot be written: its disk is full, say, or its folder may not be written to."""
+
+
 class MilvusError(IchashError):
     """Milvus was not reached in time, or refused.
 
@@ -141,9 +145,9 @@ def check_can_be_folder(folder: str | Path, what: str) -> None:
 
 @contextmanager
 def writing(what: object) -> Iterator[None]:
-    """Raise InputError, which says that `what` cannot be written and why, where the disk refuses inside."""
+    """Raise WriteError, which says that `what` cannot be written and why, where the disk refuses inside."""
     try:
         yield
     except OSError as error:
         file = f" ('{error.filename}')" if error.filename and str(error.filename) not in str(what) else ""
-        raise InputError(f"{what} cannot be written: {error.strerror or error}{file}.") from error
+        raise WriteError(f"{what} cannot be written: {error.strerror or error}{file}.") from error

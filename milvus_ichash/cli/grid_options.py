@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 from milvus_ichash.choices import IncompleteUse
 from milvus_ichash.cli.option_values import Value, listed
 from milvus_ichash.cli.options import DATA, ColumnOptions, HoldoutByOption, HoldoutOption, holdout_of
+from milvus_ichash.errors import check_once
 
 if TYPE_CHECKING:
     from ichash_export.compare.case import Protocol
@@ -91,6 +92,9 @@ class GridOptions:
             rich_help_panel=_GRID,
         ),
     ] = None
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Short for --set epochs=N, of all methods.", rich_help_panel=_GRID)
+    ] = None
     validation: Annotated[
         float | None,
         typer.Option(
@@ -124,13 +128,29 @@ class GridOptions:
         """
         from ichash_export.compare.grid import contenders
         from ichash_export.papers.recipes import load_recipe_set
+        from ichash_export.train.options import options_elsewhere
 
         found: list[Contender] = contenders(
             [name for group in self.methods for name in _values(group, str, "--methods")],
             ablations=self.ablations,
             recipes=load_recipe_set(self.recipe_set),
-            settings=self.settings or (),
+            settings=with_epochs(self.settings, self.epochs),
             training={} if self.validation is None else {"validation": self.validation},
+            elsewhere=options_elsewhere(
+                method="--methods",
+                methods="--methods",
+                recipe="--recipes",
+                bits="--bits",
+                cut="--cut",
+                seed="--seeds",
+                seeds="--seeds",
+                pdr="--pdr",
+                level="--level",
+                validation="--validation",
+                labelled="--labelled",
+                holdout="--holdout",
+                device="--device",
+            ),
         )
         return found
 
@@ -285,6 +305,18 @@ class DataFileOptions(ColumnOptions):
             self.complete_only,
             self.queries_from_train,
         )
+
+
+def with_epochs(settings: Sequence[str] | None, epochs: int | None) -> list[str]:
+    """Return what --set was given, with --epochs, which counts for all methods for which --set says nothing else.
+
+    Raises:
+        InputError: --set says another number for all of them.
+    """
+    if epochs is None:
+        return list(settings or ())
+    check_once("epochs", [pair.partition("=")[0].strip() for pair in settings or ()], "--set with --epochs")
+    return [f"epochs={epochs}", *(settings or ())]
 
 
 def _values(text: str | None, kind: Callable[[str], Value], option: str) -> list[Value]:

@@ -48,6 +48,7 @@ def contenders(
     recipes: Mapping[str, Recipe] | None = None,
     settings: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> list[Contender]:
     """Return the methods, ablations and baselines to compare, in the order of the names, each once.
 
@@ -60,6 +61,7 @@ def contenders(
         recipes: the recipes that methods take, by the name of the method; the others keep their defaults.
         settings: `METHOD.NAME=VALUE` for one method, or `NAME=VALUE` for all.
         training: options of the training that come before those of a recipe.
+        elsewhere: what is no setting, but may be taken for one (`options_elsewhere`).
 
     Raises:
         InputError: a method, ablation or setting is unknown, or a value or a file cannot be used.
@@ -68,6 +70,7 @@ def contenders(
     found: dict[tuple[str, str], Contender] = {}
     for name in names:
         for contender in _named(name, ablations, recipes or {}, given, training or {}):
+            _check_settings(contender, elsewhere or {})
             found[contender.method, contender.variant] = contender
     return list(found.values())
 
@@ -97,15 +100,17 @@ def _named(
         if name not in ("seed", "pdr", "level")
     }
     chosen = [variant] if variant else list(known) if ablations else [FULL]
-    result = [
+    return [
         Contender(method, each, {**base, **known[each]}, {**options, **training}, recipe.name if recipe else None)
         for each in chosen
     ]
-    chosen_method = registry.load(method)
-    for contender in result:
-        config = validated(chosen_method.Config, contender.settings, f"method '{method}', {contender.variant}")
-        chosen_method.input_sizes(config, None)
-    return result
+
+
+def _check_settings(contender: Contender, elsewhere: Mapping[str, str]) -> None:
+    if contender.variant != BASELINE:
+        method = registry.load(contender.method)
+        what = f"method '{contender.method}', {contender.variant}"
+        method.input_sizes(validated(method.Config, contender.settings, what, elsewhere), None)
 
 
 def _settings_by_method(pairs: Sequence[str], methods: set[str]) -> dict[str, dict[str, Any]]:

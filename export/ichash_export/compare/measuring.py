@@ -20,6 +20,7 @@ from ichash_export.compare.unseen_classes import without_unseen
 from ichash_export.methods import registry
 from ichash_export.onnx.to_onnx import export_bundle
 from ichash_export.train.options import TrainingOptions
+from ichash_export.train.run_record import RunLog
 from ichash_export.train.training import train
 from ichash_export.train.training_items import masked
 from milvus_ichash.choices import DatabasePart
@@ -39,6 +40,8 @@ from milvus_ichash.temporary import TemporaryFolder
 from milvus_ichash.version import __version__
 
 DIGITS = 5
+Progress = Callable[[RunLog], None]
+"""Is told of each epoch of a training."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,12 @@ def case_data(case: Case, data: Dataset) -> CaseData:
 
 
 def run_together(
-    cases: Sequence[Case], data: Dataset, *, device: str = "auto", note: Callable[[str], None] = lambda message: None
+    cases: Sequence[Case],
+    data: Dataset,
+    *,
+    device: str = "auto",
+    note: Callable[[str], None] = lambda message: None,
+    progress: Progress = lambda log: None,
 ) -> list[ResultLine]:
     """Train once, measure each case, and return its figures.
 
@@ -97,6 +105,7 @@ def run_together(
         data: the data to train on and to measure with.
         device: device of the training.
         note: called with what a user should know of the training.
+        progress: called with the log of the training after each epoch.
 
     Returns:
         For each case a line without its identity:
@@ -116,16 +125,28 @@ def run_together(
     return (
         [_baseline(case, chosen)]
         if case.is_baseline
-        else _method(case, [each.bits for each in cases], chosen, device, note)
+        else _method(case, [each.bits for each in cases], chosen, device, note, progress)
     )
 
 
 def _method(
-    case: Case, lengths: Sequence[int], given: CaseData, device: str, note: Callable[[str], None]
+    case: Case,
+    lengths: Sequence[int],
+    given: CaseData,
+    device: str,
+    note: Callable[[str], None],
+    progress: Progress,
 ) -> list[ResultLine]:
     watch = _Watch()
     trained = train(
-        given.train, case.method, case.bits, settings=case.settings, options=given.options, device=device, note=note
+        given.train,
+        case.method,
+        case.bits,
+        settings=case.settings,
+        options=given.options,
+        device=device,
+        note=note,
+        progress=progress,
     )
     taken = watch.read()
     threads = torch.get_num_threads()

@@ -9,7 +9,7 @@ from typing import Literal
 from ichash_export.compare.case import Case, ResultLine, changes, key
 from ichash_export.compare.dataset import DataFile, Dataset
 from ichash_export.compare.results_file import ResultsFile, refusal
-from ichash_export.compare.workers import Outcome, run_here, run_in_workers
+from ichash_export.compare.workers import Outcome, Watch, run_here, run_in_workers, unwatched
 from milvus_ichash.errors import InputError
 
 State = Literal["there", "to run", "changed"]
@@ -82,6 +82,7 @@ def run_planned(
     jobs: int = 1,
     device: str = "auto",
     replace: bool = False,
+    watch: Watch = unwatched,
 ) -> Iterator[Outcome]:
     """Run the cases that the file has not, write each line as its run ends, and yield what became of it.
 
@@ -96,9 +97,11 @@ def run_planned(
         jobs: number of processes; 1: this process alone.
         device: device of the trainings.
         replace: whether to run changed cases too, so that their new lines take the place of the old ones.
+        watch: is told how far the trainings are.
 
     Raises:
-        InputError: a worker process was killed, or the file cannot be written.
+        InputError: a worker process was killed.
+        WriteError: the file cannot be written, or another that a case needs.
     """
     identities = {key(each.identity): each.identity for each in planned}
     together: dict[tuple[object, ...], list[PlannedCase]] = {}
@@ -113,7 +116,9 @@ def run_planned(
                 yield cases
 
     workers = min(jobs, len(together))
-    outcomes = run_here(due(), data, device) if workers < 2 else run_in_workers(due(), file, device, workers)
+    outcomes = (
+        run_here(due(), data, device, watch) if workers < 2 else run_in_workers(due(), file, device, workers, watch)
+    )
     for outcome in outcomes:
         if outcome.figures is not None:
             identity = identities[key(outcome.case.identity(data.name, {}))]

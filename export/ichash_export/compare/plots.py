@@ -154,6 +154,13 @@ def _lines(groups: Sequence[Group], along: str) -> list[_Line]:
 
 def _random(axes: Axes, groups: Sequence[Group], task: str, along: str) -> None:
     """Draw the mAP of a random order as a dotted line."""
-    there = {group.first[along]: group.random([task]) for group in groups if group.map(task)}
-    places = sorted(there)
-    axes.plot(places, [there[place] for place in places], color="gray", linestyle=":", linewidth=1.3, label=_RANDOM)
+    there = {group.first[along]: group.random([task]) for group in groups}
+    points = sorted((place, random) for place, random in there.items() if random is not None)
+    axes.plot(
+        [place for place, _ in points],
+        [random for _, random in points],
+        color="gray",
+        linestyle=":",
+        linewidth=1.3,
+        label=_RANDOM,
+    )

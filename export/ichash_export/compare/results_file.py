@@ -45,7 +45,8 @@ class ResultsFile:
                 such a line is refused.
 
         Raises:
-            InputError: the file cannot be written, or it has a line of the case that was made with other settings.
+            WriteError: the file cannot be written. It is then as it was, but for a torn last line.
+            InputError: it has a line of the case that was made with other settings.
         """
         with self._locked() as stream:
             content = stream.read()
@@ -68,19 +69,22 @@ class ResultsFile:
 
     def _rewrite(self, lines: list[ResultLine]) -> None:
         new = self.path.with_name(f".{self.path.name}.new")
-        with new.open("wb") as stream:
-            stream.write(b"".join(map(_written, lines)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(self.path)
+        try:
+            with new.open("wb") as stream:
+                stream.write(b"".join(map(_written, lines)))
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(self.path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         """Open the file, which is made where it does not exist, with this process alone writing to it."""
         while True:
-            with writing(f"'{self.path}'"):
-                stream = self.path.open("a+b")
-            with stream:
+            # Closing the stream writes what is left of a line, so the disk may refuse then too.
+            with writing(f"'{self.path}'"), self.path.open("a+b") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 # While it waited, another process may have put a new file in the place of the one that was opened.
                 if self.path.exists() and os.path.samestat(os.fstat(stream.fileno()), self.path.stat()):

@@ -38,14 +38,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """The lines of runs that differ in their seed only."""
+    """The lines of runs that differ in their seed only.
+
+    Attributes:
+        lines: those of runs that have figures.
+        failed: those of runs that failed: what names the case, without figures.
+    """
 
     lines: tuple[ResultLine, ...]
+    failed: tuple[ResultLine, ...] = ()
 
     @property
     def first(self) -> ResultLine:
         """One of the lines, for what they have in common."""
-        return self.lines[0]
+        return (*self.lines, *self.failed)[0]
 
     @property
     def name(self) -> str:
@@ -58,11 +64,15 @@ class Group:
         values = [line["map"][task] for line in self.lines if task in line["map"]]
         return Spread.of(values) if values else None
 
-    def random(self, tasks: Iterable[str]) -> float:
-        """Return the mAP of a random order, as the mean over these tasks."""
-        return float(
-            statistics.mean(line["random"][task] for line in self.lines for task in tasks if task in line["random"])
-        )
+    def random(self, tasks: Iterable[str]) -> float | None:
+        """Return the mAP of a random order, as the mean over these tasks; None where nothing was measured."""
+        found = [line["random"][task] for line in self.lines for task in tasks if task in line["random"]]
+        return float(statistics.mean(found)) if found else None
+
+    @property
+    def kept_epochs(self) -> list[int]:
+        """The epoch whose weights were kept, of each run of a method; empty for a baseline."""
+        return [line["kept_epoch"] for line in self.lines if "kept_epoch" in line]
 
     def mean(self, name: str) -> float:
         """Return the mean of a figure that every line has."""
@@ -70,12 +80,18 @@ class Group:
 
 
 def groups(lines: Iterable[ResultLine]) -> list[Group]:
-    """Group lines by all that names a case except the seed and the classes that it drew, in the order of the lines."""
+    """Group lines by all that names a case except the seed and the classes that it drew, in the order of the lines.
+
+    A line without figures is of a run that failed.
+    """
     found: dict[tuple[Any, ...], list[ResultLine]] = {}
     for line in lines:
         same = {**line, "seed": None, "unseen": line["unseen"] if line["unseen_share"] is None else []}
         found.setdefault(key(same), []).append(line)
-    return [Group(tuple(members)) for members in found.values()]
+    return [
+        Group(tuple(line for line in members if "map" in line), tuple(line for line in members if "map" not in line))
+        for members in found.values()
+    ]
 
 
 def tasks(lines: Iterable[Group]) -> list[str]:
@@ -109,13 +125,19 @@ def _row(group: Group, everything: Sequence[Group], numbers: bool) -> Row:
         else:
             row[task] = "" if spread is None else str(spread)
     random = group.random(names)
-    row["random"] = random if numbers else f"{random:.3f}"
+    row["random"] = random if numbers else "" if random is None else f"{random:.3f}"
     if any("agreement" in other.first for other in everything):
-        agreement = group.mean("agreement") if all("agreement" in line for line in group.lines) else None
+        all_have_it = group.lines and all("agreement" in line for line in group.lines)
+        agreement = group.mean("agreement") if all_have_it else None
         row["agreement"] = agreement if numbers else "" if agreement is None else f"{agreement:.3f}"
     for column, name in (("seconds", "seconds"), ("CPU seconds", "cpu_seconds")):
-        row[column] = round(group.mean(name), 1 if numbers else None)
-    return {**row, "runs": len(group.lines)}
+        row[column] = round(group.mean(name), 1 if numbers else None) if group.lines else None
+    if any(other.kept_epochs for other in everything):
+        row["kept epoch"] = group.kept_epochs if numbers else ", ".join(map(str, group.kept_epochs))
+    row["runs"] = len(group.lines)
+    if any(other.failed for other in everything):
+        row["failed"] = len(group.failed)
+    return row
 
 
 def _protocol(line: ResultLine, lines: Sequence[ResultLine]) -> Row:

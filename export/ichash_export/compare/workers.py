@@ -8,9 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -21,14 +22,19 @@ import torch
 
 from ichash_export.compare.case import Case, ResultLine
 from ichash_export.compare.dataset import DataFile, Dataset
-from ichash_export.compare.measuring import run_together
-from milvus_ichash.errors import IchashError, InputError
+from ichash_export.compare.measuring import Progress, run_together
+from ichash_export.train.run_record import RunLog
+from milvus_ichash.errors import IchashError, InputError, WriteError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SECONDS_TO_END = 10
 
 Together = tuple[Case, ...]
 """The cases that one training serves: one case, or several that cut its codes."""
+Watch = Callable[[Together, int, int], None]
+"""Is told of cases that are run, how many epochs are done of their training, and how many there are to be. It is told
+of the beginning too: 0 of 0."""
+_SECONDS_BETWEEN_REPORTS = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,24 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def run_here(trainings: Iterable[Together], data: Dataset, device: str) -> Iterator[Outcome]:
-    """Run one training after the other in this process, and yield what became of each case."""
+def unwatched(cases: Together, epoch: int, epochs: int) -> None:
+    """Do nothing: a `Watch` for those who do not want to know."""
+
+
+def run_here(trainings: Iterable[Together], data: Dataset, device: str, watch: Watch = unwatched) -> Iterator[Outcome]:
+    """Run one training after the other in this process, and yield what became of each case.
+
+    Raises:
+        WriteError: a file cannot be written, as where a disk is full: that would be so for all cases.
+    """
     for cases in trainings:
-        yield from _outcomes(cases, data, device)
+        watch(cases, 0, 0)
+        yield from _outcomes(cases, data, device, partial(_tell, watch, cases))
 
 
-def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, workers: int) -> Iterator[Outcome]:
+def run_in_workers(
+    trainings: Iterable[Together], file: DataFile, device: str, workers: int, watch: Watch = unwatched
+) -> Iterator[Outcome]:
     """Run several trainings at a time in processes, and yield what became of each case as its training ends.
 
     `trainings` is asked for the next one only when a worker is free. The workers share out the threads of torch. They
@@ -65,9 +82,11 @@ def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, w
         file: where the workers read the data.
         device: device of the trainings.
         workers: number of processes.
+        watch: is told how far the trainings are.
 
     Raises:
         InputError: a worker was killed.
+        WriteError: a file cannot be written.
     """
     waiting = iter(trainings)
     pool: dict[Connection, _Worker] = {}
@@ -75,21 +94,35 @@ def run_in_workers(trainings: Iterable[Together], file: DataFile, device: str, w
         for cases in islice(waiting, workers):
             worker = _start(file, device, max(1, torch.get_num_threads() // workers))
             pool[worker.pipe] = worker
+            watch(cases, 0, 0)
             worker.give(cases)
         while pool:
             for pipe in wait(list(pool)):
                 worker = pool[pipe]  # type: ignore[index]
-                yield from worker.take()
+                news = worker.take()
+                if isinstance(news, _Epoch):
+                    watch(worker.cases, news.done, news.of)
+                    continue
+                yield from news
                 following = next(waiting, None)
                 if following is None:
                     pool.pop(worker.pipe).end()
                 else:
+                    watch(following, 0, 0)
                     worker.give(following)
     finally:
         for worker in pool.values():
             worker.process.terminate()
         for worker in pool.values():
             worker.end()
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """What a worker says of a training that goes on."""
+
+    done: int
+    of: int
 
 
 class _Worker:
@@ -108,13 +141,19 @@ class _Worker:
         except OSError:
             self._gone()
 
-    def take(self) -> list[Outcome]:
-        """Wait for what became of them, and return it."""
+    def take(self) -> list[Outcome] | _Epoch:
+        """Wait for how far they are, or what became of them, and return it.
+
+        Raises:
+            WriteError: the worker cannot write a file.
+        """
         try:
-            outcomes: list[Outcome] = self.pipe.recv()
-            return outcomes
+            news: list[Outcome] | _Epoch | WriteError = self.pipe.recv()
         except (EOFError, OSError):
             self._gone()
+        if isinstance(news, WriteError):
+            raise news
+        return news
 
     def _gone(self) -> NoReturn:
         self.process.join()
@@ -183,7 +222,11 @@ def _serve(pipe: Connection, file: DataFile, device: str, threads: int) -> None:
     try:
         data = file.read()
         while True:
-            pipe.send(_outcomes(pipe.recv(), data, device))
+            report = _Reports(pipe)
+            try:
+                pipe.send(_outcomes(pipe.recv(), data, device, report))
+            except WriteError as error:
+                pipe.send(error)
     except EOFError:
         return
     except BaseException:
@@ -207,10 +250,28 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _outcomes(cases: Together, data: Dataset, device: str) -> list[Outcome]:
+class _Reports:
+    """Sends the epochs of a training to the parent, at most one in a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._last = pipe, time.monotonic()
+
+    def __call__(self, log: RunLog) -> None:
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_REPORTS:
+            self._last = time.monotonic()
+            self._pipe.send(_Epoch(log.epoch, log.epochs))
+
+
+def _tell(watch: Watch, cases: Together, log: RunLog) -> None:
+    watch(cases, log.epoch, log.epochs)
+
+
+def _outcomes(cases: Together, data: Dataset, device: str, progress: Progress) -> list[Outcome]:
     notes: list[str] = []
     try:
-        figures = run_together(cases, data, device=device, note=notes.append)
+        figures = run_together(cases, data, device=device, note=notes.append, progress=progress)
         return [Outcome(case, found, notes=tuple(notes)) for case, found in zip(cases, figures, strict=True)]
+    except WriteError:
+        raise
     except IchashError as error:
         return [Outcome(case, failure=str(error), notes=tuple(notes)) for case in cases]

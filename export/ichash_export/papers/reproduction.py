@@ -12,6 +12,7 @@ from ichash_export.compare.grid import Contender, contenders
 from ichash_export.methods import registry
 from ichash_export.papers.published import PublishedFigure
 from ichash_export.papers.recipes import load_recipe_set
+from ichash_export.train.options import options_elsewhere
 from milvus_ichash.choices import Level
 from milvus_ichash.codes import check_bits
 
@@ -65,7 +66,12 @@ def reproduced_cells(
     known = {
         (dataset, contender.method, contender.variant): contender
         for dataset in dict.fromkeys(figure.dataset for figure in figures)
-        for contender in contenders(_names(figures, dataset), recipes=load_recipe_set(slug(dataset)), settings=settings)
+        for contender in contenders(
+            _names(figures, dataset),
+            recipes=load_recipe_set(slug(dataset)),
+            settings=settings,
+            elsewhere=options_elsewhere(bits="--bits", seed="--seeds", seeds="--seeds", device="--device"),
+        )
     }
     return [
         _cell(figure, data, seeds, known.get((figure.dataset, figure.method.lower(), figure.variant or FULL)))

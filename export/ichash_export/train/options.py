@@ -39,19 +39,38 @@ class TrainingOptions(StrictModel):
         return self
 
 
-def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model:
+def options_elsewhere(**flags: str) -> dict[str, str]:
+    """Return what is no setting of a method, but may be taken for one, with where it is said.
+
+    Args:
+        flags: the flags of a command by the names that people try, such as `validation="--validation"`. Options of the
+            training that it has no flag for are only in recipes.
+    """
+    in_recipes = "an option of the training: it stands in the section [training] of a recipe"
+    return {
+        **dict.fromkeys(TrainingOptions.model_fields, in_recipes),
+        **{name: f"an option of its own: {flag}" for name, flag in flags.items()},
+    }
+
+
+def validated(
+    model: type[Model], values: Mapping[str, Any], what: str, elsewhere: Mapping[str, str] | None = None
+) -> Model:
     """Return `model(**values)`, with errors that a person can act on.
 
     Args:
         model: a pydantic model.
         values: its fields by name.
         what: what the values belong to, for the message.
+        elsewhere: names that are no fields, but stand somewhere else, with where that is (`options_elsewhere`).
 
     Raises:
         InputError: a field is unknown, and the message names the nearest one; or a value cannot be used.
     """
     known = list(model.model_fields)
     for name in values:
+        if name not in known and name in (elsewhere or {}):
+            raise InputError(f"{what} has no '{name}': that is {(elsewhere or {})[name]}.")
         if name not in known:
             hint = did_you_mean(name, known).lstrip().replace("Did", "did") or f"there are: {', '.join(known)}."
             raise InputError(f"{what} has no '{name}': {hint}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ichash_export.methods import registry
-from ichash_export.train.options import TrainingOptions, validated
+from ichash_export.train.options import TrainingOptions, options_elsewhere, validated
 from ichash_export.train.recipe import Recipe
 from ichash_export.train.run_record import RunIdentity
 from milvus_ichash.codes import check_bits
@@ -16,6 +16,18 @@ from milvus_ichash.errors import InputError, check_once
 
 DEFAULT_METHOD = "unihash"
 DEFAULT_BITS = 32
+_ELSEWHERE = options_elsewhere(
+    method="--method",
+    recipe="--recipe",
+    bits="--bits",
+    seed="--seed",
+    seeds="--seed",
+    pdr="--pdr",
+    level="--level",
+    validation="--validation",
+    holdout="--holdout",
+    device="--device",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def make_plan(
         bits=length,
         settings=chosen_settings,
         options=validated(TrainingOptions, chosen_options, "training"),
-        epochs=validated(registry.load(chosen).Config, chosen_settings, f"method '{chosen}'").epochs,
+        epochs=validated(registry.load(chosen).Config, chosen_settings, f"method '{chosen}'", _ELSEWHERE).epochs,
     )
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milvus_ichash.cli.grid_options import DataFileOptions, GridOptions, HidingOptions
+from milvus_ichash.cli.grid_progress import Failures, GridProgress, resumable
 from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
-from milvus_ichash.cli.output import OUTPUT, OutputOptions, complain
+from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.packages import TRAINING, require
-from milvus_ichash.cli.progress import Advance
-from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.cli.written_rows import Row
-from milvus_ichash.errors import InputError
 
 if TYPE_CHECKING:
     from ichash_export.compare.planned_cases import PlannedCase
-    from ichash_export.compare.workers import Outcome
 
 
 def compare(
@@ -69,7 +65,8 @@ def compare(
 
     Every run is one line of --results; the same command goes on where it was stopped. The table has the tie-aware mAP
     over the whole database by task, mean ± standard deviation over the seeds, and beside it what a random order has.
-    Codes are those of the bundle that a user would get.
+    Codes are those of the bundle that a user would get. A run that cannot be made is named, in the table and on stderr,
+    and the others are made; the exit code is 2 only where no run has figures.
 
     Examples:
 
@@ -104,27 +101,25 @@ def compare(
     left = still_to_run(planned, replace=replace)
     if no_run and left:
         output.note(f"{len(planned) - len(left)} of {len(planned)} runs are in '{results}'.")
+    failures = Failures(output)
     with (
-        when_stopped(
-            lambda: (
-                f"interrupted; {len(lines_of(planned, records))} of {len(planned)} runs are in '{results}'. "
-                "The same command goes on."
-            )
-        ),
-        output.progress(f"{read.name}: {len(left)} runs", 0 if no_run else len(left)) as advance,
+        resumable(lambda: f"{len(lines_of(planned, records))} of {len(planned)} runs are in '{results}'"),
+        output.progress(read.name, 0 if no_run else len(left), unit="runs", at_once=True) as advance,
     ):
-        outcomes = run_planned(planned, records, read, file, jobs=jobs, device=device, replace=replace)
-        failures = [] if no_run else _watched(outcomes, advance, output)
+        shown = GridProgress(advance)
+        outcomes = run_planned(
+            planned, records, read, file, jobs=jobs, device=device, replace=replace, watch=shown.watch
+        )
+        failures.among([] if no_run else shown.passing(outcomes))
     lines = lines_of(planned, records)
-    if lines or not failures:
-        output.emit(tables.rows(tables.groups(lines), numbers=not output.for_people), columns=tables.COLUMNS)
-    for failure in failures:
-        complain(failure)
+    failed = [each.identity for each in planned if str(each.case) in failures.cases]
+    if lines or not failed:
+        shown_rows = tables.rows(tables.groups([*lines, *failed]), numbers=not output.for_people)
+        output.emit(shown_rows, columns=tables.COLUMNS)
+    failures.tell(anything_there=bool(lines))
     for draw, path in ((plots.against_pdr, figure_pdr), (plots.against_bits, figure_bits)):
         if path is not None:
             draw(tables.groups(lines), path)
-    if failures:
-        raise typer.Exit(InputError.exit_code)
 
 
 def _planned(each: PlannedCase) -> Row:
@@ -137,27 +132,3 @@ def _planned(each: PlannedCase) -> Row:
         "state": each.state,
         "changed": "; ".join(each.changed),
     }
-
-
-def _watched(outcomes: Iterator[Outcome], advance: Advance, output: OutputOptions) -> list[str]:
-    """Show each run as it ends, and return a sentence for each reason why runs failed."""
-    failed: dict[str, list[str]] = {}
-    noted: set[str] = set()
-    for outcome in outcomes:
-        for remark in outcome.notes:
-            if remark not in noted:
-                output.note(f"{outcome.case.title}: {remark}")
-            noted.add(remark)
-        if outcome.figures is None:
-            failed.setdefault(outcome.failure, []).append(str(outcome.case))
-            advance(1, f"{outcome.case} failed")
-        else:
-            advance(
-                1,
-                f"{outcome.case}: "
-                + ", ".join(f"{task} {value:.3f}" for task, value in outcome.figures["map"].items()),
-            )
-    return [
-        f"{len(cases)} runs failed ({'; '.join(cases[:5])}{'; ...' * (len(cases) > 5)}): {why}"
-        for why, cases in failed.items()
-    ]

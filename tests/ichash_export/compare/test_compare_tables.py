@@ -58,6 +58,19 @@ def test_agreement_is_shown_of_those_that_have_it() -> None:
     assert "agreement" not in rows(found[1:], numbers=False)[0]
 
 
+def test_kept_epochs_and_failed_runs_have_columns_where_there_are_any() -> None:
+    failed = {name: value for name, value in line(seed=2).items() if name not in ("map", "random")}
+    lines = [line(kept_epoch=7), line(seed=1, kept_epoch=9), line("lsh"), failed, {**failed, "method": "nch"}]
+    found = rows(groups(lines), numbers=True)
+    assert [(row["method"], row["kept epoch"], row["runs"], row["failed"]) for row in found] == [
+        ("tiny", [7, 9], 2, 1),
+        ("lsh", [], 1, 0),
+        ("nch", [], 0, 1),
+    ]
+    words = rows(groups(lines), numbers=False)
+    assert [(row["kept epoch"], row["both"]) for row in words] == [("7, 9", "0.550 ± 0.071"), ("", "0.500"), ("", "")]
+
+
 def test_tasks_of_both_families_stand_side_by_side() -> None:
     cross = line("cross", map={"image->text": 0.3}, random={"image->text": 0.1})
     found = groups([line(), cross])

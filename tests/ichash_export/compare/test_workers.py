@@ -54,6 +54,16 @@ def test_workers_find_what_one_process_finds(file: DataFile) -> None:
 
 
 @pytest.mark.slow
+def test_workers_tell_how_far_they_are(file: DataFile) -> None:
+    cases = [(replace(tiny_case(seed=seed), settings={"epochs": 6, "pause": 0.4}),) for seed in range(2)]
+    told: list[tuple[int, int, int]] = []
+    list(run_in_workers(cases, file, "cpu", 2, lambda c, epoch, epochs: told.append((c[0].seed, epoch, epochs))))
+    for seed in range(2):
+        steps = [(epoch, epochs) for of, epoch, epochs in told if of == seed]
+        assert steps[0] == (0, 0) and len(steps) > 1 and steps == sorted(steps) and steps[-1][1] == 6
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_and_the_others_end(file: DataFile) -> None:
     slow = [(replace(tiny_case(seed=seed), settings={"epochs": 1000, "pause": 0.1}),) for seed in range(2)]
 

@@ -149,7 +149,9 @@ def test_a_table_is_run_and_goes_on_where_it_stopped(items: Path, tmp_path: Path
     assert done.returncode == 0 and "0 of 1 runs to make" in done.stderr
     assert json.loads(done.stdout) == rows and results.read_text() == first
 
-    done = run_here("reproduce", *words, "--bits", "16,32", "--set", "epochs=2")
+    fewer = [word for word in words if word != "epochs=1"]
+    fewer.remove("--set")
+    done = run_here("reproduce", *fewer, "--bits", "16,32", "--epochs", 2)
     assert (
         (done.returncode, done.stdout) == (2, "")
         and "epochs (was 1, is 2)" in done.stderr
@@ -180,7 +182,8 @@ def test_a_cross_modal_mean_on_a_database_with_gaps(items: Path, tmp_path: Path)
 def test_ablations_are_run_and_a_failure_leaves_its_cell(items: Path) -> None:
     """60 items the 300 anchors of Table 4: its cell says so, the others are there."""
     done = run_here("reproduce", "PMCH 4", "--bits", "16", "--data", f"MIRFlickr-25K={items}", *SMALL, "-f", "json")
-    assert done.returncode == 2
+    assert done.returncode == 0
+    assert "1 run failed (pmch: random anchors" in done.stderr and "0:00:" in done.stderr
     rows = {(row["variant"], row["task"]): row for row in json.loads(done.stdout)}
     assert (
         rows["random anchors", "text"]["ours"] is None

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -36,6 +37,11 @@ def _run(data: Path, results: Path, *words: object) -> subprocess.CompletedProce
     return run_here("compare", *_words(data, results, *words))
 
 
+def _remarks(done: subprocess.CompletedProcess[str]) -> str:
+    """What is written to stderr beside the lines of progress."""
+    return "".join(line + "\n" for line in done.stderr.splitlines() if not re.match(r"items: runs \d+/\d+, ", line))
+
+
 def _lines(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text("utf-8").splitlines()]
 
@@ -45,9 +51,10 @@ def test_a_grid_is_run_shown_and_not_run_again(data: Path, tmp_path: Path) -> No
     results, figure = tmp_path / "runs.jsonl", tmp_path / "pdr.png"
     words = ("--methods", "tiny,lsh", "--pdr", "0.1,0.5", "--seeds", "0,1")
     done = _run(data, results, *words, "--format", "markdown", "--figure-pdr", figure)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, _remarks(done)) == (0, "")
     head, rule, *rows = done.stdout.splitlines()
-    assert head == "| method | variant | bits | PDR | both | image | text | random | seconds | CPU seconds | runs |"
+    names = "method | variant | bits | PDR | both | image | text | random | seconds | CPU seconds | kept epoch | runs"
+    assert head == f"| {names} |"
     assert set(rule) == set("| -")
     assert [row.split(" | ")[0:4] for row in rows] == [
         ["| tiny", "full", "16", "0.1"],
@@ -90,7 +97,7 @@ def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path)
     small = ("--set", "unihash.epochs=1", "--set", "unihash.hidden=8", "--set", "unihash.width=8")
     words = ("--methods", "unihash,lsh", "--bits", "64", *small)
     done = _run(data, results, *words, "--cut", "16,32", "--format", "csv")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, _remarks(done)) == (0, "")
     rows = [(row["method"], row["variant"], row["bits"]) for row in csv.DictReader(io.StringIO(done.stdout))]
     assert rows == [
         ("unihash", "full", "64"),
@@ -122,7 +129,7 @@ def test_cuts_of_nested_codes_are_lines_of_their_own(data: Path, tmp_path: Path)
 def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     first = _run(data, results, "--methods", "tiny,lsh", "--seeds", "0,1", "--recipes", "fashion")
-    assert (first.returncode, first.stderr) == (0, "without a recipe 'fashion', at their defaults: tiny.\n")
+    assert (first.returncode, _remarks(first)) == (0, "without a recipe 'fashion', at their defaults: tiny.\n")
     content, old = results.read_bytes(), _lines(results)
     words = ("--methods", "tiny,lsh", "--seeds", "1", "--set", "tiny.width=4")
     refused = _run(data, results, *words)
@@ -145,7 +152,7 @@ def test_changed_settings_are_refused_until_they_may_replace(data: Path, tmp_pat
     assert results.read_bytes() == content
 
     replaced = _run(data, results, *words, "--replace")
-    assert (replaced.returncode, replaced.stderr) == (0, "")
+    assert (replaced.returncode, _remarks(replaced)) == (0, "")
     new = _lines(results)
     assert new[:3] == [line for line in old if (line["method"], line["seed"]) != ("tiny", 1)]
     assert (new[3]["seed"], new[3]["settings"]["width"], len(new)) == (1, 4, 4)
@@ -170,7 +177,7 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_lines(data: Path, tmp_pat
     with results.open("ab") as stream:
         stream.write(b'{"data": "items", "meth')  # as if the kill had come in the middle of a line
     resumed = _run(data, results, *words)
-    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert (resumed.returncode, _remarks(resumed)) == (0, "")
     assert _run(data, whole, *words).returncode == 0
     lines = _lines(results)
     assert lines[: len(before)] == before
@@ -205,21 +212,41 @@ def test_a_signal_stops_the_workers_and_keeps_what_has_ended(
     out, err = process.communicate()
     there = len(_lines(results))
     assert (process.returncode, out) == (code, "")
-    assert err == f"Error: interrupted; {there} of 4 runs are in '{results}'. The same command goes on.\n"
+    assert (
+        err.splitlines(keepends=True)[-1]
+        == f"Error: interrupted; {there} of 4 runs are in '{results}'. The same command goes on.\n"
+    )
     assert 1 <= there < 4
     _wait_for(lambda: not _members(process.pid))
 
 
-def test_runs_that_fail_are_told_at_the_end_and_the_others_are_made(data: Path, tmp_path: Path) -> None:
+def test_runs_that_fail_are_named_and_the_others_are_made(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
-    done = _run(data, results, "--methods", "pca-itq,lsh", "--bits", "32", "--seeds", "0,1", "--format", "jsonl")
-    assert done.returncode == 2
-    assert [json.loads(row)["method"] for row in done.stdout.splitlines()] == ["lsh"]
-    assert done.stderr.startswith(
-        "Error: 2 runs failed (pca-itq, 32 bits, PDR 0, seed 0; pca-itq, 32 bits, PDR 0, seed 1): pca-itq has at most"
-    )
-    assert done.stderr.count("\n") == 1
+    words = ("--bits", "32", "--seeds", "0,1", "--format", "jsonl")
+    done = _run(data, results, "--methods", "pca-itq,lsh", *words)
+    assert done.returncode == 0
+    rows = [json.loads(row) for row in done.stdout.splitlines()]
+    assert [(row["method"], row["runs"], row["failed"]) for row in rows] == [("lsh", 2, 0), ("pca-itq", 0, 2)]
+    assert rows[0]["both"] > 0 and rows[1]["both"] is None
+    why = "2 runs failed (pca-itq, 32 bits, PDR 0, seed 0; pca-itq, 32 bits, PDR 0, seed 1): pca-itq has at most"
+    assert _remarks(done).startswith(why) and _remarks(done).count("\n") == 1
     assert len(_lines(results)) == 2
+
+    nothing = _run(data, results, "--methods", "pca-itq", *words, "--quiet")
+    assert refused(nothing, 2, why)
+
+
+def test_progress_says_which_run_of_how_many_and_how_long_the_rest_takes(data: Path, tmp_path: Path) -> None:
+    words = ("--methods", "tiny,lsh", "--seeds", "0,1", "--epochs", 3, "--format", "json")
+    done = _run(data, tmp_path / "runs.jsonl", *words)
+    assert done.returncode == 0
+    first, last = done.stderr.splitlines()
+    assert re.fullmatch(r"items: runs 1/4, \d:\d\d:\d\d left, tiny, 16 bits, PDR 0, seed 0: both 0\..*", first)
+    assert re.fullmatch(r"items: runs 4/4, in \d:\d\d:\d\d, lsh, 16 bits, PDR 0, seed 1: both 0\..*", last)
+    tiny, lsh = json.loads(done.stdout)
+    trained = [line for line in _lines(tmp_path / "runs.jsonl") if line["method"] == "tiny"]
+    assert tiny["kept epoch"] == [line["kept_epoch"] for line in trained] and lsh["kept epoch"] == []
+    assert {(line["epochs"], line["settings"]["epochs"]) for line in trained} == {(3, 3)}, "--epochs"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +265,9 @@ def test_runs_that_fail_are_told_at_the_end_and_the_others_are_made(data: Path, 
         (["--methods", "tiny", "--bits", "12"], "12 bits cannot be stored"),
         (["--methods", "tiny", "--seeds", "-1"], "seed"),
         (["--methods", "tiny", "--set", "tiny.widht=3"], "did you mean 'width'"),
+        (["--methods", "tiny", "--set", "tiny.seed=1"], "has no 'seed': that is an option of its own: --seeds"),
+        (["--methods", "tiny", "--set", "validation=0"], "that is an option of its own: --validation"),
+        (["--methods", "tiny", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
         (["--methods", "tiny", "--recipes", "nowhere"], "there is no set of recipes 'nowhere'"),
         (["--methods", "tiny", "--unseen", "class 9"], "there is no such class"),
         (["--methods", "tiny", "--zeros-missing", "sound"], "there is no such modality"),

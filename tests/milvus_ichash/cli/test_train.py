@@ -164,6 +164,11 @@ def test_a_signal_names_the_command_that_goes_on(how: signal.Signals, code: int,
         (["--method", "tiny", "-m", "image=image", "-m", "image=text"], "--modality gives 'image' twice"),
         (["--method", "tiny", "--vocabulary", "text=a", "--vocabulary", "text=b"], "--vocabulary gives 'text' twice"),
         (["--method", "tiny", "--picture-size", "64"], "--picture-size would do nothing here: there is no --picture"),
+        *(
+            (["--set", f"{name}=1"], f"method 'unihash' has no '{name}': that is an option of its own: {flag}.")
+            for name, flag in (("validation", "--validation"), ("bits", "--bits"), ("pdr", "--pdr"), ("seed", "--seed"))
+        ),
+        (["--set", "patience=0"], "an option of the training: it stands in the section [training] of a recipe"),
         (["--set", "widht=3"], "method 'unihash' has no 'widht': did you mean 'width'?"),
     ],
 )
