@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -76,31 +77,31 @@ def abandoned(kind: str, place: Path) -> Iterator[Path]:
                 continue
             folder = Path(entry.path)
             try:
-                owner = (folder / _OWNER).open("r")  # not "a", which would make one
+                owner = (folder / _OWNER).open("r+")  # not "a", which would make one
             except OSError:
                 continue
             with owner:
-                if _lock(owner):
+                if _lock(owner) is _Lock.OURS:
                     yield folder
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder that is there against other runs that hold it, too.
+    """Hold a folder that is there against other runs that hold it, too; do nothing where folders cannot be locked.
 
     Raises:
         InputError: another run has it.
     """
-    descriptor = None
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if descriptor is not None and not _lock(descriptor):
+        if _lock(descriptor) is _Lock.ANOTHERS:
             raise InputError(f"another run is writing into '{folder}': wait for its end, or take another folder.")
         yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _own(folder: Path) -> IO[str] | None:
@@ -110,18 +111,26 @@ def _own(folder: Path) -> IO[str] | None:
     # Under its name it is locked from the first moment.
     unnamed = folder / f"{_OWNER}.new"
     owner = unnamed.open("a")
-    if not _lock(owner):
+    if _lock(owner) is not _Lock.OURS:
         owner.close()
         return None
     unnamed.rename(folder / _OWNER)
     return owner
 
 
-def _lock(file: IO[str] | int) -> bool:
-    """Take the lock on an open file; return False where somebody has it, or where there are none."""
+class _Lock(Enum):
+    """Whose a lock is; NOBODYS where the file system has none."""
+
+    OURS, ANOTHERS, NOBODYS = range(3)
+
+
+def _lock(file: IO[str] | int) -> _Lock:
+    """Try to take the lock on an open file or folder."""
     try:
         # Not `lockf`: its locks are the process's, so that looking at a folder of our own would let go of it.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _Lock.ANOTHERS
     except OSError:
-        return False
-    return True
+        return _Lock.NOBODYS
+    return _Lock.OURS

@@ -70,7 +70,7 @@ def create(connection: Connection, collection: str, description: Description, id
     for modality in description.modalities:
         schema.add_field(has(modality), kinds.BOOL)
     what = f"create the collection '{collection}'"
-    connection.call(what, "create_collection", collection, schema=schema, consistency_level="Strong")
+    connection.call(what, "create_collection", collection, writes=True, schema=schema, consistency_level="Strong")
     id_kind_of(collection, *read(connection, collection))
 
 
@@ -143,7 +143,7 @@ def make_searchable(connection: Connection, collection: str, description: Descri
 
 def drop(connection: Connection, collection: str) -> None:
     """Delete the collection with all its rows."""
-    connection.call(f"drop the collection '{collection}'", "drop_collection", collection)
+    connection.call(f"drop the collection '{collection}'", "drop_collection", collection, writes=True)
 
 
 def _changed(collection: str, what: str) -> MismatchError:

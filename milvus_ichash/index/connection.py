@@ -122,26 +122,33 @@ class Connection:
         return not self.is_lite and time.monotonic() - self._changed.get(collection, -math.inf) > _BOUND_SECONDS
 
     @contextmanager
-    def calling(self, what: str) -> Iterator[None]:
-        """Turn whatever pymilvus raises inside into a MilvusError of one sentence; `what` says what was being done."""
+    def calling(self, what: str, *, writes: bool = False) -> Iterator[None]:
+        """Turn whatever pymilvus raises inside into a MilvusError of one sentence.
+
+        Args:
+            what: says what is being done.
+            writes: that changes what is stored.
+        """
         import grpc  # type: ignore[import-untyped]
 
         exceptions = import_pymilvus().exceptions
         try:
             yield
         except (exceptions.MilvusException, grpc.RpcError) as error:
-            trouble = None if self._lite is None else self._lite.trouble(str(error))
+            trouble = None if self._lite is None else self._lite.trouble(str(error), writes=writes)
             if trouble is not None:
                 raise MilvusError(f"Milvus at {self.address} could not {what}: {trouble}.") from error
             raise milvus_error(error, what, self.address, self.timeout, self._secrets) from error
 
-    def call(self, what: str, method: str | Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def call(
+        self, what: str, method: str | Callable[..., Any], *arguments: Any, writes: bool = False, **options: Any
+    ) -> Any:
         """Call a method of `client`, or another function, within the timeout unless another is given.
 
-        Errors as `calling`.
+        `what`, `writes` and errors as `calling`.
         """
         function = getattr(self.client, method) if isinstance(method, str) else method
-        with self.calling(what):
+        with self.calling(what, writes=writes):
             return function(*arguments, **{"timeout": self.timeout, **options})
 
     async def async_client(self) -> Any:

@@ -44,7 +44,7 @@ def build(connection: Connection, collection: str, codes: Iterable[str], spec: I
             code, index_type=spec.kind, metric_type=METRIC, params={} if spec.nlist is None else {"nlist": spec.nlist}
         )
     # `sync`: pymilvus 3 would wait until all of it is built.
-    connection.call(f"index the collection '{collection}'", "create_index", collection, params, sync=False)
+    connection.call(f"index the collection '{collection}'", "create_index", collection, params, writes=True, sync=False)
 
 
 def rebuild(connection: Connection, collection: str, codes: Iterable[str], spec: IndexSpec) -> None:
@@ -62,7 +62,7 @@ def rebuild(connection: Connection, collection: str, codes: Iterable[str], spec:
     wrong = [code for code in codes if _spec_of(found.get(code, {})) != spec]
     if wrong:
         client, timeout = connection.client, connection.timeout
-        with connection.calling(f"drop the index of '{collection}'"):
+        with connection.calling(f"drop the index of '{collection}'", writes=True):
             client.release_collection(collection, timeout=timeout)
             for code in found.keys() & wrong:
                 client.drop_index(collection, found[code]["index_name"], timeout=timeout)

@@ -74,9 +74,7 @@ class LiteServer:
         self._pid = os.getpid()
         self._log_read = 0
         lite_file.check_made_by_lite(path)
-        # The path of a socket has at most 104 characters (macOS; 108 on Linux).
-        place = tempfile.gettempdir()
-        self._folder = TemporaryFolder(place=Path(place if len(place) < 70 else "/tmp"))
+        self._folder = _temporary_folder()
         self.address = f"unix:{self._folder.path / 'socket'}"
         self._locks: list[IO[str]] = []
         try:
@@ -122,7 +120,7 @@ class LiteServer:
             if not self.alive or time.monotonic() > deadline:
                 said = self._new_in_log()
                 line = re.sub(r"^\S+ \S+ +\d+ \S+\] (\[[^\]]*\])*", "", said.splitlines()[0]) if said else ""
-                reason = lite_file.trouble(self.path, said) or line or "no reason given"
+                reason = lite_file.trouble(self.path, said, writes=True) or line or "no reason given"
                 raise MilvusError(f"Milvus Lite does not start on '{self.path}': {reason}.")
             time.sleep(0.005)
 
@@ -144,11 +142,11 @@ class LiteServer:
         """False where the process has ended, which it does on some bad input."""
         return self._process.poll() is None
 
-    def trouble(self, answer: str) -> str | None:
+    def trouble(self, answer: str, *, writes: bool) -> str | None:
         """Return why a call failed, in a sentence without its end; None where its answer says it already.
 
-        After an error that Milvus Lite did not expect, its memory may have rows that its file does not: its process is
-        ended then.
+        After a write that failed in a way which Milvus Lite did not expect, its memory may have rows that its file does
+        not: its process is ended then.
         """
         if "UNAVAILABLE" in answer:
             # Its socket is gone a moment before the process is.
@@ -159,8 +157,8 @@ class LiteServer:
             size = ": its file is as large as this user or shell may make one (ulimit -f)"
             grown = self._process.returncode == -getattr(signal, "SIGXFSZ", 0)
             return f"the process of Milvus Lite ended{size if grown else ''}; run the command again"
-        found = lite_file.trouble(self.path, said)
-        if lite_file.UNEXPECTED in answer:
+        found = lite_file.trouble(self.path, said, writes=writes)
+        if writes and lite_file.UNEXPECTED in answer:
             self._process.kill()
             self._process.wait()
         return found
@@ -236,6 +234,18 @@ def _check_this_process(path: Path) -> None:
             f"'{path}' is open in this process already, through another MilvusClient: "
             "use `connection.client` of milvus_ichash instead."
         )
+
+
+def _temporary_folder() -> TemporaryFolder:
+    try:
+        # The path of a socket has at most 104 characters (macOS; 108 on Linux).
+        place = tempfile.gettempdir()
+        return TemporaryFolder(place=Path(place if len(place) < 70 else "/tmp"))
+    except OSError as error:
+        raise MilvusError(
+            f"Milvus Lite needs a temporary folder, and there can be none ({error.strerror or error}): "
+            "name one that can be written with the variable TMPDIR."
+        ) from error
 
 
 def _take_lock(path: Path, lock_path: Path, mode: Literal["a", "r"]) -> IO[str]:

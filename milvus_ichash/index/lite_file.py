@@ -32,6 +32,8 @@ _LITTLE_SPACE = 64 << 20
 """Bytes: a call writes at most 24 MiB, and SQLite keeps a copy of the pages that it changes."""
 _LOCK_GRACE = 1.0
 """Seconds in which another program may let go of the file."""
+_SQLITE = re.compile(r"errs?: (.+)")
+"""What SQLite said, in a line of Milvus Lite's log."""
 _BAD_ROWS = re.compile(r"failed to parse insert data|Entities_raw count not equal|malformed")
 
 
@@ -85,7 +87,7 @@ def check_whole(path: Path, *, largest: int | None = CHECKED_BYTES) -> None:
         (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
         # The first line names the database within SQLite: "*** in database main ***".
-        raise _damaged(path, said.splitlines()[-1])
+        raise MilvusError(f"{_damaged(path, said.splitlines()[-1])}.")
 
 
 @contextmanager
@@ -101,36 +103,38 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         if "not a database" in said:
             raise MilvusError(f"'{path}' is not a Milvus Lite database: choose another file.") from error
         if "locked" in said:
-            raise MilvusError(_locked(path)) from error
+            raise MilvusError(f"{_locked(path)}.") from error
         if mode == "ro" and Path(f"{path}-journal").exists():
             raise MilvusError(
                 f"'{path}' was cut off in the middle of a write, which cannot be taken back where nothing can be "
                 f"written: copy it and '{path.name}-journal' to another folder, and open the copy."
             ) from error
-        raise _damaged(path, said) from error
+        raise MilvusError(f"{_damaged(path, said)}.") from error
 
 
-def trouble(path: Path, said: str) -> str | None:
+def trouble(path: Path, said: str, *, writes: bool = False) -> str | None:
     """Return why Milvus Lite failed, in a sentence without its end; None where it is not the file.
 
     Args:
         path: its file.
         said: what Milvus Lite said, in its answer and in its log.
+        writes: it was to write.
     """
-    if _BAD_ROWS.search(said):
-        return str(_damaged(path, _BAD_ROWS.search(said)[0])).rstrip(".")  # type: ignore[index]
+    bad, errors = _BAD_ROWS.search(said), _SQLITE.findall(said)
+    if bad:
+        return _damaged(path, bad[0])
     if "database is locked" in said:
-        return _locked(path).rstrip(".")
+        return _locked(path)
     if "disk is full" in said:
         return _full(path)
     if "readonly database" in said:
         return _read_only(path)
-    if UNEXPECTED in said or "internal error" in said:
-        return _why_not_written(path)
+    if writes and (UNEXPECTED in said or "internal error" in said):
+        return _why_not_written(path, errors[-1] if errors else "nothing of why")
     return None
 
 
-def _why_not_written(path: Path) -> str | None:
+def _why_not_written(path: Path, said: str) -> str:
     """Find out why the file cannot be written: of many errors, Milvus Lite says only that there is one."""
     if not may_write(path):
         return _read_only(path)
@@ -138,19 +142,21 @@ def _why_not_written(path: Path) -> str | None:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=0)) as database:
             database.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
-        return _locked(path).rstrip(".") if "locked" in str(error) else f"SQLite says of '{path}': {error}"
-    return _full(path) if shutil.disk_usage(path.parent).free < _LITTLE_SPACE else None
+        return _locked(path) if "locked" in str(error) else f"SQLite cannot write to '{path}' ({error})"
+    if shutil.disk_usage(path.parent).free < _LITTLE_SPACE:
+        return _full(path)
+    return f"Milvus Lite cannot write to '{path}', and says {said}: see whether its disk is well, and run it again"
 
 
-def _damaged(path: Path, said: str) -> MilvusError:
-    return MilvusError(
+def _damaged(path: Path, said: str) -> str:
+    return (
         f"'{path}' is damaged ({said.strip()}): rows of it may be gone or wrong. Bring it back from a copy, or ingest "
-        "the data again into a new file."
+        "the data again into a new file"
     )
 
 
 def _locked(path: Path) -> str:
-    return f"another program has locked '{path}': close it, and run the command again."
+    return f"another program has locked '{path}': close it, and run the command again"
 
 
 def _read_only(path: Path) -> str:

@@ -58,7 +58,7 @@ def delete(connection: Connection, collection: str, keys: Sequence[Any]) -> None
 def _changing(connection: Connection, collection: str, what: str) -> Iterator[None]:
     """Have the next searches see what is written inside, whether it ends well or not."""
     try:
-        with connection.calling(f"{what} the collection '{collection}'"):
+        with connection.calling(f"{what} the collection '{collection}'", writes=True):
             yield
     finally:
         connection.changed(collection)

@@ -95,9 +95,15 @@ class Round:
         new = self.next_versions()
         change: dict[int, int | None] = {**dict.fromkeys(self.model.possible, None), **new}
         words = [*self.ingest(new), "--recreate", "--yes"]
-        self.interrupt(words, change, self.rng.choice([0, 1]))
-        self.run(words)
-        self.model.done(change)
+        interruptions = self.rng.choice([0, 1])
+        self.interrupt(words, change, interruptions)
+        if interruptions and self.rng.random() < 0.5:
+            # What the interrupted one says how to go on with; it may not have got as far as the deletion.
+            self.run([*words[:-2], "--resume"])
+            self.model.done(new)
+        else:
+            self.run(words)
+            self.model.done(change)
 
     def delete(self) -> None:
         """Delete some items; interrupted at most once."""
@@ -197,7 +203,9 @@ class Round:
         """Start a command and end it by a signal; what is there in between must be old or new."""
         for _ in range(times):
             self.model.attempt(change)
-            how, words = programs.pick_signal(self.rng), self.again(words) if "ingest" in words else words
+            how = programs.pick_signal(self.rng)
+            if words[0] == "ingest" and "--recreate" not in words:
+                words = self.again(words)
             process = programs.start(words)
             self.wait(process)
             programs.end(process, how)

@@ -15,14 +15,14 @@ def of_size(folder: Path, size: str) -> list[str]:
     return _before(f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))}", folder)
 
 
-def write_protected(folder: Path) -> list[str]:
-    """Words before a command that sees a folder write-protected, as root too; skips where that cannot be."""
-    place = shlex.quote(str(folder))
-    return _before(f"mount --bind {place} {place} && mount -o remount,ro,bind {place}", folder)
+def write_protected(path: Path) -> list[str]:
+    """Words before a command that sees a folder or a file write-protected, as root too; skips where that cannot be."""
+    place = shlex.quote(str(path))
+    return _before(f"mount --bind {place} {place} && mount -o remount,ro,bind {place}", path)
 
 
-def _before(mount: str, folder: Path) -> list[str]:
-    assert folder.is_dir()
+def _before(mount: str, path: Path) -> list[str]:
+    assert path.exists()
     if shutil.which("unshare"):
         for words in (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]):
             command = [*words, "sh", "-c", f'{mount} && exec "$@"', "sh"]

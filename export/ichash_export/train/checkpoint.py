@@ -61,7 +61,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         tensors.update({f"{part}/{name}": x for name, x in getattr(checkpoint, part).items()})
     # safetensors refuses tensors that share memory, such as tied weights: each gets its own.
     own = {name: x.detach().to("cpu", copy=True).contiguous() for name, x in tensors.items()}
-    partial = path.with_name(path.name + ".part")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(own, partial, metadata={_JSON: json.dumps(document)})
@@ -70,6 +70,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"the checkpoint '{path}' cannot be written: {error}.") from error
+
+
+def partial_of(path: Path) -> Path:
+    """Return the name of a checkpoint that is being written."""
+    return path.with_name(path.name + ".part")
 
 
 def load(path: Path) -> Checkpoint:

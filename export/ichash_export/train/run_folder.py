@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ichash_export.train.checkpoint import CHECKPOINT, load_record
+from ichash_export.train.checkpoint import CHECKPOINT, load_record, partial_of
 from ichash_export.train.run_record import RunIdentity, RunRecord
-from milvus_ichash.errors import InputError, check_can_be_folder
+from milvus_ichash.errors import InputError, check_can_be_folder, writing
 from milvus_ichash.features import FeatureTable
+from milvus_ichash.temporary import held
 
 
 def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> RunRecord | None:
@@ -32,6 +34,20 @@ def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> RunRecord |
             f"'{run}' holds a run already: --resume goes on with it, --overwrite starts anew in its place."
         )
     return None
+
+
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Hold the folder of a run, which is made where it is not there, and remove what a killed run left half written.
+
+    Raises:
+        InputError: another run is there, or the folder cannot be made.
+    """
+    with writing(f"the run '{run}'"):
+        run.mkdir(parents=True, exist_ok=True)
+    with held(run):
+        partial_of(run / CHECKPOINT).unlink(missing_ok=True)
+        yield
 
 
 def digest(table: FeatureTable) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ichash_export.train.checkpoint import CHECKPOINT, Checkpoint, load, save
 from ichash_export.train.device import reproducible, resolve_device, seed_everything
 from ichash_export.train.model import build_model
 from ichash_export.train.options import TrainingOptions, validated
-from ichash_export.train.run_folder import digest, record_to_resume, refuse_changes
+from ichash_export.train.run_folder import alone_in, digest, record_to_resume, refuse_changes
 from ichash_export.train.run_record import ModelSizes, RunIdentity, RunLog, RunRecord
 from ichash_export.train.trained_model import TrainedModel, trained_from
 from ichash_export.train.training_items import Note, TrainingItems, counts, prepare, tensors
@@ -111,7 +112,7 @@ def train(
         data=dict(origin or {}),
         trained_items=TrainedItems.of(table),
     )
-    with reproducible(place):
+    with nullcontext() if run is None else alone_in(run), reproducible(place):
         return _Run(record, items, place, run, note).go(checkpoint, progress)
 
 

@@ -174,8 +174,12 @@ def _connection(settings: MilvusSettings) -> Check:
     try:
         with connect(settings, thorough=True) as connection:
             version = connection.server_version
-            found = f"Lite {version}; its file is whole" if connection.is_lite else f"server {version}"
-            return Check("Milvus", f"reached, {found}")
+            if not connection.is_lite:
+                return Check("Milvus", f"reached, server {version}")
+            from milvus_ichash.index.lite_file import database_path, may_write
+
+            state = "whole" if may_write(database_path(settings.uri)) else "whole, and write-protected"
+            return Check("Milvus", f"reached, Lite {version}; its file is {state}")
     except IchashError as error:
         return Check("Milvus", "not reached", str(error), error.exit_code)
 

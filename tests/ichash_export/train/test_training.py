@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from ichash_export.train.trained_model import TrainedModel, load_trained
 from ichash_export.train.training import train
 from milvus_ichash.errors import BackendMissingError, InputError
 from milvus_ichash.features import FeatureTable
+from milvus_ichash.temporary import held
 
 pytestmark = pytest.mark.usefixtures("tiny_methods")
 
@@ -200,6 +202,18 @@ def test_the_best_epoch_is_kept() -> None:
     assert whole.record.summary.validation == pytest.approx({"mean": 0.45, "image": 0.6, "text": 0.3})
     # Tiny has no schedule, so a run that ends there has the same weights.
     assert _equal(whole, _train(epochs=6))
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_a_live_one_is_left_alone(tmp_path: Path) -> None:
+    _stopped(2, epochs=6, run=tmp_path)
+    torn = tmp_path / f"{CHECKPOINT}.part"
+    torn.write_bytes(b"killed in the middle")
+    with held(tmp_path), pytest.raises(InputError, match=f"another run is writing into '{tmp_path}'"):
+        _train(epochs=6, run=tmp_path, resume=True)
+    assert torn.exists()
+    with pytest.raises(KeyboardInterrupt):
+        _train(epochs=6, run=tmp_path, resume=True, progress=Mock(side_effect=KeyboardInterrupt))
+    assert not torn.exists()
 
 
 @pytest.mark.usefixtures("checkpoint_each_epoch", "best_is_third")

@@ -145,6 +145,12 @@ def test_a_temporary_folder_far_down(path: Path, tmp_path: Path, monkeypatch: py
     assert_opens(path)
 
 
+def test_no_temporary_folder_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    with pytest.raises(MilvusError, match=r"needs a temporary folder, and there can be none \(.*variable TMPDIR"):
+        open_lite(path)
+
+
 def test_empty_file_is_as_good_as_none(path: Path) -> None:
     path.touch()
     assert_opens(path)

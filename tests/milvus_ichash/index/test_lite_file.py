@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import sqlite3
@@ -149,6 +150,13 @@ def test_a_file_in_a_read_only_folder_can_be_queried(
         assert "can only be read: it, or its folder, is write-protected" in done.stderr
     done = run(read_only, "inspect", "--uri", path.with_name("new.db"))
     assert (done.returncode, "there is no database" in done.stderr) == (2, True)
+
+
+def test_a_file_that_is_write_protected_by_itself_can_be_read(path: Path) -> None:
+    done = run(write_protected(path), "doctor", "--uri", path, "--format", "json")
+    found = {row["check"]: row["found"] for row in json.loads(done.stdout)}
+    assert found["Milvus"] == "reached, Lite 2.5.1; its file is whole, and write-protected"
+    assert list(path.parent.iterdir()) == [path]
 
 
 READ_AND_HOLD = """
