@@ -79,7 +79,7 @@ def compare_with_torch(model: Model, content: bytes, *, dims: Mapping[str, int])
     import onnxruntime
 
     probe = make_probe(model, dims)
-    expected = _torch(model, probe)
+    expected = codes_of_torch(model, probe)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -119,7 +119,8 @@ def _patterns(modalities: int, rng: np.random.Generator) -> npt.NDArray[np.bool_
 
 
 @torch.no_grad()
-def _torch(model: Model, probe: Probe) -> Outputs:
+def codes_of_torch(model: Model, probe: Probe) -> Outputs:
+    """Return the relaxed codes that the graph must make of the rows, float32 (n, bits) by the code's name."""
     features = {name: torch.from_numpy(x) for name, x in probe.clean.items()}
     codes = model(features, torch.from_numpy(probe.present))
     something = probe.present.any(axis=1, keepdims=True)

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ichash_export.onnx.attachments import Attachment
+from ichash_export.onnx.golden import golden_vectors
 from ichash_export.onnx.parity import compare_with_torch
 from ichash_export.train.model import Model
 from ichash_export.train.run_record import RunIdentity
 from ichash_export.train.trained_model import TrainedModel
 from milvus_ichash.bundle import ENCODER, PRESENT, CodeOutput, Manifest, modalities_of, save
+from milvus_ichash.bundle.golden_vectors import GOLDEN_VECTORS
 from milvus_ichash.errors import InputError
 from milvus_ichash.version import __version__
 
@@ -109,13 +111,15 @@ def export_bundle(
         raw={modality: attachment.step for modality, attachment in given.items()},
         weights_sha256=weights_digest(graph, record.identity),
         completion=method.completion(),
+        golden_vectors=GOLDEN_VECTORS,
         nested=method.nested,
         label_names=record.label_names,
         opset=OPSET,
         versions={"milvus-ichash": __version__, "onnx": onnx.__version__, **record.versions},
         training={**record.summary.model_dump(mode="json"), "parity": asdict(parity)},
     )
-    files: dict[str, Path | bytes] = {ENCODER: content} | {
+    golden = golden_vectors(trained.model, trained.model.spec.dims).model_dump_json() + "\n"
+    files: dict[str, Path | bytes] = {ENCODER: content, GOLDEN_VECTORS: golden.encode()} | {
         attachment.name: attachment.path for attachment in given.values()
     }
     return save(out, manifest, files, overwrite=overwrite)

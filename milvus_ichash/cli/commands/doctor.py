@@ -46,7 +46,8 @@ class Check:
 
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Also check the files of this bundle, and open it.")
+        Path | None,
+        typer.Option("--bundle", "-b", help="Also check the files of this bundle, open it, and check its codes."),
     ] = None,
     *,
     milvus: MilvusOptions,
@@ -54,6 +55,7 @@ def doctor(
 ) -> None:
     """Check the installation, the settings, and whether Milvus can be reached.
 
+    Of a bundle, the files are compared with their sha256, and the codes of a few items with those that stand in it.
     No database file is created; one that is there is searched for damage. Exit code 6: a backend is missing; 3: Milvus
     was not reached, or its file is damaged; 2: a setting or the bundle cannot be used.
 
@@ -72,7 +74,7 @@ def doctor(
         if not lite.exit_code:
             checks.append(_milvus(settings))
     if bundle is not None:
-        checks.append(_bundle(bundle))
+        checks += _bundle(bundle)
     output.emit([{"check": c.name, "status": c.status, "found": c.found, "what to do": c.cure} for c in checks])
     worst = max(c.exit_code for c in checks)
     if worst:
@@ -184,9 +186,10 @@ def _connection(settings: MilvusSettings) -> Check:
         return Check("Milvus", "not reached", str(error), error.exit_code)
 
 
-def _bundle(folder: Path) -> Check:
+def _bundle(folder: Path) -> list[Check]:
     from milvus_ichash.bundle import verify
     from milvus_ichash.runtime.encoder import HashEncoder
+    from milvus_ichash.runtime.self_test import check_codes
 
     try:
         manifest = verify(folder)
@@ -194,8 +197,19 @@ def _bundle(folder: Path) -> Check:
         found = f"{manifest.method}, {manifest.bits} bits, fingerprint {manifest.fingerprint}, takes {takes}"
         encoder = HashEncoder.load(folder)
     except InputError as error:
-        return Check("bundle", "cannot be used", str(error), error.exit_code)
+        return [Check("bundle", "cannot be used", str(error), error.exit_code)]
     except BackendMissingError:
         # Reported above already, with its cure.
-        return Check("bundle", f"{found}; files are whole, not opened")
-    return Check("bundle", f"{found}; opens on {encoder.device}")
+        return [Check("bundle", f"{found}; files are whole, not opened")]
+    opened = Check("bundle", f"{found}; opens on {encoder.device}")
+    try:
+        bits = check_codes(encoder, folder)
+    except InputError as error:
+        return [opened, Check("codes", "not as where the bundle was exported", str(error), error.exit_code)]
+    # A bundle of format 1 has no golden vectors, and nothing is wrong with that.
+    compared = (
+        "not compared: the bundle has no golden vectors"
+        if bits is None
+        else f"as where the bundle was exported, {bits} bits"
+    )
+    return [opened, Check("codes", compared)]

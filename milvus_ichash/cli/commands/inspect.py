@@ -130,6 +130,7 @@ def _bundle(manifest: Manifest) -> dict[str, Any]:
     from milvus_ichash.trained_items import TRAINED_ITEMS
 
     return {
+        "format": manifest.format,
         "method": manifest.method,
         "bits": manifest.bits,
         "lengths": list(manifest.lengths),

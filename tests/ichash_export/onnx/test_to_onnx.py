@@ -14,15 +14,18 @@ import pytest
 import torch
 from support.tiny import make_table
 
+from ichash_export.onnx import golden as golden_module
 from ichash_export.onnx import to_onnx as module
 from ichash_export.onnx.attachments import vocabulary
-from ichash_export.onnx.parity import ParityError
+from ichash_export.onnx.parity import ParityError, Probe
 from ichash_export.onnx.to_onnx import OPSET, ExportGraph, export_bundle, to_onnx, weights_digest
 from ichash_export.train.trained_model import TrainedModel
 from ichash_export.train.training import train
-from milvus_ichash import codes
+from milvus_ichash import HashEncoder, codes
 from milvus_ichash.bundle import read_manifest, verify
+from milvus_ichash.bundle.golden_vectors import read_golden_vectors
 from milvus_ichash.errors import InputError
+from milvus_ichash.runtime.self_test import check_codes
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,37 @@ def test_the_manifest_says_where_the_codes_come_from(bundle: Path, trained: Trai
     assert {"milvus-ichash", "onnx", "torch"} <= set(manifest.versions)
     assert manifest.training["kept_epoch"] == trained.record.log.kept_epoch
     assert manifest.training["parity"]["batch_sizes"] == [1, 2, 7, 64]
-    assert sorted(p.name for p in bundle.iterdir()) == ["encoder.onnx", "ichash.json", "text_vocabulary.json"]
+    assert sorted(p.name for p in bundle.iterdir()) == [
+        *("encoder.onnx", "golden_vectors.json", "ichash.json", "text_vocabulary.json")
+    ]
+
+
+def test_golden_vectors_are_items_with_gaps_and_their_codes_on_any_machine(
+    bundle: Path, trained: TrainedModel, tmp_path: Path
+) -> None:
+    encoder = HashEncoder.load(bundle)
+    golden = read_golden_vectors(bundle, encoder.manifest)
+    assert golden is not None
+    features = golden.arrays(trained.model.spec.dims)
+    present = np.stack([~np.isnan(x).all(axis=1) for x in features.values()], axis=1)
+    assert {tuple(row) for row in present.tolist()} == {(True, True), (True, False), (False, True)}
+    bits = check_codes(encoder, bundle)
+    assert bits == golden.compared() and 0.9 * 8 * 16 < bits <= 8 * 16
+    sure = np.abs(encoder.relaxed(**features)["code"]) > 0.01
+    clear = np.array([list(bytes.fromhex(row)) for row in golden.clear["code"]], np.uint8)
+    assert np.unpackbits(clear, axis=1)[sure].all(), "what is clear is compared"
+
+
+@pytest.mark.parametrize(("dims", "rows"), [({"image": 9_000, "text": 1_000}, 4), ({"sound": 100_000}, 1)])
+def test_golden_vectors_of_wide_items_are_fewer(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch, dims: dict[str, int], rows: int
+) -> None:
+    present = np.ones((64, len(dims)), np.bool_)
+    wide = Probe({m: np.zeros((64, dim), np.float32) for m, dim in dims.items()}, {}, present)
+    monkeypatch.setattr(golden_module, "make_probe", lambda *_: wide)
+    monkeypatch.setattr(golden_module, "codes_of_torch", lambda *_: {"code": np.ones((64, 16), np.float32)})
+    found = golden_module.golden_vectors(trained.model, dims)
+    assert len(found.codes["code"]) == rows
 
 
 def test_the_same_checkpoint_has_the_same_weights_again_and_the_exporter_is_quiet(
