@@ -148,18 +148,29 @@ def open_retrievers(
     queries: int,
     *,
     tasks: Sequence[str],
+    masked: bool,
     output: OutputOptions,
 ) -> Iterator[list[Retriever]]:
     """Open the retrievers that these options and tasks ask for, and say how long they will take where that is long.
 
-    `database` opens the rows that --via exact ranks, without `milvus`; the other ways rank collections.
+    `database` opens the rows that --via exact ranks, without `milvus`; the other ways rank collections. `masked` says
+    whether modalities are hidden from the queries.
     """
     from milvus_ichash.evaluation.exact_retriever import ExactRetriever
-    from milvus_ichash.evaluation.tasks import single_modality_targets
+    from milvus_ichash.evaluation.tasks import available_tasks, single_modality_targets
 
+    manifest = encoder.manifest
     if milvus is None:
-        yield [ExactRetriever.encode(encoder, database(), single_modality_targets(encoder.manifest, tasks))]
+        source = database()
+        targets = single_modality_targets(manifest, tasks, source.info.dims, masked=masked)
+        yield [ExactRetriever.encode(encoder, source, targets)]
         return
+    if not tasks and (targets := single_modality_targets(manifest, (), manifest.dims, masked=masked)):
+        names = ", ".join(task.name for task in available_tasks(manifest).values() if task.single_modality)
+        output.note(
+            f"{names} search codes made from {' or '.join(sorted(targets))} alone, which no collection holds: "
+            "--via exact measures them on a file."
+        )
     from milvus_ichash.evaluation.milvus_retriever import MilvusRetriever
     from milvus_ichash.index.connection import connect
 

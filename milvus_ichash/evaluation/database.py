@@ -211,13 +211,15 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
         return query[:, :classes], []
     bare = query_names is None or (names is None and database.all_classes)
     if query_names is None or names is None:
-        check_numbered(query_names, names)
+        _check_numbered(query_names, names)
     query_names = numbered_classes(query.shape[1]) if query_names is None else query_names
     names = numbered_classes(classes) if names is None else names
     column_of = {name: column for column, name in enumerate(names)}
     used = [(column, name) for column, name in enumerate(query_names) if query[:, column].any()]
     unknown = [name for _, name in used if name not in column_of]
     if used and (len(unknown) == len(used) or (bare and unknown)):
+        if all(map(str.isdecimal, query_names)) != all(map(str.isdecimal, names)):
+            _check_numbered(query_names, names)
         raise InputError(
             f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database "
             f"{listing(names, 5)}. Are these the same classes under other names?"
@@ -229,8 +231,8 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
     return aligned, unknown
 
 
-def check_numbered(query_names: Sequence[str] | None, names: Sequence[str] | None) -> None:
-    """Raise InputError where one side has names of classes, and the other, which is None, only their numbers."""
+def _check_numbered(query_names: Sequence[str] | None, names: Sequence[str] | None) -> None:
+    """Raise InputError where one side has names of classes, so that the other must have numbers."""
     for side, real in (("the queries name", query_names), ("the database names", names)):
         if real is not None and not all(map(str.isdecimal, real)):
             raise InputError(

@@ -137,11 +137,20 @@ def single_modality_code(code: str, modality: str) -> str:
     return f"{code} from {modality} only"
 
 
-def single_modality_targets(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the modalities for which these tasks need single-modality codes; names of unknown tasks are ignored."""
-    known = available_tasks(manifest)
-    chosen = [known[name] for name in names if name in known]
-    return tuple(dict.fromkeys(task.target for task in chosen if task.single_modality and task.target is not None))
+def single_modality_targets(
+    manifest: Manifest, names: Sequence[str], there: Collection[str], *, masked: bool
+) -> tuple[str, ...]:
+    """Return the modalities for which tasks need single-modality codes: the usual ones, or those that were asked for.
+
+    Args:
+        manifest: of the bundle.
+        names: of the tasks; names of unknown tasks are ignored. Without names: the usual ones.
+        there: the modalities of the database, for the usual tasks.
+        masked: whether modalities are hidden from the queries, as in `choose_tasks`.
+    """
+    known = [task for task in available_tasks(manifest).values() if task.single_modality]
+    wanted = [task for task in known if (task.name in names if names else not masked and task.target in there)]
+    return tuple(dict.fromkeys(task.target for task in wanted if task.target is not None))
 
 
 def cross_modal_tasks(codes: dict[str, str]) -> list[Task]:

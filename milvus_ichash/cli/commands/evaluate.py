@@ -55,7 +55,8 @@ def evaluate(
     """Measure retrieval: mAP, precision and NDCG of queries with labels against a collection or a file.
 
     A row is relevant to a query if they share a label. Queries are the query split of the file, the items that
-    --holdout chooses, or all rows of a file without splits.
+    --holdout chooses, or all rows of a file without splits. With one code for each item, image->text and text->image
+    are measured too by --via exact, which makes the codes of one modality alone that no collection holds.
 
     Examples:
 
@@ -84,7 +85,14 @@ def evaluate(
     encoder = HashEncoder.load(bundle, device=device, bits=ranking.bits)
     tasks = measuring.task
     with open_retrievers(
-        ranking, database, encoder, address, len(table), tasks=tasks or (), output=output
+        ranking,
+        database,
+        encoder,
+        address,
+        len(table),
+        tasks=tasks or (),
+        masked=settings.query_pdr > 0,
+        output=output,
     ) as retrievers:
         result = measure(encoder, table, retrievers, tasks=tasks, settings=settings, progress=output.progress)
     write_result(result, report, output, figure, json_file)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.command import CommandLine, refused
+from support.gappy_parquet import gappy_columns, write_parquet
 from support.labelled_items import ingest, items, write_npz
 
 from milvus_ichash.cli import retriever_options
@@ -90,7 +91,46 @@ def test_fused_codes_from_one_modality_to_the_other(tmp_path: Path, make_bundle:
         [row["task"] for row in CommandLine(tmp_path).rows(*asked, *tasks)]
         for tasks in (("--task", "image->text", "--task", "both"), ())
     ]
-    assert found == [["image->text", "both"], ["both", "image", "text"]]
+    assert found == [["image->text", "both"], ["both", "image", "text", "image->text", "text->image"]]
+
+
+def test_fused_codes_of_a_database_of_one_modality(tmp_path: Path, make_bundle: MakeBundle) -> None:
+    """No row has a text by which it could be found, in the last batch of 4,096 rows and the whole file."""
+    table = items(60, gaps=0)
+    np.savez(tmp_path / "rows.npz", id=table.ids, labels=table.labels, image=table.features["image"])
+    write_npz(tmp_path / "queries.npz", items(20, seed=1, first_id=100, gaps=0))
+    asked = ("evaluate", "queries.npz", "--against", "rows.npz", "-b", make_bundle())
+    assert [row["task"] for row in CommandLine(tmp_path).rows(*asked)] == ["both", "image", "text", "text->image"]
+    masked = CommandLine(tmp_path).rows(*asked, "--query-pdr", "0.5")
+    assert [row["task"] for row in masked] == ["observed"]
+
+
+def test_a_collection_of_fused_codes_says_where_the_other_tasks_are(place: Place, make_bundle: MakeBundle) -> None:
+    asked = ("evaluate", "queries.npz", "-c", "fused", "--via", "readback", "-b", make_bundle())
+    said = "image->text, text->image search codes made from image or text alone, which no collection holds: --via exact"
+    assert said in place.run(*asked).stderr.replace("\n", " ")
+    for more in (("--task", "both"), ("--query-pdr", "0.5"), ("--quiet",)):
+        assert said not in place.run(*asked, *more).stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("labels", [[[2], [0, 1], [1]], [2, 0, 1]], ids=["lists", "one each"])
+def test_numbers_of_classes_that_have_names_are_refused(
+    tmp_path: Path, make_bundle: MakeBundle, labels: list[Any]
+) -> None:
+    """They would be taken for places in the alphabet."""
+    bundle, program = (
+        make_bundle(modalities={"image": 6, "text": 4}, label_names=("a", "b", "c")),
+        CommandLine(tmp_path),
+    )
+    names = {i: [["c"], ["a", "b"], ["b"]][i % 3] for i in range(12)}
+    write_parquet(tmp_path / "rows.parquet", gappy_columns(12, labels=list(names.values())))
+    write_parquet(tmp_path / "numbers.parquet", gappy_columns(3, id=["x", "y", "z"], labels=labels))
+    write_parquet(tmp_path / "names.parquet", gappy_columns(3, id=["x", "y", "z"], labels=[names[i] for i in range(3)]))
+    assert program.rows("ingest", "rows.parquet", "-b", bundle, "-c", "items")[0]["written"] == 12
+    for where in (("-c", "items"), ("-c", "items", "--via", "readback"), ("--against", "rows.parquet")):
+        done = program.run("evaluate", "numbers.parquet", "-b", bundle, *where)
+        assert refused(done, 2, "the database names classes (a, b, c), and the other side has class numbers")
+        assert program.rows("evaluate", "names.parquet", "-b", bundle, *where)[0]["mAP@all"] > 0
 
 
 def test_a_holdout_takes_queries_off_a_table_that_is_opened_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

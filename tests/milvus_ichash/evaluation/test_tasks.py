@@ -123,5 +123,13 @@ def test_the_modalities_that_tasks_need_codes_of(make_bundle: MakeBundle) -> Non
     manifest = read_manifest(make_bundle(modalities=THREE))
     assert len([task for task in available_tasks(manifest).values() if task.single_modality]) == 6
     asked = ["image->text", "sound->text", "all", "text->image", "nothing"]
-    assert single_modality_targets(manifest, asked) == ("text", "image")
-    assert single_modality_targets(read_manifest(make_bundle(fused=False)), asked[:1]) == ()
+    assert single_modality_targets(manifest, asked, THREE, masked=False) == ("text", "image")
+    assert single_modality_targets(read_manifest(make_bundle(fused=False)), asked[:1], BOTH, masked=False) == ()
+    usual = [
+        single_modality_targets(manifest, (), there, masked=masked)
+        for there, masked in ((THREE, False), (("text",), False), (THREE, True))
+    ]
+    assert [sorted(targets) for targets in usual] == [["image", "sound", "text"], ["text"], []]
+    assert (
+        single_modality_targets(read_manifest(make_bundle(modalities={"image": 4})), (), ["image"], masked=False) == ()
+    )
