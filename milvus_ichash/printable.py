@@ -26,6 +26,15 @@ def printable(text: str) -> str:
     return _ESCAPED.sub(lambda found: _escape(found[1]) if found[1] else found[0], text)
 
 
+def is_text(text: str) -> bool:
+    """Return whether this can be written as UTF-8; names of files, and other words of the system, may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable_json(document: str) -> str:
     """Return a JSON document with the same characters as escapes of JSON: it stays the same document.
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from milvus_ichash.cli.option_values import COLOURS, with_commas
 from milvus_ichash.errors import ExitCode, InputError
-from milvus_ichash.printable import printable
+from milvus_ichash.printable import is_text, printable
 
 # Typer has a copy of click in it, or uses the package, which depends on its release.
 _UsageError: Any
@@ -53,7 +53,7 @@ class Command(TyperCommand):
         """
         for value in ctx.params.values():
             for word in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(word, str) and not word.isascii() and not _is_text(word):
+                if isinstance(word, str) and not is_text(word):
                     raise InputError(f"'{word}' is not UTF-8: write it in UTF-8.")
         return super().invoke(ctx)
 
@@ -92,11 +92,3 @@ def _past_typer() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, EOFError, OSError) as error:
         raise _UnseenError(error) from error
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

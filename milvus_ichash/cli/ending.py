@@ -9,7 +9,7 @@ from collections.abc import Callable
 from milvus_ichash.cli.standard_streams import standard_streams
 from milvus_ichash.cli.stopping import Stop, stopped_by_signals
 from milvus_ichash.errors import ExitCode, IchashError, ReaderGoneError, Terminated
-from milvus_ichash.printable import printable
+from milvus_ichash.printable import is_text, printable
 
 
 def ended(program: Callable[[], int]) -> int:
@@ -65,9 +65,9 @@ def _sentence(error: BaseException) -> str | None:
 
 def _not_text(error: UnicodeError) -> str | None:
     """Return where bytes that are not UTF-8 came from; text of the environment is not shown: it may be a secret."""
-    wrong = [word for word in sys.argv[1:] if any("\udc80" <= character <= "\udcff" for character in word)]
+    wrong = [f"'{word}'" for word in sys.argv[1:] if not is_text(word)]
     if wrong:
-        return f"'{wrong[0]}' is not UTF-8, and cannot be used here: write it in UTF-8."
+        return f"names that are not UTF-8 cannot be used here: give {' and '.join(wrong)} other names."
     if isinstance(error, UnicodeDecodeError):
         return f"a file that should be text is not UTF-8 (byte {error.start}): save it as UTF-8."
     return None

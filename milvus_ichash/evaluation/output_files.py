@@ -67,10 +67,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def save_json(document: dict[str, Any], path: str | Path) -> None:
-    """Write a document as a JSON file in UTF-8.
+    """Write a document as a JSON file in UTF-8; names of files that are not UTF-8 become escapes.
 
     Raises:
         InputError: the file cannot be written.
     """
     with writing(f"'{path}'"):
-        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8", newline="\n")
+        Path(path).write_text(
+            json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8", "backslashreplace", "\n"
+        )

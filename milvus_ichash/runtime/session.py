@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from milvus_ichash.choices import Device
 from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.printable import is_text
 from milvus_ichash.runtime.onnxruntime_module import load_onnxruntime, several_installed, warn_once
 from milvus_ichash.runtime.quiet import quiet
 
@@ -158,10 +159,10 @@ def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: 
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
+        # onnxruntime takes no path that is not UTF-8.
+        given = model if isinstance(model, bytes) else str(model) if is_text(str(model)) else Path(model).read_bytes()
         # Without `enable_fallback=0`, onnxruntime prints failures to stdout and goes on.
-        session: InferenceSession = ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=providers, enable_fallback=0
-        )
+        session: InferenceSession = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
     except Exception as error:  # its error classes live in a private module
         raise InputError(
             f"'{model!s}' is damaged or no ONNX graph that onnxruntime {ort.__version__} can run: {_short(error)}"

@@ -124,7 +124,7 @@ def refusal(path: Path, changed: list[tuple[ResultLine, list[str]]]) -> str:
 
 
 def _written(line: ResultLine) -> bytes:
-    return (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _whole_lines(content: bytes) -> bytes:

@@ -58,5 +58,5 @@ def test_a_save_that_fails_leaves_the_old_bundle_and_nothing_else(target: Path, 
 
 
 def test_a_place_that_cannot_be_written_to(target: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=f"cannot be a folder: '{target / ENCODER}' is there"):
         save(target / ENCODER / "b", manifest(), {ENCODER: b"x"})

@@ -114,6 +114,19 @@ def test_an_error_is_one_sentence_and_a_code(program, code, says, capsys):
     assert out == "" and says in err and err.count("\n") == bool(says)
 
 
+def test_names_that_are_not_utf_8_are_told_and_secrets_are_not(monkeypatch, capsys):
+    error = UnicodeEncodeError("utf-8", "\udcff secret", 0, 1, "surrogates not allowed")
+    monkeypatch.setattr("sys.argv", ["milvus-ichash", "ingest", "caf\udce9.parquet", "--bundle", "b"])
+    assert ended(raising(error)) == ExitCode.BAD_INPUT
+    assert capsys.readouterr().err == (
+        "Error: names that are not UTF-8 cannot be used here: give 'caf\\xe9.parquet' other names.\n"
+    )
+    assert ended(raising(UnicodeDecodeError("utf-8", b"\xff secret", 0, 1, "invalid start byte"))) == ExitCode.BAD_INPUT
+    monkeypatch.setattr("sys.argv", ["milvus-ichash", "ingest"])
+    assert ended(raising(UnicodeDecodeError("utf-8", b"\xff secret", 0, 1, "invalid start byte"))) == ExitCode.BAD_INPUT
+    assert "a file that should be text is not UTF-8 (byte 0): save it as UTF-8" in capsys.readouterr().err
+
+
 def test_a_fault_of_the_program_has_a_traceback_that_a_terminal_does_not_obey(capsys):
     assert ended(raising(ZeroDivisionError("\x1b[31m"))) == ExitCode.OTHER
     err = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -96,3 +97,11 @@ def test_words_with_a_dollar_sign_are_no_formula(result: EvaluationResult, tmp_p
     assert axes.get_title() == f"{formula}\n\\x1b[31m"
     result.measured_on["collection"] = formula
     report.figure(result, tmp_path / "f.png")
+
+
+def test_a_json_file_takes_any_name_of_a_file(tmp_path: Path) -> None:
+    output_files.save_json({"gr\u00f6\u00dfe": "caf\udce9"}, tmp_path / "r.json")
+    content = (tmp_path / "r.json").read_bytes()
+    assert (
+        json.loads(content) == {"gr\u00f6\u00dfe": "caf\udce9"} and content.count(b"\n") == 3 and b"\r" not in content
+    )

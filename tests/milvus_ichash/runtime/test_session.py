@@ -159,6 +159,12 @@ def test_threads_reach_onnxruntime(graph: Path) -> None:
     assert open_session(graph, threads=3).get_session_options().intra_op_num_threads == 3
 
 
+def test_the_name_of_a_graph_may_be_any_bytes(graph: Path, tmp_path: Path) -> None:
+    there = tmp_path / b"caf\xe9.onnx".decode("utf-8", "surrogateescape")
+    there.write_bytes(graph.read_bytes())
+    assert open_session(there, device="cpu").get_providers() == [CPU]
+
+
 def test_a_run_that_fails_is_one_sentence(graph: Path) -> None:
     feeds = {
         "image": np.zeros((2, 12), np.float32),
