@@ -7,9 +7,9 @@ protobuf messages, only what leads to tensors is read here.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 
+from milvus_ichash.bundle.protobuf import BYTES, fields_of
 from milvus_ichash.errors import InputError
 
 _KEY = b"location"
@@ -27,7 +27,6 @@ _PARTS: dict[str, dict[int, str]] = {
 }
 """The fields of each message, by number, that hold tensors or lead to them (onnx.proto)."""
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # kinds of values on the wire
 
 
 def check_self_contained(path: Path, cure: str) -> None:
@@ -60,45 +59,10 @@ def _refers_to_files(content: mmap.mmap) -> bool:
     waiting = [("model", 0, len(content))]
     while waiting:
         message, start, end = waiting.pop()
-        for number, kind, first, last in _fields(content, start, end):
+        for number, kind, first, last in fields_of(content, start, end):
             if message == "tensor":
                 if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and content[first:last].strip(b"\0\x80")):
                     return True
-            elif kind == _BYTES and number in _PARTS[message]:
+            elif kind == BYTES and number in _PARTS[message]:
                 waiting.append((_PARTS[message][number], first, last))
     return False
-
-
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the number, the kind, and where the value starts and ends, of each field of a protobuf message."""
-    place = start
-    while place < end:
-        tag, place = _varint(content, place, end)
-        kind, first = tag & 7, place
-        if kind == _VARINT:
-            _, last = _varint(content, place, end)
-        elif kind == _BYTES:
-            size, first = _varint(content, place, end)
-            last = first + size
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            last = first + (8 if kind == _EIGHT_BYTES else 4)
-        else:
-            raise ValueError(f"a field of unknown kind at byte {place}")
-        if last > end:
-            raise ValueError(f"it is cut off at byte {end}")
-        yield tag >> 3, kind, first, last
-        place = last
-
-
-def _varint(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
-    """Return a number, and the place behind it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= end:
-            raise ValueError(f"it is cut off at byte {end}")
-        byte = content[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-    raise ValueError(f"a number of more than ten bytes at byte {place}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from milvus_ichash.bundle.declared_sizes import check_declared_sizes
 from milvus_ichash.bundle.external_data import check_self_contained
 from milvus_ichash.bundle.file_names import MANIFEST
 from milvus_ichash.bundle.files import check_file, check_place
@@ -69,6 +70,8 @@ def read_manifest(bundle: str | Path) -> Manifest:
 def verify(bundle: str | Path) -> Manifest:
     """Read the manifest, compare every file with its sha256, and see that graphs keep their weights inside.
 
+    Graphs that declare inputs of absurd sizes are refused too.
+
     Raises:
         InputError: names the file that is missing, leads out of the folder, whose content changed, or whose weights
             are elsewhere.
@@ -80,6 +83,7 @@ def verify(bundle: str | Path) -> Manifest:
         check_file(folder / name, expected, AGAIN)
     for name in manifest.graphs:
         check_self_contained(folder / name, f"export it with its weights inside, and {AGAIN}")
+        check_declared_sizes(folder / name, AGAIN)
     return manifest
 
 

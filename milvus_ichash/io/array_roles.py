@@ -241,6 +241,8 @@ def _size(column: str, groups: Mapping[Split, Group]) -> int:
 
 def _check_present(group: Group, roles: Roles) -> None:
     shape = group[_PRESENT].shape if _PRESENT in group else None
+    if shape is not None and group[_PRESENT].kind not in "bif":
+        raise InputError(f"'{_PRESENT}' is of kind '{group[_PRESENT].kind}'; it needs True or False for each item.")
     if shape is not None and (len(shape) != 2 or shape[1] != len(roles.vectors)):
         raise InputError(
             f"'{_PRESENT}' has shape {shape}; it needs one column for each of {listing(roles.vectors.values())}."

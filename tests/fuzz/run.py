@@ -34,7 +34,7 @@ class Tally:
     def __init__(self, name: str) -> None:
         self.name = name
         self.outcomes: Counter[str] = Counter()
-        self.memory, self.seconds = 0, 0.0
+        self.memory, self.seconds, self.failed = 0, 0.0, 0
         self.failures: dict[str, Path] = {}
 
     def add(self, case: Case, outcome: Outcome) -> None:
@@ -43,10 +43,9 @@ class Tally:
         self.memory, self.seconds = max(self.memory, outcome.memory), max(self.seconds, outcome.seconds)
         if not outcome.problem:
             return
+        self.failed += 1
         lines = outcome.problem.strip().splitlines()
-        # One failure has many inputs: what it ends in, and where it was raised, tell them apart.
-        where = [line for line in lines if line.lstrip().startswith("File ")][-1:]
-        mark = hashlib.sha256("".join(where or lines[-1:]).encode("utf-8", "replace")).hexdigest()[:12]
+        mark = hashlib.sha256(outcome.mark.encode("utf-8", "replace")).hexdigest()[:12]
         if mark in self.failures:
             return
         place = self.failures[mark] = FOUND / f"{self.name.replace(' ', '-')}-{mark}"
@@ -59,8 +58,7 @@ class Tally:
 
     def row(self) -> str:
         """The line of the table."""
-        failed = sum(number for kind, number in self.outcomes.items() if kind not in ("table", "refused"))
-        figures = (sum(self.outcomes.values()), self.outcomes["table"], self.outcomes["refused"], failed)
+        figures = (sum(self.outcomes.values()), self.outcomes["table"], self.outcomes["refused"], self.failed)
         return f"{self.name:24}" + "".join(f"{n:>9,}" for n in figures) + f"{self.memory >> 20:>9} {self.seconds:>8.1f}"
 
 

@@ -142,6 +142,7 @@ UNEVEN = {"image": np.ones((4, 2)), "text": np.ones((3, 2))}
         ({"x": np.zeros((0, 3))}, "holds no rows"),
         ({"x": np.array([[1.0, 2.0], [np.nan, 1.0]])}, r"items\.npz: row 1 has NaN"),
         ({"id": np.array([1.0, 2.5]), "x": TWO}, r"row 1 has the id 2\.5"),
+        (arrays(4) | {"present": np.zeros((4, 2), [("a", "f4")])}, "'present' is of kind 'V'; it needs True or False"),
         (arrays(4) | {"present": np.ones((4, 3), bool)}, r"'present' has shape \(4, 3\).*image, words"),
         (UNEVEN, r"disagree in their number of rows: image \(4, 2\), text \(3, 2\)"),
         (PICTURES, r"'image' has shape \(2, 8, 8, 3\), which looks like raw pictures"),

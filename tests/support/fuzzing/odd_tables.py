@@ -146,7 +146,7 @@ def h5_files(draw: st.DrawFn) -> bytes:
         return Path(place.name).read_bytes()
 
 
-_ODD = ("null", "reference", "text", "group", "soft", "external link", "external data", "ragged")
+_ODD = ("huge", "wide", "null", "reference", "text", "group", "soft", "external link", "external data", "ragged")
 
 
 def _put(file: Any, name: str, array: Any, odd: str) -> None:

@@ -37,6 +37,12 @@ class Outcome:
     seconds: float = 0.0
 
     @property
+    def mark(self) -> str:
+        """What failures of one cause have in common: the place that raised it, or the kind."""
+        places = [line for line in self.said.splitlines() if line.lstrip().startswith("File ")]
+        return places[-1] if self.kind == "traceback" and places else f"{self.kind} {self.memory > MOST_MEMORY}"
+
+    @property
     def problem(self) -> str:
         """Why this must not be; empty where all is well."""
         if self.kind not in ("table", "refused"):
