@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -17,7 +17,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index.columnar import FieldColumns
 from milvus_ichash.index.description import Description
-from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, has
+from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, META_BYTES, has
 from milvus_ichash.index.label_forms import LabelLists, checked_labels
 
 Row = dict[str, Any]
@@ -148,6 +148,27 @@ def build_batch(
     return Batch(list(ids), stored, present_columns, dynamic, encoded)
 
 
+def check_sizes(batch: Batch, item: Callable[[int], str]) -> None:
+    """Raise InputError for an item whose labels and payload are more than a server stores; `item` names it by row."""
+    sizes = list(map(len, batch.meta))
+    if sizes and max(sizes) > META_BYTES:
+        row = next(row for row, size in enumerate(sizes) if size > META_BYTES)
+        check_size({name: values[row] for name, values in batch.dynamic.items()}, lambda: item(row))
+
+
+def check_size(values: Mapping[str, Any], item: Callable[[], str]) -> None:
+    """Raise InputError where labels and payload of an item, by name, are more than a server stores."""
+    size = len(_to_json(values).encode())
+    if size > META_BYTES:
+        each = {name: len(_to_json(value).encode()) for name, value in values.items()}
+        largest = max(each, key=each.__getitem__)
+        raise InputError(
+            f"{item()} has labels and payload of {size:,} bytes as JSON ({each[largest]:,} of them in '{largest}'): "
+            f"a Milvus server stores at most {META_BYTES:,} for an item. Shorten the value, or leave columns out "
+            "(--fields, --no-labels)."
+        )
+
+
 def check_codes(codes: Codes, bits: int) -> None:
     """Raise InputError for anything but packed bits, uint8 (n, bits / 8).
 
@@ -216,8 +237,8 @@ def _labels_as_json(labels: LabelLists) -> list[bytes]:
     return texts
 
 
-def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[Any]:
-    """Return the ids as a list, all different and of the collection's kind.
+def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool, unique: bool = True) -> list[Any]:
+    """Return the ids as a list, all of the collection's kind, and, with `unique`, different.
 
     Raises:
         InputError: names the first id that cannot be a key.
@@ -227,7 +248,7 @@ def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool) -> list[A
     if not all(type(value) is wanted for value in values):
         bad = next(value for value in values if type(value) is not wanted)
         raise InputError(f"the id {bad!r} is {type(bad).__name__}; this collection has ids of type {wanted.__name__}.")
-    if len(set(values)) < len(values):
+    if unique and len(set(values)) < len(values):
         seen: set[Any] = set()
         twice = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
         raise InputError(f"the id {twice!r} comes twice: every item needs an id of its own.")

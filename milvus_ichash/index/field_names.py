@@ -8,6 +8,8 @@ META = "$meta"
 """Milvus's name for the JSON field that holds whatever the schema does not name: labels and payload."""
 ID_BYTES = 512
 """Longest string id, in bytes of UTF-8."""
+META_BYTES = 65_536
+"""Most bytes of an item's labels and payload, as JSON, that a server stores; Milvus Lite has no such limit."""
 
 
 def has(modality: str) -> str:

@@ -24,7 +24,7 @@ from milvus_ichash.index import (
     stored_rows,
     writing,
 )
-from milvus_ichash.index.batch import Batch, Payload, build_batch, checked_ids, code_bytes
+from milvus_ichash.index.batch import Batch, Payload, build_batch, check_sizes, checked_ids, code_bytes
 from milvus_ichash.index.client_errors import refused_expression
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
@@ -279,7 +279,10 @@ class HashIndex:
     ) -> Batch:
         """Return items for `write`, checked. Arguments and errors as `upsert`."""
         keys = checked_ids(ids, self.id_kind, lite=self.connection.is_lite)
-        return build_batch(self.description, keys, codes, present, labels, payload)
+        batch = build_batch(self.description, keys, codes, present, labels, payload)
+        if not self.connection.is_lite:
+            check_sizes(batch, lambda row: f"the item {batch.ids[row]!r}")
+        return batch
 
     def write(self, batch: Batch, *, insert: bool = False) -> int:
         """Write items that `batch` made; return how many.

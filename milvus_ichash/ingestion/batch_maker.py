@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, check_modalities
-from milvus_ichash.index.batch import Batch, build_batch, checked_ids
+from milvus_ichash.index.batch import Batch, build_batch, check_sizes, checked_ids
 from milvus_ichash.index.description import Description
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.label_lists import check_known_classes, label_lists
@@ -47,7 +47,7 @@ class BatchMaker:
         payload = {name: values for name, values in table.payload.items() if name in fields}
         labels = label_lists(table, self.description, self._class_names) if self.options.labels else None
         keys = checked_ids(table.ids, self.id_kind, lite=self.lite)
-        return build_batch(
+        batch = build_batch(
             self.description,
             keys,
             self.encoder.encode_table(table),
@@ -55,6 +55,9 @@ class BatchMaker:
             labels,
             self.clean(payload),
         )
+        if not self.lite:
+            check_sizes(batch, table.row_name)
+        return batch
 
     @property
     def _class_names(self) -> Sequence[str] | None:

@@ -12,10 +12,10 @@ from milvus_ichash.ingestion import bulk_files, resuming
 from milvus_ichash.ingestion.background_writing import write_in_background
 from milvus_ichash.ingestion.batch_maker import BatchMaker, description_of_rows
 from milvus_ichash.ingestion.bulk_files import Content, PartWriter
+from milvus_ichash.ingestion.first_pass import check_before
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners, Progress, partial_where_rows_are_there
 from milvus_ichash.ingestion.payload import notes_before
-from milvus_ichash.io.duplicate_ids import find_duplicate_ids
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.temporary import held
@@ -71,7 +71,7 @@ def to_parquet(
         if there:
             stack.enter_context(held(folder))
         parts = resuming.whole_files(folder, content, resume=options.resume)
-        find_duplicate_ids(source)
+        check_before(source, options, lite=False)
         make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
         progress = Progress(report, listeners, description.modalities)
         progress.skip(resuming.rows_in_files(parts, source))

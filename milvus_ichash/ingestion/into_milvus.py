@@ -17,13 +17,13 @@ from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.retries import Retries
 from milvus_ichash.ingestion.background_writing import write_in_background
 from milvus_ichash.ingestion.batch_maker import BatchMaker, description_of_rows
+from milvus_ichash.ingestion.first_pass import check_before
 from milvus_ichash.ingestion.id_sample import IdSample
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners, Progress, partial_where_rows_are_there
 from milvus_ichash.ingestion.payload import notes_before
 from milvus_ichash.ingestion.resuming import changed_part
 from milvus_ichash.ingestion.target_collection import TargetCollection, WantedIndex
-from milvus_ichash.io.duplicate_ids import find_duplicate_ids
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 
@@ -61,8 +61,8 @@ def ingest(
         The report: how many rows were written, were there already just so, and lack which modality.
 
     Raises:
-        InputError: options, a column, a class or an index that cannot be used, or an id that comes twice; nothing was
-            written.
+        InputError: options, a column, a class or an index that cannot be used, an id that comes twice or cannot be
+            stored, or an item with more payload than a server stores; nothing was written.
         MismatchError: the collection was made with another bundle.
         MilvusError: Milvus was not reached or refused, and nothing was written; or all is written, but not yet indexed.
         PartialIngestError: one of these happened after rows may have been written. Do it again with `resume=True`. Or
@@ -88,7 +88,7 @@ def ingest(
         recreate=options.recreate,
         insert=options.insert,
     )
-    find_duplicate_ids(source)
+    check_before(source, options, lite=connection.is_lite)
     progress = Progress(report, listeners, target.index.modalities)
     batches = _Batches(source, encoder, target, options, retries)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from milvus_ichash.io.feature_source import FeatureSource, SourceInfo, numbered_
 from milvus_ichash.io.label_rule import LabelRule
 from milvus_ichash.io.row_arrays import RowArray, payload_values, to_ids
 
-_ID_ROWS = 65_536
+_ID_ROWS, _PAYLOAD_ROWS = 65_536, 4096
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class ArraySource(FeatureSource):
         """Yield the ids alone."""
         with reading(self._where):
             yield from self._ids(_ID_ROWS, 0)
+
+    def payload_blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Sequence[Any]]]]:
+        """Yield these payload columns alone."""
+        columns = {name: self.payload[name].chunks(_PAYLOAD_ROWS, 0) for name in names}
+        with reading(self._where):
+            for start in range(0, self.info.rows, _PAYLOAD_ROWS):
+                yield start, {name: payload_values(next(chunks)) for name, chunks in columns.items()}
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         """Yield the rows from `start` on, `size` at a time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -15,18 +16,19 @@ from milvus_ichash.io.feature_source import FeatureSource
 _BYTES = 16
 
 
-def find_duplicate_ids(source: FeatureSource) -> None:
-    """Read the ids of a source once; return where all are different.
+def find_duplicate_ids(source: FeatureSource, check: Callable[[Ids], object] = lambda ids: None) -> None:
+    """Read the ids of a source once; return where all are different. `check` is given each block of them meanwhile.
 
     Strings are compared by 128-bit hashes, sorted in place (a set of Python strings takes ten times the memory). Only
     where two hashes are equal are the ids read again, to name them; that two different ids share a hash is not to be
     expected in the life of the universe.
 
     Raises:
-        InputError: names the id that comes twice, and both rows.
+        InputError: names the id that comes twice, and both rows; or what `check` raises.
     """
     keys: npt.NDArray[Any] = np.empty(source.info.rows, np.int64 if source.info.id_kind == "int64" else f"S{_BYTES}")
     for first, ids in source.id_blocks():
+        check(ids)
         keys[first : first + len(ids)] = _keys(ids)
     keys.sort()
     twice = np.flatnonzero(keys[1:] == keys[:-1])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -123,6 +123,13 @@ class FeatureSource(ABC):
 
         Each table is checked (`FeatureTable.build`). `size` is the number of rows in a batch that is made of them.
         """
+
+    def payload_blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Sequence[Any]]]]:
+        """Yield these payload columns alone, in blocks, each with the number of its first row.
+
+        A format that cannot give them without the features yields nothing.
+        """
+        yield from ()
 
     def id_blocks(self) -> Iterator[tuple[int, Ids]]:
         """Yield the ids as `ids` does, each block with the number of its first row."""

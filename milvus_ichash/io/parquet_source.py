@@ -8,8 +8,9 @@ are null everywhere are left out, and named in `SourceInfo.left_out`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ _STREAM_BYTES = 1 << 20
 """Read-ahead per column. Without it Arrow reads a column of a whole row group (often the whole file) into memory."""
 _CHUNK_BYTES = 16 << 20
 """Bytes of features that are decoded at a time."""
-_COLUMN_ROWS = 65_536
+_COLUMN_ROWS, _PAYLOAD_ROWS = 65_536, 4096
 _TEXT_BYTES = 1 << 30
 """Bytes of text in lists and structs that are decoded at a time, if all rows had the longest entry of a dictionary."""
 
@@ -90,6 +91,12 @@ class ParquetSource(FeatureSource):
         with reading(self._path, *_PARQUET):
             for first_row, batch in self._stream([self._id], _COLUMN_ROWS):
                 yield parquet_columns.to_ids(batch.column(self._id), self._id, first_row)
+
+    def payload_blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Sequence[Any]]]]:
+        """Yield these payload columns alone."""
+        with reading(self._path, *_PARQUET):
+            for first_row, batch in self._stream(list(names), _PAYLOAD_ROWS):
+                yield first_row, {name: to_payload(batch.column(name)) for name in names}
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         """Yield the rows from `start` on, no more at a time than decode to 16 MiB of features."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,14 @@ class SelectedSource(FeatureSource):
         """Yield the ids of the rows that were chosen."""
         for first, ids in self._base.id_blocks():
             yield ids[self._between(first, first + len(ids))]
+
+    def payload_blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Sequence[Any]]]]:
+        """Yield these payload columns of the rows that were chosen."""
+        done = 0
+        for first, columns in self._base.payload_blocks(names):
+            chosen = self._between(first, first + len(next(iter(columns.values())))).tolist()
+            yield done, {name: [values[row] for row in chosen] for name, values in columns.items()}
+            done += len(chosen)
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         """Yield the rows that were chosen, from the `start`-th of them on."""
@@ -58,6 +67,14 @@ class ChainedSource(FeatureSource):
         """Yield the ids of all parts, one part after the other."""
         for part in self._parts:
             yield from part.ids()
+
+    def payload_blocks(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Sequence[Any]]]]:
+        """Yield these payload columns of all parts, one part after the other."""
+        done = 0
+        for part in self._parts:
+            for first, columns in part.payload_blocks(names):
+                yield done + first, columns
+            done += part.info.rows
 
     def pieces(self, size: int, start: int) -> Iterator[FeatureTable]:
         """Yield the rows of all parts, each table from one part."""
