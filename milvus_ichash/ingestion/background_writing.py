@@ -1,10 +1,14 @@
-"""Two things at once: the next items are made while the last ones are written in a thread beside."""
+"""Two things at once: the next items are made while the last ones are written in a thread beside.
+
+The threads meet at SimpleQueues only. Ctrl-C may come at any moment, and in `queue.Queue`, as in all that is built on
+`threading.Condition`, it may leave a lock taken for ever: the program would hang in its clearing up.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from queue import Queue
+from queue import SimpleQueue
 from typing import TypeVar
 
 from milvus_ichash.errors import IchashError
@@ -30,11 +34,15 @@ def write_in_background(items: Iterable[T], write: Callable[[T], object], stoppi
     Raises:
         Whatever `write` or `items` raised; no more items are drawn or written after it.
     """
-    waiting: Queue[T | None] = Queue(WAITING)  # None is behind the last item
+    waiting: SimpleQueue[T | None] = SimpleQueue()  # None is behind the last item
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(WAITING):
+        places.put(None)
     failure: list[BaseException] = []
 
     def work() -> None:
         while (item := waiting.get()) is not None:
+            places.put(None)
             # After a failure the queue is emptied, lest the other side waits at a full one.
             if not failure and not stopping.is_set():
                 try:
@@ -51,6 +59,7 @@ def write_in_background(items: Iterable[T], write: Callable[[T], object], stoppi
             for item in items:
                 if failure:
                     break
+                places.get()
                 waiting.put(item)
         except IchashError as error:
             broken = error

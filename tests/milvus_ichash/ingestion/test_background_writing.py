@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import _thread
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +85,31 @@ def test_the_error_of_the_writing_is_told_where_both_sides_fail() -> None:
 
     with pytest.raises(MilvusError, match="gone"):
         write_in_background(drawn_until(1, [], InputError("torn")), write, threading.Event())
+
+
+INTERRUPTED = """
+import faulthandler, random, signal, threading
+from milvus_ichash.ingestion.background_writing import write_in_background
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+def items(seconds):
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield from range(10**9)
+for seed in range(3000):
+    faulthandler.dump_traceback_later(20, exit=True)
+    written = []
+    try:
+        write_in_background(items(0.0001 + 0.001 * random.Random(seed).random()), written.append, threading.Event())
+    except KeyboardInterrupt:
+        assert written == list(range(len(written)))
+    else:
+        raise AssertionError
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_ends_it() -> None:
+    """Thousands of moments, some of them within a queue's own lines."""
+    subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, capture_output=True)
 
 
 def test_ctrl_c_while_the_last_items_are_written() -> None:
