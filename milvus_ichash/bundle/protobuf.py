@@ -40,6 +40,8 @@ def varint_at(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
     Raises:
         ValueError: the number is damaged.
     """
+    if place < end and content[place] < 0x80:  # nearly always
+        return content[place], place + 1
     value = 0
     for shift in range(0, 70, 7):
         if place >= end:

@@ -303,9 +303,10 @@ def test_a_tower_that_does_not_fit(
 ) -> None:
     step = read_manifest(folder).raw["image"].model_copy(update={"size": size})
     content = {name: given or (folder / ENCODER).read_bytes() for name, given in files.items()}
-    encoder = changed(folder, tmp_path / "b", content, raw={"image": step.model_dump()})
     with pytest.raises(InputError, match=message):
-        encoder.raw.pictures([picture(tmp_path / "p.png", solid((1, 2, 3)))])
+        changed(folder, tmp_path / "b", content, raw={"image": step.model_dump()}).raw.pictures(
+            [picture(tmp_path / "p.png", solid((1, 2, 3)))]
+        )
 
 
 def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) -> None:
