@@ -10,6 +10,7 @@ import typer
 from typer import rich_utils
 from typer.core import TyperCommand, TyperGroup
 
+from milvus_ichash.addresses import shortened
 from milvus_ichash.cli.option_values import COLOURS, with_commas
 from milvus_ichash.errors import ExitCode, InputError
 from milvus_ichash.printable import is_text, printable
@@ -51,10 +52,11 @@ class Command(TyperCommand):
         Raises:
             InputError: a word that is not UTF-8, where it is not a path.
         """
-        for value in ctx.params.values():
+        for name, value in ctx.params.items():
             for word in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(word, str) and not is_text(word):
-                    raise InputError(f"'{word}' is not UTF-8: write it in UTF-8.")
+                    what = f"the value of --{name}" if name in ("token", "uri") else f"'{word}'"
+                    raise InputError(f"{what} is not UTF-8: write it in UTF-8.")
         return super().invoke(ctx)
 
 
@@ -75,7 +77,8 @@ def run(program: typer.Typer, name: str) -> int:
         raise NoAnswerError("there was no answer: nothing was done.") from None
     except _ClickException as wrong:
         message = wrong.format_message()
-        shown = wrong if printable(message) == message else _UsageError(printable(message), ctx=wrong.ctx)
+        safe = printable(shortened(message))
+        shown = wrong if safe == message else _UsageError(safe, ctx=getattr(wrong, "ctx", None))
         rich_utils.rich_format_error(shown)
         return int(wrong.exit_code)
 

@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from milvus_ichash.addresses import shortened
+from milvus_ichash.cli.command_again import without_secrets
 from milvus_ichash.cli.standard_streams import standard_streams
 from milvus_ichash.cli.stopping import Stop, stopped_by_signals
 from milvus_ichash.errors import ExitCode, IchashError, ReaderGoneError, Terminated
@@ -41,7 +43,7 @@ def _explained(error: BaseException, stop: Stop) -> int:
         message = said or "interrupted."
     if message is None:
         for line in "".join(traceback.format_exception(error)).splitlines():
-            sys.stderr.write(printable(line) + "\n")
+            sys.stderr.write(printable(shortened(line)) + "\n")
         message, code = "this is a fault of the program: please report it, with the lines above.", ExitCode.OTHER
     complain(message)
     return code
@@ -65,7 +67,7 @@ def _sentence(error: BaseException) -> str | None:
 
 def _not_text(error: UnicodeError) -> str | None:
     """Return where bytes that are not UTF-8 came from; text of the environment is not shown: it may be a secret."""
-    wrong = [f"'{word}'" for word in sys.argv[1:] if not is_text(word)]
+    wrong = [f"'{word}'" for word in without_secrets(sys.argv[1:]) if not is_text(word)]
     if wrong:
         return f"names that are not UTF-8 cannot be used here: give {' and '.join(wrong)} other names."
     if isinstance(error, UnicodeDecodeError):

@@ -9,6 +9,7 @@ import pytest
 from support.command import CommandLine
 
 from milvus_ichash.cli.command_again import command_again
+from milvus_ichash.cli.ending import ended
 
 URIS = [
     "http://root:S3/CRET@localhost:1",
@@ -51,6 +52,32 @@ def test_a_foreign_folder_gets_no_token(place: CommandLine) -> None:
     assert "the token is not sent there" in done.stderr
     assert place.run("inspect", "--uri", "http://localhost:1", MILVUS_URI="").returncode == 3
     assert place.run("inspect", "--token", "", MILVUS_URI="").returncode == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "http://root:S3CRET@h:1"],
+        ["inspect", "root:S3CRET@h:1"],
+        ["http://root:S3CRET@h:1"],
+        ["inspect", "--token", "\udcffS3CRET"],
+        ["inspect", "--uri", "http://root:\udcffS3CRET@h:1"],
+    ],
+)
+def test_words_that_cannot_be_used_are_repeated_without_secrets(place: CommandLine, words: list[str]) -> None:
+    done = place.run(*words)
+    assert done.returncode == 2
+    assert "S3CRET" not in done.stdout + done.stderr
+
+
+def test_a_traceback_has_no_secrets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> int:
+        raise LookupError("no channel to 'http://root:S3CRET@h:1'")
+
+    monkeypatch.setattr(sys, "argv", ["milvus-ichash"])
+    assert ended(fails) == 1
+    said = capsys.readouterr().err
+    assert "LookupError: no channel to 'http://...@h:1'" in said and "S3CRET" not in said
 
 
 @pytest.mark.parametrize(
