@@ -17,6 +17,8 @@ MultiHot = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Ids = npt.NDArray[Any]
 """int64 (N,) or object (N,) of str: the two kinds of primary key that Milvus takes."""
+MOST_EXTREME = 1e18
+"""Features beyond this, positive or negative, mark an error: in float32 their squares overflow, and codes are noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class FeatureTable:
         missing.
 
         Raises:
-            InputError: names the row that has no modality, or NaN or infinity in a modality that it does have.
+            InputError: names the row that has no modality, or NaN, infinity or a number beyond 1e18 in one that it has.
 
         Example:
             >>> image = np.array([[0.5, 1.0], [np.nan, np.nan]])
@@ -108,18 +110,18 @@ class FeatureTable:
         )
         suspects = {}
         for column, (name, x) in enumerate(arrays.items()):
-            rows, empty = rows_not_finite(x)
+            rows, empty = rows_unusable(x)
             table.present[rows[empty], column] = False
             suspects[name] = rows[~empty]
         table._check(suspects)
         return table
 
     def check_rows(self) -> None:
-        """Raise InputError where a row has no modality at all, or a present row holds NaN or infinity."""
-        self._check({} if self.checked else {name: rows_not_finite(x)[0] for name, x in self.features.items()})
+        """Raise InputError where a row has no modality, or a present one holds NaN, infinity or numbers beyond 1e18."""
+        self._check({} if self.checked else {name: rows_unusable(x)[0] for name, x in self.features.items()})
 
     def _check(self, suspects: Mapping[str, npt.NDArray[np.intp]]) -> None:
-        """Do what `check_rows` says, where only these rows of each modality may hold NaN or infinity."""
+        """Do what `check_rows` says, where only these rows of each modality may hold what cannot be used."""
         empty = np.flatnonzero(~self.present.any(axis=1))
         if len(empty):
             more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
@@ -132,8 +134,10 @@ class FeatureTable:
             bad = bad[self.present[bad, column]]
             if len(bad):
                 more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
+                largest = np.abs(self.features[name][bad[0]]).max()
+                what = "NaN or infinity" if not np.isfinite(largest) else f"a number as large as {largest:.3g}"
                 raise InputError(
-                    f"{self.row_name(bad[0])} has NaN or infinity in '{name}'{more}: "
+                    f"{self.row_name(bad[0])} has {what} in '{name}'{more}: "
                     "mend the value, or make the whole row null (all NaN) if the modality is missing."
                 )
         object.__setattr__(self, "checked", True)
@@ -344,15 +348,15 @@ def check_modalities(names: Iterable[str], known: Collection[str], what: object)
             )
 
 
-def rows_not_finite(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
-    """Return the numbers of the rows that hold NaN or infinity, rising, and for each of them whether all of it is NaN.
+def rows_unusable(x: Features) -> tuple[npt.NDArray[np.intp], Mask]:
+    """Return the numbers of the rows that hold NaN, infinity or extreme numbers, and for each whether all of it is NaN.
 
-    `x` is float32 (N, D).
+    `x` is float32 (N, D); the numbers are rising.
     """
-    # One NaN or infinity makes the sum of its row so: only such rows, and those whose sum overflows, are looked at
-    # value by value. einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
-    suspects = np.flatnonzero(~np.isfinite(np.einsum("ij->i", x)))
+    # Any of these makes the sum of squares of its row NaN, infinite or extreme: only such rows are looked at value by
+    # value. einsum takes no threads, which would get in the way of onnxruntime's, and no copy.
+    suspects = np.flatnonzero(~(np.einsum("ij,ij->i", x, x) < MOST_EXTREME**2))
     if not len(suspects):
         return suspects, np.zeros(0, np.bool_)
-    rows = suspects[np.flatnonzero(~np.isfinite(x[suspects]).all(axis=1))]
+    rows = suspects[np.flatnonzero(~(np.abs(x[suspects]) <= MOST_EXTREME).all(axis=1))]
     return rows, np.asarray(np.isnan(x[rows]).all(axis=1))

@@ -247,11 +247,14 @@ def id_from_text(index: HashIndex, text: str) -> str | int:
     if index.id_kind == "str":
         return text
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise InputError(
             f"'{text}' is no id of collection '{index.collection}', whose ids are whole numbers."
         ) from error
+    if abs(number) >= 2**63:
+        raise InputError(f"{text} is no id of collection '{index.collection}', whose ids have 63 bits.")
+    return number
 
 
 def _problem(encode: Callable[[Sequence[Asked]], QueryCodes], one: Asked) -> InputError | None:

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StrictModel(BaseModel):
-    """A pydantic model that refuses names it does not know, so that typing errors are seen, and that never changes."""
+    """A pydantic model that refuses names it does not know, so that typing errors are seen, and that never changes.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    NaN and infinity are refused as well: no setting and no size means anything with them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -8,6 +8,8 @@ from milvus_ichash.choices import DatabasePart, Ties
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.metrics import Normalisation
 
+_LAST_RANK = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -26,7 +28,7 @@ class EvaluationSettings:
         seed: random seed for `query_pdr`.
 
     Raises:
-        InputError: a rank below 1.
+        InputError: a rank below 1, or beyond any database; a negative seed.
     """
 
     part: DatabasePart = "observed"
@@ -37,6 +39,8 @@ class EvaluationSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"a random seed of {self.seed} cannot be: take a whole number from 0.")
         for k in self.at_k:
-            if k < 1:
-                raise InputError(f"metrics at rank {k} do not exist: ranks count from 1.")
+            if not 1 <= k <= _LAST_RANK:
+                raise InputError(f"metrics at rank {k} do not exist: ranks count from 1 to {_LAST_RANK:,}.")

@@ -9,6 +9,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
 BATCH_ROWS = 4096
+MOST_BATCH_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class IngestOptions(CollectionOptions):
 
     def check(self) -> None:
         """Raise InputError for options that cannot be used, or not together."""
-        if self.batch_size < 1:
-            raise InputError(f"a batch of {self.batch_size} rows cannot be written: take 1 or more.")
+        if not 1 <= self.batch_size <= MOST_BATCH_ROWS:
+            raise InputError(f"a batch of {self.batch_size} rows cannot be written: take 1 to {MOST_BATCH_ROWS:,}.")
         if not 0 <= self.patience < float("inf"):
             raise InputError(f"a patience of {self.patience:g} s cannot be: take a number of seconds, 0 for none.")
         if self.resume and self.recreate:

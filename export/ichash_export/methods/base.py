@@ -37,7 +37,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -49,6 +49,8 @@ from milvus_ichash.strict_model import StrictModel
 Family = Literal["fused", "cross-modal"]
 Scaling = Literal["standard", "minmax"]
 Source = Literal["paper", "public code", "ours"]
+MOST = {"epochs": 100_000, "batch_size": 65_536, "learning_rate": 10, "size": 65_536, "number": 1_000_000}
+"""The largest values of settings: of three by their names, of other whole numbers ("size") and floats ("number")."""
 Terms = dict[str, Tensor]
 """Loss terms of a batch by name, each a float32 scalar."""
 
@@ -66,12 +68,35 @@ def setting(default: Any, source: Source = "ours", **limits: Any) -> Any:
 
 
 class MethodConfig(StrictModel):
-    """Settings of a method. Unknown names are refused, so that a typing error in a recipe is seen."""
+    """Settings of a method. Unknown names are refused, so that a typing error in a recipe is seen.
+
+    Numbers without any sense are refused too, before a training begins that could only fail, or never end.
+    """
 
     epochs: int = setting(50, ge=1)
     """How often all training items are gone through, stages included."""
     batch_size: int = setting(512, ge=2)
     """Training items in a step."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> MethodConfig:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and not isinstance(number, bool):
+                    _check_sense(name, number, listed=isinstance(value, tuple))
+        return self
+
+
+def _check_sense(name: str, number: float, *, listed: bool) -> None:
+    """Raise ValueError where a setting, or one of the numbers that are its value, is beyond all sense."""
+    rate = name.endswith("learning_rate")
+    most = MOST["learning_rate"] if rate else MOST.get(name, MOST["number" if isinstance(number, float) else "size"])
+    if abs(number) > most:
+        raise ValueError(f"{name}: {number:g} is beyond all sense; {most:,} is the most")
+    # A pair of rates, and sizes of layers: what stands alone has limits of its own.
+    if listed and number <= 0:
+        raise ValueError(f"{name}: {number:g} cannot be; all of these are above 0")
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,10 @@ def prepare(table: FeatureTable, options: TrainingOptions, *, needs_labels: bool
     Items whose labels are unknown are left out where the method needs labels, and are never validation items.
 
     Raises:
-        InputError: no item has a label, no training item has one of the modalities, or there are too few items.
+        InputError: no item has a label, no training item has one of the modalities, there are too few items, or a
+            feature cannot be used (`FeatureTable.check_rows`).
     """
+    table.check_rows()
     known = _labelled(table)
     if needs_labels and not known.all():
         note(f"{int((~known).sum())} of {len(table)} items have no known labels and are left out.")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from support.tiny import make_table
 
+from ichash_export.methods.base import MOST
 from ichash_export.train import training
 from ichash_export.train.checkpoint import CHECKPOINT, load, load_record
 from ichash_export.train.options import TrainingOptions
@@ -259,7 +260,8 @@ def test_scaling_is_learnt_from_the_observed_rows_of_the_training_part() -> None
     np.testing.assert_allclose(1 / minmax.scale, np.ptp(text, axis=0), rtol=1e-5)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MOST, "learning_rate", 1e38)  # a rate that is refused, else
     with pytest.raises(
         InputError,
         match=r"the (loss 'similarity'|weight '\S+') is no longer a finite number in epoch 1: .*learning rate",

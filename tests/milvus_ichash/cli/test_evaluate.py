@@ -231,6 +231,8 @@ def test_a_collection_that_no_task_searches_is_named(place: Place) -> None:
         (["queries.npz", "-c", "rows", "--figure", "pr.bmp"], 2, "a figure ends in"),
         (["queries.npz", "-c", "rows", "--json", "no/r.json"], 2, "there is no folder 'no'"),
         (["queries.npz", "-c", "rows", "--at-k", "0"], 2, "ranks count from 1"),
+        (["queries.npz", "-c", "rows", "--at-k", "9" * 20], 2, "ranks count from 1 to 2,147,483,647"),
+        (["queries.npz", "-c", "rows", "--query-pdr", "0.5", "--seed", "-1"], 2, "a random seed of -1 cannot be"),
         (["queries.npz", "-c", "rows", "--query-pdr", "1.5"], 2, "PDR of 1.5"),
         (["queries.npz", "-c", "rows", "--seed", "3"], 2, "--seed would do nothing here: it draws what --query-pdr"),
         (["queries.npz", "--against", "rows.npz", "--uri", "x.db"], 2, "--uri would do nothing here: --via exact"),

@@ -212,6 +212,7 @@ def test_what_goes_along_can_be_chosen(
         ),
         ({}, {"fields": ["colour"]}, "no payload column 'colour'; there is title, year"),
         ({}, {"batch_size": 0}, "batch of 0 rows"),
+        ({}, {"batch_size": 10**10}, "batch of 10000000000 rows cannot be written: take 1 to 1,000,000"),
         ({}, {"resume": True, "recreate": True}, "choose one"),
         ({}, {"codes": ["nope"]}, "makes no code 'nope'; it makes code"),
         ({}, {"index": "BIN_IVF_FLAT"}, "Milvus Lite has BIN_FLAT only"),

@@ -22,6 +22,7 @@ from milvus_ichash.ingestion.into_milvus import ingest
 from milvus_ichash.ingestion.payload import PayloadCleaner
 from milvus_ichash.io import open_source
 from milvus_ichash.io.feature_source import FeatureSource
+from milvus_ichash.queries import id_from_text
 from milvus_ichash.runtime.encoder import HashEncoder
 
 N = 12
@@ -146,3 +147,13 @@ def test_without_ids_nothing_is_stored_unless_row_numbers_are_asked_for(
 def test_row_numbers_are_refused_where_there_are_ids(encoder: HashEncoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has ids of its own: leave --row-ids out"):
         to_parquet(items(tmp_path), encoder, tmp_path / "files", ROW_IDS)
+
+
+def test_an_id_beyond_63_bits_is_no_id(
+    connection: Connection, encoder: HashEncoder, collection: str, tmp_path: Path
+) -> None:
+    ingest(items(tmp_path, id=None), encoder, connection, collection, ROW_IDS)
+    index = HashIndex.open(connection, collection)
+    with pytest.raises(InputError, match=r"9999 is no id of collection .* whose ids have 63 bits"):
+        id_from_text(index, "9" * 20)
+    assert id_from_text(index, "3") == 3

@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from milvus_ichash import HashEncoder
 from milvus_ichash.bundle import ENCODER, CodeOutput, Manifest, Modality, read_manifest, save
 from milvus_ichash.errors import BackendMissingError, InputError, MismatchError
-from milvus_ichash.features import FeatureTable, rows_not_finite
+from milvus_ichash.features import FeatureTable, rows_unusable
 
 MakeBundle = Callable[..., Path]
 Arrays = dict[str, np.ndarray]
@@ -180,9 +180,9 @@ def test_the_input_is_left_alone(encoder: HashEncoder) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_values_so_large_that_their_sum_overflows_are_fine(encoder: HashEncoder) -> None:
+def test_values_so_large_that_their_squares_overflow_are_fine(encoder: HashEncoder) -> None:
     features = items(3)
-    features["image"][1] = 3e38
+    features["image"][1] = 1e18
     assert encoder.encode(**features)["code"].shape == (3, 3)
 
 
@@ -222,6 +222,8 @@ def broken(part: str, row: int, value: float, column: int = 3) -> Arrays:
         (broken("text", 2, np.nan), "row 2 has NaN or infinity in 'text'"),
         (broken("image", 3, np.inf), "row 3 has NaN or infinity in 'image'"),
         (broken("image", 1, -np.inf, column=0), "row 1 has NaN or infinity in 'image'"),
+        (broken("image", 2, -3e38), r"row 2 has a number as large as 3e\+38 in 'image'"),
+        (broken("image", 2, 1.1e18), r"row 2 has a number as large as 1.1e\+18 in 'image'"),
         ({"image": np.full((2, 12), 1e300)}, "row 0 has NaN or infinity in 'image'"),
         ({"image": np.full((2, 12), np.inf)}, "row 0 has NaN or infinity in 'image'"),
         ({"image": np.full((2, 12), np.nan)}, "row 0 has no modality at all"),
@@ -263,7 +265,7 @@ def test_a_table_is_read_by_name(encoder: HashEncoder) -> None:
 
 def test_the_values_of_a_table_are_looked_at_once(encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[np.ndarray] = []
-    monkeypatch.setattr("milvus_ichash.features.rows_not_finite", lambda x: looked.append(x) or rows_not_finite(x))
+    monkeypatch.setattr("milvus_ichash.features.rows_unusable", lambda x: looked.append(x) or rows_unusable(x))
     whole = table(items(9))
     encoder.encode_table(whole.rows(2, 6).hide(some_missing(4)))
     assert len(looked) == len(DIMS)
