@@ -10,6 +10,7 @@ import pytest
 from milvus_ichash.bundle import Manifest
 from milvus_ichash.codes import Codes, hamming_distance
 from milvus_ichash.errors import InputError
+from milvus_ichash.index import rankings
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.index_spec import IndexSpec
@@ -122,6 +123,32 @@ def test_nprobe_out_of_range(
 def test_nlist_out_of_range(connection: Connection, fused: Manifest, name: Callable[[], str], nlist: int) -> None:
     with pytest.raises(InputError, match="takes 1 to 65,536 cells"):
         HashIndex.create(connection, name(), fused, index=IndexSpec(kind="BIN_IVF_FLAT", nlist=nlist))
+
+
+@pytest.mark.parametrize("spec", [IndexSpec(), IndexSpec(kind="BIN_IVF_FLAT", nlist=16)], ids=["flat", "cells"])
+def test_all_items_within_a_radius(
+    connection: Connection,
+    fused: Manifest,
+    name: Callable[[], str],
+    spec: IndexSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than one search gives (here 400, so that fewer rows do), by a filter on labels too, and by all cells."""
+    monkeypatch.setattr(rankings, "LIMIT", 400)
+    monkeypatch.setattr(rankings, "_SLICE", 350)
+    codes, queries = clustered(N), clustered(3, seed=1)
+    index = filled(connection, name(), fused, codes, spec)
+    nprobe = None if spec.nlist is None else spec.nlist
+    distances = hamming_distance(queries, codes)
+    trees = np.arange(N) % 4 == 2
+    for filter, kept in (("", np.ones(N, bool)), ('array_contains(labels, "tree")', trees)):
+        hits = index.search_within(queries, 30, nprobe=nprobe, filter=filter, output_fields=["labels"])
+        for q, row in enumerate(distances):
+            near = np.flatnonzero((row <= 30) & kept)
+            near = near[np.argsort(row[near], kind="stable")]
+            assert hits.ids[q, : hits.counts[q]].tolist() == near.tolist()
+            assert [fields["labels"] for fields in hits.fields[q]] == [[NAMES[i % 4]] for i in near.tolist()]
+    assert hits.counts.max() > 400
 
 
 def test_rows_are_replaced_deleted_and_read_back(
