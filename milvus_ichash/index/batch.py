@@ -19,6 +19,7 @@ from milvus_ichash.index.columnar import FieldColumns
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, META_BYTES, has
 from milvus_ichash.index.label_forms import LabelLists, checked_labels
+from milvus_ichash.index.stored_ids import RESERVED, StoredIds
 
 Row = dict[str, Any]
 Payload = Mapping[str, Sequence[Any]]
@@ -277,13 +278,10 @@ def _problem(value: str, *, lite: bool) -> str | None:
         return "is empty: every item needs an id."
     if _CONTROL.search(value):
         return "holds a control character (a tab or line break, say): ids must be printable."
-    if lite and "'" in value:
-        return (
-            "holds an apostrophe, on which Milvus Lite loses other rows (it writes ids into SQL as they are): "
-            "rename it, or use a server."
-        )
+    if lite and RESERVED in value:
+        return "holds U+10FFFF, which is no character: rename it."
     try:
-        size = len(value.encode())
+        size = sum(len(key.encode()) for key in StoredIds(escaped=lite).stored([value]))
     except UnicodeEncodeError:
         return "is no valid Unicode text."
     return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None

@@ -23,6 +23,7 @@ from milvus_ichash.index.field_names import ID, META
 from milvus_ichash.index.id_rows import to_ids
 from milvus_ichash.index.index_spec import METRIC
 from milvus_ichash.index.search_request import SearchRequest
+from milvus_ichash.index.stored_ids import StoredIds
 
 _STRONG, _BOUNDED = 0, 2
 """Consistency levels, and the timestamps that stand for them."""
@@ -42,20 +43,21 @@ FieldColumns = Mapping[str, Any]
 class Columnar:
     """Columnar calls of one client. Errors are pymilvus's (`MilvusException`) and gRPC's."""
 
-    def __init__(self, client: Any, messages: Any, types: Any, error: Callable[..., Exception]) -> None:
+    def __init__(self, client: Any, ids: StoredIds, messages: Any, types: Any, error: Callable[..., Exception]) -> None:
         self._client = client
+        self._ids = ids
         self._messages = messages
         self._types = types
         self._error = error
 
     @classmethod
-    def of(cls, client: Any) -> Columnar | None:
+    def of(cls, client: Any, ids: StoredIds) -> Columnar | None:
         """Return the columnar calls of a `MilvusClient`, or None where this pymilvus has none at the known places."""
         try:
             from pymilvus.exceptions import MilvusException
             from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-            columnar = cls(client, milvus_pb2, schema_pb2, MilvusException)
+            columnar = cls(client, ids, milvus_pb2, schema_pb2, MilvusException)
             names = ("Insert", "Upsert", "Search", "Query")
             places = [getattr(columnar._stub(), name) for name in names]
             places += [getattr(milvus_pb2, f"{name}Request") for name in names]
@@ -72,7 +74,8 @@ class Columnar:
         """
         call = "Insert" if insert else "Upsert"
         request = getattr(self._messages, f"{call}Request")(collection_name=collection, num_rows=rows)
-        request.fields_data.extend(self._field(name, values) for name, values in columns.items())
+        stored = {**columns, ID: self._ids.stored(columns[ID])}
+        request.fields_data.extend(self._field(name, values) for name, values in stored.items())
         return int(getattr(self._send(call, request, timeout), f"{call.lower()}_cnt"))
 
     def search(
@@ -84,7 +87,7 @@ class Columnar:
         """
         request = self._messages.SearchRequest(
             collection_name=wanted.collection,
-            dsl=wanted.filter,
+            dsl=self._ids.expression(wanted.filter),
             dsl_type=1,  # an expression
             nq=len(codes),
             placeholder_group=_placeholder_group(codes),
@@ -104,7 +107,7 @@ class Columnar:
         for name, value in options.items():
             request.search_params.add(key=name, value=str(value))
         results = self._send("Search", request, timeout).results
-        ids = to_ids(results.ids.str_id.data or results.ids.int_id.data)
+        ids = to_ids(self._ids.shown(results.ids.str_id.data or results.ids.int_id.data))
         distances = np.array(results.scores, np.float32).astype(np.int32)
         ends = np.cumsum(np.array(results.topks, np.intp))[:-1]
         return list(zip(np.split(ids, ends), np.split(distances, ends), strict=True))
@@ -118,13 +121,17 @@ class Columnar:
         id that is there twice one row.
         """
         request = self._messages.QueryRequest(
-            collection_name=collection, expr=expression, output_fields=[ID, *fields], use_default_consistency=True
+            collection_name=collection,
+            expr=self._ids.expression(expression),
+            output_fields=[ID, *fields],
+            use_default_consistency=True,
         )
         of_pages = {"iterator": True, "reduce_stop_for_best": True} if page else {}
         for name, value in {"limit": limit, **of_pages, "ignore_growing": False}.items():
             request.query_params.add(key=name, value=str(value))
         answer = self._send("Query", request, timeout)
-        return {field.field_name or META: _values(field) for field in answer.fields_data}
+        columns = {field.field_name or META: _values(field) for field in answer.fields_data}
+        return {**columns, ID: self._ids.shown(columns[ID])}
 
     def indexes(self, collection: str, timeout: float) -> dict[str, dict[str, Any]]:
         """Return what Milvus says of each index of the collection, by the name of its field, out of one call."""

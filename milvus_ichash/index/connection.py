@@ -21,6 +21,7 @@ from milvus_ichash.errors import BackendMissingError, InputError, MilvusError
 from milvus_ichash.index.client_errors import milvus_error
 from milvus_ichash.index.columnar import Columnar
 from milvus_ichash.index.lite import LiteServer, acquire, lite_version, release
+from milvus_ichash.index.stored_ids import StoredIds
 from milvus_ichash.settings import MilvusSettings, load_settings
 
 _BLANKED = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
@@ -61,7 +62,7 @@ class Connection:
     """A connection to Milvus; also a context manager that closes it.
 
     Attributes:
-        client: the `pymilvus.MilvusClient`.
+        ids: how ids are stored, which differs where `client` is used itself.
         is_lite: True for Milvus Lite, embedded in a file.
         server_version: version of the server, or of Milvus Lite.
         timeout: seconds after which a call is given up.
@@ -71,10 +72,12 @@ class Connection:
     """
 
     def __init__(self, settings: MilvusSettings, lite: LiteServer | None) -> None:
-        self.client: Any = None
+        self._client: Any = None
+        self._closed = False
         self.alias = uuid4().hex
         self.columnar: Columnar | None = None
         self.is_lite = lite is not None
+        self.ids = StoredIds(escaped=lite is not None)
         self.timeout = settings.timeout
         self.address = settings.address
         self.server_version = ""
@@ -94,10 +97,21 @@ class Connection:
         with self.calling("answer"):
             # A connection of its own, which pymilvus closes with the client: by `dedicated`, in early 2.6 by `alias`.
             # Else clients of one address share one, which is never closed, or closed for all of them by the first.
-            self.client = import_pymilvus().MilvusClient(
+            self._client = import_pymilvus().MilvusClient(
                 self._uri, timeout=self.timeout, dedicated=True, alias=self.alias, **self._options
             )
-            self.columnar = Columnar.of(self.client) if columnar else None
+            self.columnar = Columnar.of(self.client, self.ids) if columnar else None
+
+    @property
+    def client(self) -> Any:
+        """The `pymilvus.MilvusClient`.
+
+        Raises:
+            InputError: the connection is closed.
+        """
+        if self._closed:
+            raise InputError(f"the connection to {self.address} is closed: connect anew, and open what you need.")
+        return self._client
 
     def is_before(self, release: tuple[int, ...]) -> bool:
         """Return True for a server before this release, such as (2, 4).
@@ -154,7 +168,7 @@ class Connection:
     async def async_client(self) -> Any:
         """Return the `pymilvus.AsyncMilvusClient` of the running event loop, which `close_async` closes."""
         loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
+        if loop not in self._async_clients and self.client is not None:
             client = import_pymilvus().AsyncMilvusClient(self._uri, timeout=self.timeout, **self._options)
             self._async_clients[loop] = client
         return self._async_clients[loop]
@@ -167,7 +181,8 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; of Milvus Lite, the last one ends its process."""
-        client, self.client = self.client, None
+        client, self._client = self._client, None
+        self.columnar, self._closed = None, True
         lite, self._lite = self._lite, None
         if client is not None:
             client.close()

@@ -57,18 +57,19 @@ def existing(connection: Connection, collection: str, keys: Sequence[Any]) -> se
             f"look up ids in '{collection}'",
             "query",
             collection,
-            filter=expression,
+            filter=connection.ids.expression(expression),
             output_fields=[ID],
             limit=LIMIT,
         )
-        found.update(row[ID] for row in rows)
+        found.update(connection.ids.shown([row[ID] for row in rows]))
     return found
 
 
 def count(connection: Connection, collection: str, expression: str) -> int:
     """Return the number of rows that match."""
     what = f"count the rows of '{collection}'"
-    rows = connection.call(what, "query", collection, filter=expression, output_fields=["count(*)"])
+    stored = connection.ids.expression(expression)
+    rows = connection.call(what, "query", collection, filter=stored, output_fields=["count(*)"])
     return int(rows[0]["count(*)"])
 
 
@@ -150,7 +151,7 @@ def _by_columns(connection: Connection, collection: str, part: Batch) -> _Stored
 def _by_rows(connection: Connection, collection: str, part: Batch) -> _Stored:
     rows = connection.client.query(
         collection,
-        filter=filters.among(part.ids),
+        filter=connection.ids.expression(filters.among(part.ids)),
         output_fields=[ID, *part.codes, *part.present, META],
         limit=LIMIT,
         timeout=connection.timeout,
@@ -160,7 +161,7 @@ def _by_rows(connection: Connection, collection: str, part: Batch) -> _Stored:
         fields[name] = np.frombuffer(b"".join(row[name][0] for row in rows), np.uint8).reshape(len(rows), -1)
     own = {ID, *fields}
     dynamic = [{name: value for name, value in row.items() if name not in own} for row in rows]
-    return _Stored([row[ID] for row in rows], fields, dynamic)
+    return _Stored(connection.ids.shown([row[ID] for row in rows]), fields, dynamic)
 
 
 def _same(batch: Batch, stored: _Stored) -> Mask:

@@ -16,7 +16,8 @@ from milvus_ichash.errors import MilvusError
 from milvus_ichash.features import Ids
 from milvus_ichash.index import filters
 from milvus_ichash.index.connection import Connection
-from milvus_ichash.index.id_rows import RowsOf, rows_of
+from milvus_ichash.index.field_names import ID
+from milvus_ichash.index.id_rows import RowsOf, rows_of, to_ids
 from milvus_ichash.index.index_spec import METRIC
 from milvus_ichash.index.search_request import LIMIT, SearchRequest
 
@@ -93,7 +94,8 @@ async def nearest_async(connection: Connection, request: SearchRequest, codes: S
     with connection.calling(f"search the collection '{request.collection}'"):
         client = await connection.async_client()
         for queries in _calls(codes, request.top_k):
-            found += map(_of_client, await client.search(**_client_arguments(connection, request, queries)))
+            hits = await client.search(**_client_arguments(connection, request, queries))
+            found += [_of_client(connection, each) for each in hits]
     return _hits(found, request, len(codes))
 
 
@@ -204,7 +206,7 @@ def _found(connection: Connection, request: SearchRequest, codes: Sequence[bytes
         with connection.calling(f"search the collection '{request.collection}'"):
             if columnar is None:
                 hits = connection.client.search(**_client_arguments(connection, request, queries))
-                found = list(map(_of_client, hits))
+                found = [_of_client(connection, each) for each in hits]
             else:
                 bounded = connection.settled(request.collection)
                 pairs = columnar.search(request, queries, bounded=bounded, timeout=connection.timeout)
@@ -226,15 +228,19 @@ def _client_arguments(connection: Connection, request: SearchRequest, codes: Seq
         "data": list(codes),
         "anns_field": request.code,
         "search_params": {"metric_type": METRIC, "params": request.params},
-        "filter": request.filter,
+        "filter": connection.ids.expression(request.filter),
         "limit": request.top_k,
         "output_fields": list(request.output_fields),
         "timeout": connection.timeout,
     }
 
 
-def _of_client(found: Any) -> QueryHits:
+def _of_client(connection: Connection, found: Any) -> QueryHits:
     """Return one query's hits, which pymilvus gives one by one, as arrays."""
-    kind = np.int64 if found.ids and isinstance(found.ids[0], int) else object
+    ids = connection.ids.shown(found.ids)
     distances = np.array(found.distances, np.float32).astype(np.int32)
-    return np.array(found.ids, kind), distances, [hit["entity"] for hit in found]
+    entities = [hit["entity"] for hit in found]
+    for key, entity in zip(ids, entities, strict=True):
+        if ID in entity:
+            entity[ID] = key
+    return to_ids(ids), distances, entities

@@ -91,7 +91,7 @@ def _rows_page(
     # smallest ids of all its segments, as pymilvus's own iterator asks for.
     rows = connection.client.query(
         collection,
-        filter=expression,
+        filter=connection.ids.expression(expression),
         output_fields=[ID, *codes, *others],
         limit=LIMIT,
         timeout=connection.timeout,
@@ -101,7 +101,7 @@ def _rows_page(
     columns: Page = {name: [row.get(name) for row in rows] for name in others}
     for name in codes if rows else ():
         columns[name] = np.frombuffer(b"".join(row[name][0] for row in rows), np.uint8).reshape(len(rows), -1)
-    return {ID: to_ids([row[ID] for row in rows]), **columns}
+    return {ID: to_ids(connection.ids.shown([row[ID] for row in rows])), **columns}
 
 
 def read_ids(connection: Connection, collection: str, expression: str, id_kind: IdKind) -> Ids:

@@ -8,8 +8,9 @@ from typing import Any
 
 from milvus_ichash.errors import MilvusError
 from milvus_ichash.index import filters
-from milvus_ichash.index.batch import Batch
+from milvus_ichash.index.batch import Batch, Row
 from milvus_ichash.index.connection import Connection
+from milvus_ichash.index.field_names import ID
 
 _BYTES = 24 << 20
 """Of one call: a server takes 64 MiB."""
@@ -33,7 +34,9 @@ def write(connection: Connection, collection: str, batch: Batch, *, insert: bool
             if columnar is not None:
                 written += columnar.write(collection, part.columns(), len(part), insert=insert, timeout=timeout)
             else:
-                written += connection.client.upsert(collection, part.rows(), timeout=timeout)["upsert_count"]
+                written += connection.client.upsert(collection, _rows(connection, part), timeout=timeout)[
+                    "upsert_count"
+                ]
     if written != len(batch):
         raise MilvusError(
             f"Milvus acknowledged {written} of {len(batch)} rows written to '{collection}': write them again.",
@@ -49,9 +52,14 @@ def delete(connection: Connection, collection: str, keys: Sequence[Any]) -> None
         MilvusError: Milvus could not; some may have been deleted.
     """
     # By id: not every release deletes by any filter.
-    for expression in filters.among_few(keys):
+    for expression in map(connection.ids.expression, filters.among_few(keys)):
         with _changing(connection, collection, "delete from"):
             connection.client.delete(collection, filter=expression, timeout=connection.timeout)
+
+
+def _rows(connection: Connection, part: Batch) -> list[Row]:
+    stored = connection.ids.stored(part.ids)
+    return [{**row, ID: key} for row, key in zip(part.rows(), stored, strict=True)]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class BatchMaker:
         encoder: the bundle; its codes are as long as those of the collection.
         description: of the collection.
         id_kind: kind of its ids.
-        lite: whether it is on Milvus Lite, which refuses ids with an apostrophe.
+        lite: whether it is on Milvus Lite, which stores other ids, and payload of any size.
         options: which payload columns go along, and whether labels do.
         clean: makes payload fit for Milvus, and counts what it changes.
     """

@@ -136,8 +136,11 @@ def test_ids_that_no_collection_takes(kind: IdKind, bad: list[Any], says: str) -
 
 
 @pytest.mark.parametrize("bad", ["kid's ball", "x') OR ('1'='1"])
-def test_apostrophes_are_refused_by_milvus_lite_only(bad: str) -> None:
-    """It writes ids into SQL as they are: an upsert of the second one deletes every other row from the file."""
-    assert checked_ids([bad], "str", lite=False) == [bad]
-    with pytest.raises(InputError, match="apostrophe"):
-        checked_ids(["a", bad], "str", lite=True)
+def test_what_milvus_lite_stores_for_an_apostrophe_takes_more_bytes(bad: str) -> None:
+    for lite in (False, True):
+        assert checked_ids(["a", bad], "str", lite=lite) == ["a", bad]
+    long = "'" * 200
+    assert checked_ids([long], "str", lite=False) == [long]
+    for refused, says in ((long, "has 1000 bytes"), ("a\U0010ffff", "which is no character")):
+        with pytest.raises(InputError, match=says):
+            checked_ids([refused], "str", lite=True)

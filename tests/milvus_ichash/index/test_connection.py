@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import grpc
+import numpy as np
 import pytest
 
+from milvus_ichash.bundle import Manifest
 from milvus_ichash.errors import InputError, MilvusError
 from milvus_ichash.index.connection import Connection, connect, import_pymilvus
+from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.settings import MilvusSettings
 
 CLOSED = "http://127.0.0.1:1"
@@ -146,3 +149,27 @@ def test_closing_twice_is_nothing(tmp_path: Path) -> None:
     connection = connect(MilvusSettings(uri=str(tmp_path / "x.db")))
     connection.close()
     connection.close()
+
+
+def test_use_after_close(fused: Manifest, tmp_path: Path) -> None:
+    connection = connect(MilvusSettings(uri=str(tmp_path / "x.db")))
+    index = HashIndex.create(connection, "items", fused)
+    codes, present = np.zeros((1, 2), np.uint8), np.ones((1, 2), bool)
+    connection.close()
+    connection.close()
+    for use in (
+        lambda: index.search(codes),
+        lambda: index.upsert(["a"], {"code": codes}, present),
+        lambda: index.delete(["a"]),
+        lambda: index.existing(["a"]),
+        lambda: list(index.rank_all(codes)),
+        index.count,
+        index.read_back,
+        index.load,
+        index.summary,
+        lambda: HashIndex.open(connection, "items"),
+        lambda: HashIndex.ensure(connection, "items", fused),
+        lambda: connection.client.list_collections(),
+    ):
+        with pytest.raises(InputError, match=r"^the connection to .*x\.db is closed: connect anew"):
+            use()
