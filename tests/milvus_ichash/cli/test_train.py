@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from support.command import PROGRAM, CommandLine, refused, run_here
+from support.terminal import read_terminal
 from support.tiny import make_table, tiny_environment, write_npz
 
 from ichash_export.train.checkpoint import load_record
@@ -80,21 +81,6 @@ def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
     ]
 
 
-def _read_terminal(master: int) -> str:
-    """All that a process writes to a terminal, until it ends."""
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 4096)
-        except OSError:  # what Linux gives where others give an empty read
-            break
-        if not part:
-            break
-        shown += part
-    os.close(master)
-    return shown.decode()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_names_the_command_that_goes_on(how: signal.Signals, code: int, data: Path, tmp_path: Path) -> None:
@@ -128,7 +114,7 @@ def test_a_signal_names_the_command_that_goes_on(how: signal.Signals, code: int,
     while process.poll() is None and not (checkpoint.exists() and load_record(checkpoint).log.epoch >= 6):
         time.sleep(0.02)
     process.send_signal(how)
-    shown = _read_terminal(master)
+    shown = read_terminal(master)
     stdout, _ = process.communicate()
     assert (process.returncode, stdout) == (code, "")
     for part in ("tiny, 16 bits", "losses: similarity 0.", "mAP 0."):
