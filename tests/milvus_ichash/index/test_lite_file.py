@@ -136,6 +136,7 @@ def read_only(path: Path) -> Iterator[list[str]]:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_file_in_a_read_only_folder_can_be_queried(
     path: Path, read_only: list[str], make_bundle: Callable[..., Path]
 ) -> None:
@@ -168,6 +169,7 @@ with connect(uri=sys.argv[1]) as connection:
 """
 
 
+@pytest.mark.slow
 def test_several_processes_can_read_a_read_only_file_and_none_that_is_being_written(
     path: Path, read_only: list[str]
 ) -> None:
@@ -225,6 +227,7 @@ except MilvusError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_file_stays_whole(tmp_path: Path, make_bundle: Callable[..., Path]) -> None:
     """After it, Milvus Lite has rows in memory that it could not write: it must not answer with them."""
     (tmp_path / "small").mkdir()
