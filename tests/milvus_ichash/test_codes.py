@@ -80,8 +80,8 @@ def test_codes_of_different_length_have_no_distance():
         hamming_distance(np.zeros((1, 4), np.uint8), np.zeros((1, 8), np.uint8))
 
 
-@pytest.mark.parametrize("bits", [0, -8, 7, 12, 33])
-def test_code_lengths_that_do_not_fill_bytes_are_refused(bits):
+@pytest.mark.parametrize("bits", [0, -8, 7, 12, 33, 16_392, 1_000_000])
+def test_code_lengths_that_do_not_fill_bytes_or_are_absurd_are_refused(bits):
     with pytest.raises(InputError, match=f"{bits} bits"):
         check_bits(bits)
 

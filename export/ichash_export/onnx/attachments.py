@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from milvus_ichash.bundle import BagOfWords, PictureTower, RawStep, read_words
 from milvus_ichash.bundle.external_data import check_self_contained
 from milvus_ichash.bundle.format_1 import upgraded_step
+from milvus_ichash.bundle.json_file import read_json
 from milvus_ichash.bundle.manifest import problem_of
 from milvus_ichash.bundle.raw_steps import MOST_PIXELS
 from milvus_ichash.choices import PictureFit
@@ -25,7 +25,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_SIZE = 224
 
-_STEP: TypeAdapter[BagOfWords | PictureTower] = TypeAdapter(RawStep)
+_STEPS: TypeAdapter[dict[str, RawStep]] = TypeAdapter(dict[str, RawStep])
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,21 @@ def remember(run: Path, attachments: Mapping[str, Attachment]) -> None:
 
 
 def remembered(run: Path) -> dict[str, Attachment]:
-    """Return the attachments that `remember` kept in a run folder, by modality."""
+    """Return the attachments that `remember` kept in a run folder, by modality; those of older versions too.
+
+    Raises:
+        InputError: the file with their steps is damaged.
+    """
     path = run / REMEMBERED
-    steps: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    found = {modality: Attachment(_STEP.validate_python(upgraded_step(step)), run) for modality, step in steps.items()}
-    return {modality: replace(each, path=run / each.name) for modality, each in found.items()}
+    if not path.is_file():
+        return {}
+    steps = read_json(path, most_bytes=1 << 20, most_values=10_000)
+    try:
+        found = _STEPS.validate_python({name: upgraded_step(step) for name, step in dict(steps).items()})
+    except (ValueError, TypeError) as error:
+        cause = problem_of(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"'{path}' does not say what pictures and words become: {cause}.") from error
+    return {modality: Attachment(step, run / step.file) for modality, step in found.items()}
 
 
 def _check(modality: str, path: Path, dims: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from support.bundles import build_bundle
 
@@ -71,12 +72,30 @@ NO_TOWER = "does not run on a batch of pictures"
             r"features of shape \(1, 12\) for one picture; 'text' needs \(1, 3\)",
         ),
         (lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, size=17), NO_TOWER),
+        (lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, size=10**6), "1000000 pixels cannot be"),
+        (lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, size=0), "0 pixels cannot be"),
+        (
+            lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, std=(1, 0, 1)),
+            r"cannot be used with this std\.1: Input should be greater than 0",
+        ),
+        (
+            lambda at: picture_tower("image", at / "image_tower.onnx", DIMS, mean=(float("nan"), 0, 1)),
+            r"cannot be used with this mean\.0: Input should be a finite number",
+        ),
         (lambda at: picture_tower("image", at / "broken.onnx", DIMS), r"broken\.onnx' is damaged or no ONNX graph"),
         (lambda at: picture_tower("image", at / "encoder.onnx", DIMS), NO_TOWER),
     ],
     ids=[
         *("too few words", "a word twice", "an object", "numbers", "no JSON", "an unknown modality"),
-        *("no vocabulary", "no tower", "another size of features", "another size of pictures", "a torn tower"),
+        *(
+            "no vocabulary",
+            "no tower",
+            "another size of features",
+            "another size of pictures",
+            "huge pictures",
+            "no pixels",
+        ),
+        *("no deviation", "NaN", "a torn tower"),
         "an encoder",
     ],
 )
@@ -87,6 +106,32 @@ def test_what_does_not_fit_is_named(
     (folder / "broken.onnx").write_bytes(tower.read_bytes()[:50])
     with pytest.raises(InputError, match=message):
         call(folder)
+
+
+def test_a_run_of_an_older_version_is_remembered(tmp_path: Path) -> None:
+    step = {"kind": "bag_of_words", "vocabulary": "text_vocabulary.json", "token_pattern": r"\w\w+", "binary": True}
+    (tmp_path / "raw.json").write_text(json.dumps({"text": step}))
+    given = BagOfWords(vocabulary="text_vocabulary.json", tokenizer="unicode_words")
+    assert remembered(tmp_path) == {"text": Attachment(given, tmp_path / "text_vocabulary.json")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[", "[1]", "1", '{"text": 1}', '{"text": {"kind": "bag_of_words", "vocabulary": "v", "token_pattern": "a+"}}'],
+)
+def test_a_damaged_memory_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "raw.json").write_text(content)
+    with pytest.raises(InputError, match=r"raw\.json' (is not JSON|does not say what pictures and words become)"):
+        remembered(tmp_path)
+
+
+def test_a_tower_with_weights_in_another_file(tmp_path: Path, tower: Path) -> None:
+    model = onnx.load(tower)
+    onnx.save(model, tmp_path / "t.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(
+        InputError, match=r"t\.onnx' keeps weights in another file .* export it with its weights inside"
+    ):
+        picture_tower("image", tmp_path / "t.onnx", DIMS)
 
 
 def test_names_in_the_bundle(tmp_path: Path) -> None:

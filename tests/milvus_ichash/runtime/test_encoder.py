@@ -413,6 +413,26 @@ def only_fives(model: onnx.ModelProto) -> None:
     graph.node.insert(place + 2, helper.make_node("Reshape", ["cut", "rows"], ["code_relaxed"]))
 
 
+def only_three_rows(model: onnx.ModelProto) -> None:
+    """A graph that gives the first three rows of any batch."""
+    graph = model.graph
+    for name, value in (("zero_row", [0]), ("three_rows", [3])):
+        graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    for output in ("code", "code_relaxed"):
+        place = next(i for i, node in enumerate(graph.node) if node.output[0] == output)
+        graph.node[place].output[0] = f"all_{output}"
+        for node in graph.node:
+            node.input[:] = [f"all_{output}" if name == output else name for name in node.input]
+        graph.node.insert(place + 1, helper.make_node("Slice", [f"all_{output}", "zero_row", "three_rows"], [output]))
+
+
+def test_a_graph_that_makes_codes_of_other_rows_only(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    encoder = HashEncoder.load(lying(make_bundle(), tmp_path, only_three_rows))
+    assert encoder.encode(image=np.ones((3, 12)))["code"].shape == (3, 2)
+    with pytest.raises(InputError, match="does not make one code for each row"):
+        encoder.encode(image=np.ones((5, 12)))
+
+
 @pytest.mark.parametrize(
     ("change", "fields", "problem"),
     [

@@ -12,12 +12,13 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from milvus_ichash import HashEncoder
 from milvus_ichash.bundle import ENCODER, BagOfWords, Manifest, PictureTower, read_manifest, save
 from milvus_ichash.errors import BackendMissingError, InputError
+from milvus_ichash.runtime import raw_input as under_test
 from milvus_ichash.runtime.raw_input import load_pixels
 
 MakeBundle = Callable[..., Path]
@@ -307,6 +308,42 @@ def test_a_tower_that_does_not_fit(
         changed(folder, tmp_path / "b", content, raw={"image": step.model_dump()}).raw.pictures(
             [picture(tmp_path / "p.png", solid((1, 2, 3)))]
         )
+
+
+def only_seven_features(model: onnx.ModelProto) -> bytes:
+    """A tower that declares any number of features, and makes another one than it should."""
+    graph = model.graph
+    graph.output[0].type.tensor_type.shape.dim[1].dim_param = "features"
+    graph.node[-1].output[0] = "all"
+    graph.initializer.append(numpy_helper.from_array(np.arange(12) < 7, "kept"))
+    graph.node.append(helper.make_node("Compress", ["all", "kept"], ["features"], axis=1))
+    return model.SerializeToString()
+
+
+def test_a_tower_that_makes_another_number_of_features(folder: Path, tmp_path: Path) -> None:
+    content = only_seven_features(onnx.load(folder / "image_tower.onnx"))
+    encoder = changed(folder, tmp_path / "b", {"image_tower.onnx": content})
+    with pytest.raises(InputError, match=r"makes \(1, 7\) of 1 pictures, not \(1, 12\)"):
+        encoder.raw.pictures([picture(tmp_path / "p.png", solid((1, 2, 3)))])
+
+
+def test_large_pictures_go_through_the_tower_fewer_at_a_time(
+    encoder: HashEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = under_test.run
+
+    def watched(session: Any, outputs: Any, feeds: Any) -> Any:
+        sizes.append(len(feeds["pixels"]))
+        return real(session, outputs, feeds)
+
+    monkeypatch.setattr(under_test, "run", watched)
+    path = picture(tmp_path / "p.png", solid((1, 2, 3)))
+    for pixels, expected in ((8 * 8 * 2, [2, 2, 1]), (1, [1] * 5), (10**9, [5])):
+        monkeypatch.setattr(under_test, "_PIXELS_AT_ONCE", pixels)
+        sizes.clear()
+        assert encoder.raw.pictures([path] * 5)[1].shape == (5, 12)
+        assert sizes == expected
 
 
 def test_padding_keeps_the_proportions_and_shows_the_background(tmp_path: Path) -> None:
