@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("collection", "rows", "method", "bits", "codes", "fingerprint")
 """What is shown of each collection."""
-_COUNTED = 200_000
+_LISTED = 30
+"""Labels that people are shown at most."""
+_COUNTED = 100_000
 """Items whose labels are counted at most: all of them are read for it."""
 
 
@@ -56,14 +58,14 @@ def inspect(
     manifest = None if bundle is None else verify(bundle)
     if manifest is not None and collection is None:
         refuse_given(given(milvus), "a bundle is a folder, without Milvus; add --collection to compare the two")
-        output.emit_document(_bundle(manifest))
+        output.emit_document(_shown(_bundle(manifest), output))
         return
     settings = milvus.settings()
     if collection is None:
         output.emit(_collections(settings), title=settings.address, columns=_COLUMNS)
         return
     document, problem = _collection(settings, collection, manifest)
-    output.emit_document(document)
+    output.emit_document(_shown(document, output))
     if problem is not None:
         raise problem
 
@@ -106,7 +108,8 @@ def _collection(
         index = HashIndex.open(connection, name)
         if manifest is not None and manifest.fingerprint == index.fingerprint:
             index.name_classes(manifest.label_names)
-        document = index.summary() | {"labels": _labels(index)}
+        form = "names" if index.labels_by_name else "class numbers"
+        document = index.summary() | {"labels": _labels(index), "labels stored as": form}
         if connection.is_lite:
             document["file bytes"] = Path(settings.uri).expanduser().stat().st_size
         document["milvus"] = (
@@ -124,6 +127,17 @@ def _collection(
 def _labels(index: HashIndex) -> dict[str, int] | list[str]:
     """Return the names of the classes with their numbers of items; without these where there are too many items."""
     return index.label_counts() if index.count() <= _COUNTED else list(index.label_names or ())
+
+
+def _shown(document: dict[str, Any], output: FormatOptions) -> dict[str, Any]:
+    """Return what is written: for people the first of many labels, since thousands would hide the rest."""
+    from milvus_ichash.io.column_rules import listing
+
+    labels = document["labels"]
+    if not output.for_people:
+        return document
+    words = [f"{name} ({count:,})" for name, count in labels.items()] if isinstance(labels, dict) else list(labels)
+    return document | {"labels": listing(words, _LISTED)}
 
 
 def _bundle(manifest: Manifest) -> dict[str, Any]:

@@ -57,12 +57,23 @@ def test_a_collection_and_its_bundle(place: CommandLine, bundle: Path) -> None:
         "index": {"code": {"index_type": "BIN_FLAT", "metric_type": "HAMMING", "state": "Finished"}},
         "classes": 2,
         "labels": {"fruit": 1, "car": 2},
+        "labels stored as": "names",
         "code bytes": 8,
         "bundle": "fits",
         "milvus": "Lite 2.5.1 at ./x.db",
     }
     assert {name: found[name] for name in expected} == expected
     assert found["file bytes"] > 0
+
+
+def test_people_are_shown_the_first_of_many_labels(
+    place: CommandLine, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "fruit (1), car (2)" in place.run("inspect", "--collection", "items").stdout
+    monkeypatch.setattr("milvus_ichash.cli.commands.inspect._LISTED", 1)
+    assert "fruit (1) and 1 more" in place.run("inspect", "--collection", "items").stdout
+    assert "fruit and 1 more" in place.run("inspect", "--bundle", bundle).stdout
+    assert place.rows("inspect", "--bundle", bundle)["labels"] == ["fruit", "car"]
 
 
 def test_labels_of_many_items_are_not_counted(place: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
