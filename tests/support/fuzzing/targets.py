@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from support.array_files import save_h5, save_npz, save_v5, save_v73
-from support.bundles import build_bundle
+from support.bundles import IMAGE_AND_TEXT, build_bundle
 from support.fuzzing import odd_tables
 from support.fuzzing.mutations import changed_bytes, changed_json, changed_npz
 from support.gappy_parquet import gappy_columns, label_lists, write_parquet
 
-from milvus_ichash.bundle import ENCODER, MANIFEST
+from milvus_ichash.bundle import ENCODER, MANIFEST, Manifest
+from milvus_ichash.bundle.golden_vectors import GOLDEN_VECTORS, GoldenVectors
+from milvus_ichash.runtime.encoder import HashEncoder
 
 _ROWS = 24
 
@@ -105,7 +107,13 @@ def _bundle_files() -> dict[str, bytes]:
             pictures={"image": 8},
             label_names=("fruit", "car"),
         )
-        return {file.name: file.read_bytes() for file in folder.iterdir()}
+        rng, present = np.random.default_rng(0), np.array([[True, True], [False, True]])
+        items = {name: rng.standard_normal((2, dim)).astype(np.float32) for name, dim in IMAGE_AND_TEXT.items()}
+        relaxed = HashEncoder.load(folder, device="cpu").relaxed(present, **items)
+        golden = GoldenVectors.of(items, present, relaxed).model_dump_json().encode()
+        files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        manifest = json.loads(files[MANIFEST]) | {"golden_vectors": GOLDEN_VECTORS}
+        return as_made({**files, GOLDEN_VECTORS: golden, MANIFEST: json.dumps(manifest).encode()})
 
 
 def _features(ending: str, contents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Case]:
@@ -116,10 +124,14 @@ def _changed(kind: str) -> st.SearchStrategy[bytes]:
     return st.sampled_from(_seeds(kind)).flatmap(changed_bytes)
 
 
-def with_digests(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """A bundle's files, with a manifest that has the sha256 of the others as they are: as a hostile person makes it."""
+def as_made(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A bundle's files, with the sha256 and the fingerprint that belong to them: as a hostile person makes a bundle."""
     manifest = json.loads(files[MANIFEST])
     manifest["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != MANIFEST}
+    manifest.pop("fingerprint", None)
+    # A manifest that is none has no fingerprint.
+    with suppress(ValueError):
+        manifest["fingerprint"] = Manifest.model_validate_json(json.dumps(manifest), strict=True).fingerprint
     return {**files, MANIFEST: json.dumps(manifest).encode()}
 
 
@@ -128,10 +140,13 @@ def bundles(draw: st.DrawFn) -> Case:
     """A bundle with a changed manifest, or with other files that are changed and have the right sha256."""
     files = dict(_bundle_files())
     name = draw(st.sampled_from([MANIFEST, MANIFEST, *sorted(set(files) - {MANIFEST})]))
-    if name == MANIFEST:
-        return Case("bundle", {**files, name: draw(changed_json(files[name]))})
-    changed = changed_json(files[name]) if name.endswith(".json") else draw(st.just(changed_bytes(files[name])))
-    return Case("bundle", with_digests({**files, name: draw(changed)}))
+    files[name] = draw((changed_json if name.endswith(".json") else changed_bytes)(files[name]))
+    if name == MANIFEST and draw(st.booleans()):
+        return Case("bundle", files)
+    try:
+        return Case("bundle", as_made(files))
+    except (ValueError, TypeError, AttributeError, RecursionError):  # the manifest is no JSON object any more
+        return Case("bundle", files)
 
 
 @st.composite
@@ -165,7 +180,7 @@ def graphs(draw: st.DrawFn) -> Case:
             model.opset_import[0].version = draw(st.sampled_from([0, 1, 5, 99, -1]))
         else:
             model.graph.node.add(op_type="Identity", input=[node.output[0]], output=[node.output[0]])
-    return Case("bundle", with_digests({**files, ENCODER: model.SerializeToString()}))
+    return Case("bundle", as_made({**files, ENCODER: model.SerializeToString()}))
 
 
 _LINES = st.sampled_from(
