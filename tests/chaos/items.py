@@ -38,7 +38,7 @@ def expected(number: int, version: int) -> Row:
 
 def key_of(number: int) -> str:
     """The item's id."""
-    return f"käfer {number}"
+    return f"Käfer's {number}"
 
 
 def number_of(key: str) -> int:
