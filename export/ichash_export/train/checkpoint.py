@@ -7,6 +7,7 @@ checkpoint: the new one, or the one before.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ichash_export.train.run_record import RunRecord
-from milvus_ichash.errors import InputError
+from milvus_ichash.errors import InputError, WriteError
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 1
@@ -47,7 +48,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; the old one stays whole until the new one is there.
 
     Raises:
-        InputError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     document = {
@@ -69,7 +70,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise InputError(f"the checkpoint '{path}' cannot be written: {error}.") from error
+        reason = (
+            error.strerror
+            if isinstance(error, OSError)
+            else re.sub(r".*I/O error: (.*) \(os error.*", r"\1", str(error))
+        )
+        raise WriteError(f"the checkpoint '{path}' cannot be written: {reason}.") from error
 
 
 def partial_of(path: Path) -> Path:

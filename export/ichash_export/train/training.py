@@ -37,6 +37,8 @@ from milvus_ichash.trained_items import TrainedItems
 
 CHECKPOINT_SHARE = 0.1
 """Writing checkpoints takes at most this share of the time; where they are cheap, every epoch has one."""
+LARGE_WEIGHT = 1e4
+"""Weights beyond this are those of a training that diverged; those of one that learns stay below 100."""
 
 
 def train(
@@ -197,6 +199,12 @@ class _Run:
             self.model.load_state_dict(self.best)
         else:
             self._fix()
+        largest = max((float(x.detach().abs().max()) for x in self.method.parameters() if x.numel()), default=0.0)
+        if largest > LARGE_WEIGHT:
+            self.note(
+                f"weights have grown to {largest:.1g}: the training diverged, and its codes will be poor; try a "
+                "smaller learning rate or smaller loss weights (--set NAME=VALUE)."
+            )
         self.log.finished = True
         done = Checkpoint(self.record, self.model.state_dict())
         if self.folder is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +18,7 @@ from milvus_ichash.cli.output import OUTPUT, OutputOptions
 from milvus_ichash.cli.packages import TRAINING, require
 from milvus_ichash.cli.raw_input_options import RawInputOptions
 from milvus_ichash.cli.stopping import when_stopped
-from milvus_ichash.errors import InputError, check_once
+from milvus_ichash.errors import InputError, WriteError, check_once
 
 if TYPE_CHECKING:
     from ichash_export.train.run_record import RunLog
@@ -159,7 +161,7 @@ def train(
         going_on=None if before is None else before.identity,
     )
     check_free(target, overwrite=replace)
-    with when_stopped(lambda: _interrupted(out, began)):
+    with _resumable(out, began):
         table = rows.open(data, "train", "retrieval").read()
         attachments = {**(remembered(out) if resume else {}), **raw.attachments(table.dims)}
         remember(out, attachments)
@@ -209,8 +211,8 @@ class _Shown:
         self._epoch = log.epoch
 
 
-def _interrupted(run: Path, began: float) -> str:
-    """Return the message about what is left of an interrupted run, with the command that goes on.
+def _kept(run: Path, began: float) -> str | None:
+    """Return in words what is kept of a run that was stopped; None where that is nothing.
 
     Without --resume, a checkpoint from before the run began is another run's.
     """
@@ -218,7 +220,30 @@ def _interrupted(run: Path, began: float) -> str:
 
     checkpoint = run / CHECKPOINT
     if not checkpoint.is_file() or ("--resume" not in sys.argv and checkpoint.stat().st_mtime < began):
-        return "interrupted before the first epoch: nothing was written."
+        return None
     log = load_record(checkpoint).log
+    return f"epoch {log.epoch} of {log.epochs} is kept"
+
+
+@contextmanager
+def _resumable(run: Path, began: float) -> Iterator[None]:
+    """Have the program end with what is kept of the run, and how to go on, where what is inside is stopped.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
     again = command_again("--resume", without=["--overwrite"])
-    return f"interrupted; epoch {log.epoch} of {log.epochs} is kept. Go on with: {again}"
+
+    def interrupted() -> str:
+        kept = _kept(run, began)
+        if kept is None:
+            return "interrupted before the first epoch: nothing was written."
+        return f"interrupted; {kept}. Go on with: {again}"
+
+    with when_stopped(interrupted):
+        try:
+            yield
+        except WriteError as error:
+            kept = _kept(run, began)
+            cure = f"Make room; {kept}, so go on with: {again}" if kept else "Make room, or take another folder."
+            raise WriteError(f"{error} {cure}") from error

@@ -26,6 +26,8 @@ from milvus_ichash.errors import InputError
         (CICH, {"variant": "pair"}, "variant"),
         (CICH, {"tau": 0}, "tau"),
         (CICH, {"neighbours": 0}, "neighbours"),
+        (CICH, {"learning_rate": (1e-3, 1e10)}, "learning_rate: 1e\\+10 is beyond all sense; 10 is the most"),
+        (CICH, {"learning_rate": (1e-3, float("nan"))}, "finite number"),
         (JCPMH, {"epochs": 100}, "must be less than epochs"),
         (NCH, {"epochs": 10, "neighbour_epochs": 10}, "neighbour_epochs"),
         (NCH, {"hidden": ()}, "hidden"),

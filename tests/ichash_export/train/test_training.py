@@ -269,6 +269,17 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         _train(more={"learning_rate": 1e37}, run=tmp_path)
     assert load_record(tmp_path / CHECKPOINT).log.epoch == 0
     assert all(torch.isfinite(x).all() for x in load(tmp_path / CHECKPOINT).weights.values())
+    with pytest.raises(InputError, match="has no validated weights yet"):
+        load_trained(tmp_path)
+
+
+def test_a_training_that_diverged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MOST, "learning_rate", 1e38)
+    notes: list[str] = []
+    _train(note=notes.append)
+    assert notes == []
+    _train(more={"learning_rate": 1e6}, note=notes.append)
+    assert len(notes) == 1 and notes[0].startswith("weights have grown to") and "smaller learning rate" in notes[0]
 
 
 def test_labels_that_are_unknown_reach_a_method_that_can_use_them() -> None:
