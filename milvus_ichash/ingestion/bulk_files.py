@@ -9,7 +9,7 @@ Every file is written under another name and renamed when it is whole, import.js
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,6 +171,23 @@ def content_of(part: Path) -> Content | None:
         return Content.model_validate_json((pq.read_schema(part).metadata or {}).get(_KEY, b""))
     except (ValidationError, pa.ArrowInvalid):
         return None
+
+
+def holds_just(part: Path, batches: Iterator[Batch], content: Content) -> bool:
+    """Return True where the rows of a file are just the first ones of these batches; draws no more than it needs."""
+    schema = _arrow_schema(content)
+    written, row = pq.read_table(part).cast(schema), 0
+    while row < len(written):
+        wanted = _arrow_table(next(batches), schema).slice(0, len(written) - row)
+        if not wanted.equals(written.slice(row, len(wanted))):
+            return False
+        row += len(wanted)
+    return True
+
+
+def rows_of(part: Path) -> int:
+    """Return the number of rows in a file."""
+    return int(pq.read_metadata(part).num_rows)
 
 
 def ids_of(part: Path) -> list[Any]:

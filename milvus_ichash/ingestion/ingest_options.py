@@ -44,8 +44,8 @@ class IngestOptions(CollectionOptions):
         row_ids: items of a file without ids are stored under the numbers of their rows.
         batch_size: rows that are encoded and written at a time.
         resume: write only rows that are not in the collection exactly as this run would write them.
-        insert: no id is in the collection, and nobody else writes into it: insert rows, which is faster than to replace
-            them. Only for a first load by one writer, into a collection that is new or empty.
+        insert: no id is in the collection, and nobody else writes into it: insert rows, which spares Milvus the
+            search for those to replace. Only for a first load by one writer, into a collection that is new or empty.
         recreate: delete the collection first, once the first batch proved to be usable.
         dry_run: read, check and encode everything, and write nothing.
         repair_hint: how to write all rows again; it ends the message where an id has several rows.

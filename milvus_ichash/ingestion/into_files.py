@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from milvus_ichash.errors import InputError, writing
@@ -15,7 +16,7 @@ from milvus_ichash.ingestion.bulk_files import Content, PartWriter
 from milvus_ichash.ingestion.first_pass import check_before
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.ingest_report import IngestReport, Listeners, Progress, partial_where_rows_are_there
-from milvus_ichash.ingestion.payload import notes_before
+from milvus_ichash.ingestion.payload import PayloadCleaner, notes_before
 from milvus_ichash.io.feature_source import FeatureSource
 from milvus_ichash.runtime.encoder import HashEncoder
 from milvus_ichash.temporary import held
@@ -38,7 +39,8 @@ def to_parquet(
         encoder: the bundle.
         folder: made where it is not there; must be empty, or with `options.resume` hold the files of a run that broke
             off.
-        options: those that concern the rows, and `resume`; in a `dry_run` nothing is written.
+        options: those that concern the rows, and `resume`, which writes files anew from the first on that does not
+            hold what this run would write; in a `dry_run` nothing is written.
         file_rows: number of rows of a file, at most.
         report: filled while it runs; `written` counts the rows of whole files.
         listeners: told of progress.
@@ -74,13 +76,21 @@ def to_parquet(
         check_before(source, options, lite=False)
         make_batch = BatchMaker(encoder.cut(description.bits), description, content.id_kind, False, options)
         progress = Progress(report, listeners, description.modalities)
-        progress.skip(resuming.rows_in_files(parts, source))
+        resuming.check_ids_in_files(parts, source)
+        kept = resuming.unchanged_files(parts, source, make_batch, content, options.batch_size)
+        make_batch = replace(make_batch, clean=PayloadCleaner())  # its notes are of the rows that are written
+        progress.skip(sum(map(bulk_files.rows_of, kept)))
         if not options.dry_run and not there:
             with writing(f"'{folder}'"):
                 folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(folder))
         stack.enter_context(partial_where_rows_are_there(report, options.resume_hint))
-        writer = PartWriter(folder, content, len(parts), file_rows)
+        if not options.dry_run:
+            with writing(f"'{folder}'"):
+                changed = parts[len(kept) :]
+                for stale in [folder / bulk_files.MANIFEST, *changed] if changed else ():
+                    stale.unlink(missing_ok=True)
+        writer = PartWriter(folder, content, len(kept), file_rows)
 
         def write(batch: Batch) -> None:
             progress.add(len(batch), batch, 0 if options.dry_run else writer.write(batch))

@@ -1,17 +1,18 @@
 """Where an ingest or an import that was cut off goes on.
 
 into a collection     every row is encoded and compared with what is there; those that are just so are passed over
-into files            behind the last whole file; the whole files must hold the first rows of the source
+into files            behind the whole files that hold just the first rows of the source as they would be written now
 bulk import           with the files that have no row in the collection yet
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from milvus_ichash.errors import InputError
+from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.batch import Batch
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.index.retries import Retries
@@ -57,12 +58,8 @@ def whole_files(folder: Path, content: Content, *, resume: bool) -> list[Path]:
     return parts
 
 
-def rows_in_files(parts: Sequence[Path], source: FeatureSource) -> int:
-    """Return the number of rows in these files.
-
-    Raises:
-        InputError: they are not the source's first rows.
-    """
+def check_ids_in_files(parts: Sequence[Path], source: FeatureSource) -> None:
+    """Raise InputError where the ids in these files are not those of the source's first rows."""
     wanted = chain.from_iterable(ids.tolist() for ids in source.ids())
     rows = 0
     for part in parts:
@@ -73,7 +70,22 @@ def rows_in_files(parts: Sequence[Path], source: FeatureSource) -> int:
                     "take another folder."
                 )
             rows += 1
-    return rows
+
+
+def unchanged_files(
+    parts: Sequence[Path],
+    source: FeatureSource,
+    make_batch: Callable[[FeatureTable], Batch],
+    content: Content,
+    size: int,
+) -> list[Path]:
+    """Return the files up to the first that does not hold just what this run would write: features may have changed."""
+    row = 0
+    for number, part in enumerate(parts):
+        if not bulk_files.holds_just(part, map(make_batch, source.batches(size, start=row)), content):
+            return list(parts[:number])
+        row += bulk_files.rows_of(part)
+    return list(parts)
 
 
 def files_not_imported(index: HashIndex, folder: Path, manifest: ImportManifest, retries: Retries) -> list[ImportFile]:

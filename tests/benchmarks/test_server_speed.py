@@ -120,6 +120,31 @@ def test_ready_codes_go_in_as_fast_as_bare_columnar_requests(
     assert bare / ours >= 0.8 or ROWS / ours >= 1e6
 
 
+def test_what_insert_brings(connection: Connection, manifest: Manifest, benchmark: BenchmarkFixture) -> None:
+    """A first load with and without `ingest --insert`, by turns: what upsert costs."""
+    rows, block = 200_000, 10_000
+    ours = [HashIndex.create(connection, f"bench_{how}", manifest, recreate=True) for how in ("insert", "upsert")]
+    rng = np.random.default_rng(0)
+
+    def written(index: HashIndex, start: int, codes: Codes, insert: bool) -> None:
+        ids, titles = zip(*((f"item {i}", f"title of item {i}") for i in range(start, start + block)), strict=True)
+        batch = index.batch(ids, {"code": codes}, np.ones((block, 2), bool), None, {"title": titles})
+        index.write(batch, insert=insert)
+
+    insert, upsert = sums_in_turns(
+        (partial(written, ours[0], start, codes, True), partial(written, ours[1], start, codes, False))
+        for start, codes in ((start, clustered(rng, block)) for start in range(0, rows, block))
+    )
+    benchmark.pedantic(lambda: None)
+    print(
+        f"\n{rows:,} rows with titles: insert {rows / insert:,.0f} rows/s, upsert {rows / upsert:,.0f} rows/s: "
+        f"upsert takes {upsert / insert:.2f} x as long"
+    )
+    assert [index.count() for index in ours] == [rows, rows]
+    for index in ours:
+        connection.client.drop_collection(index.collection)
+
+
 def test_without_columnar_calls_rows_go_in_as_fast_as_plain_upserts(
     uri: str, manifest: Manifest, benchmark: BenchmarkFixture
 ) -> None:

@@ -80,7 +80,8 @@ def ingest(
         typer.Option(
             "--insert",
             help="For a first load by one writer only: insert rows instead of replacing those with the same ids, which "
-            "is faster. The collection must be new or empty, and no other program may write the same ids meanwhile.",
+            "spares Milvus the search for these. The collection must be new or empty, and no other program may write "
+            "the same ids meanwhile.",
             rich_help_panel=_WRITE,
         ),
     ] = False,

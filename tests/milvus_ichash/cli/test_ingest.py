@@ -111,6 +111,40 @@ def test_every_row_once_after_it_was_ended(
     assert rows_of(tmp_path / "x.db") == right_rows(bundle, items)
 
 
+def changes(file: Path, wanted: int) -> Callable[[], bool]:
+    """Whether a file was seen to change so many times. (To open it with SQLite would lock Milvus Lite out.)"""
+    seen = {file.stat().st_mtime_ns}
+
+    def changed() -> bool:
+        seen.add(file.stat().st_mtime_ns)
+        return len(seen) > wanted
+
+    return changed
+
+
+@pytest.mark.parametrize("writes", [1, 4, 12])
+def test_no_row_is_old_after_a_replacement_was_killed(
+    writes: int, place: CommandLine, bundle: Path, items: Path, tmp_path: Path
+) -> None:
+    """The same ids with other features: --resume writes what is not yet as it should be."""
+    other = np.roll(gappy_columns(N)["image"][2::4], 1, axis=0).tolist()
+    image = gappy_columns(N)["image"]
+    image[2::4] = other
+    new, words = write(tmp_path / "new.parquet", image=image), ("--bundle", bundle, "--uri", "x.db")
+    assert place.run("ingest", items, *words).returncode == 0
+    process = started(
+        *("ingest", new, *words, "--batch-size", 20),
+        until=changes(tmp_path / "x.db", writes),
+        folder=tmp_path,
+        env=environment(),
+    )
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (row,) = place.rows("ingest", new, *words, "--resume")
+    assert row["unchanged"] + row["written"] == row["rows"] == N
+    assert rows_of(tmp_path / "x.db") == right_rows(bundle, new) != right_rows(bundle, items)
+
+
 def test_a_bad_row_in_the_middle(place: CommandLine, bundle: Path, tmp_path: Path) -> None:
     image = [[1.0 * i] * 6 for i in range(50)]
     image[37][2] = float("nan")

@@ -139,6 +139,26 @@ def test_a_run_goes_on_with_the_files_of_another(
     assert (done.unchanged, done.written) == (N, 0)
 
 
+@pytest.mark.parametrize("changed", ["text", "title"])
+def test_files_of_other_features_or_payload_are_written_anew(
+    changed: str, encoder: HashEncoder, tmp_path: Path
+) -> None:
+    """The ids are the same: the second of the files holds an item that is not as it was."""
+    old = write(tmp_path / "old.parquet")
+    columns = gappy_columns(N, image=3, text=2, title=[f"Käse {i}" for i in range(N)])
+    columns[changed][30] = {"text": [9.0, -9.0], "title": "another"}[changed]
+    new = write(tmp_path / "new.parquet", **{changed: columns[changed]})
+    folder = tmp_path / "files"
+    to_parquet(old, encoder, folder, BY_TEN, file_rows=25)
+    first = (folder / "part-00000.parquet").stat().st_mtime_ns
+    report = to_parquet(new, encoder, folder, replace(BY_TEN, resume=True), file_rows=25)
+    assert (report.unchanged, report.written) == (25, N - 25)
+    assert (folder / "part-00000.parquet").stat().st_mtime_ns == first
+    to_parquet(new, encoder, tmp_path / "fresh", BY_TEN)
+    assert rows_in(folder) == rows_in(tmp_path / "fresh")
+    assert read_manifest(folder).rows == N
+
+
 def test_what_a_killed_run_left_is_removed_and_a_live_run_is_left_alone(
     encoder: HashEncoder, source: FeatureSource, tmp_path: Path
 ) -> None:
