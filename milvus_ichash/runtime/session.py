@@ -163,6 +163,8 @@ def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: 
         given = model if isinstance(model, bytes) else str(model) if is_text(str(model)) else Path(model).read_bytes()
         # Without `enable_fallback=0`, onnxruntime prints failures to stdout and goes on.
         session: InferenceSession = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
+        for node in (*session.get_inputs(), *session.get_outputs()):
+            _ = node.name, node.shape  # names in them that are no UTF-8 are noticed only where they are read
     except Exception as error:  # its error classes live in a private module
         raise InputError(
             f"'{model!s}' is damaged or no ONNX graph that onnxruntime {ort.__version__} can run: {_short(error)}"

@@ -49,7 +49,8 @@ class GpuWheel:
         if on_cuda and self.raises:
             raise RuntimeError("CUDA failure 35: driver too old")
         real = onnxruntime.InferenceSession(model, options, providers=[CPU])
-        return SimpleNamespace(get_providers=lambda: [CUDA, CPU]) if on_cuda and self.works else real
+        on_gpu = SimpleNamespace(get_providers=lambda: [CUDA, CPU], get_inputs=list, get_outputs=list)
+        return on_gpu if on_cuda and self.works else real
 
 
 @pytest.fixture
@@ -132,8 +133,10 @@ def test_a_damaged_file_is_no_reason_to_blame_cuda(
         lambda whole: b"",
         lambda whole: b"hello",
         lambda whole: whole[:9] + b"\xff" * 9 + whole[18:],
+        lambda whole: whole.replace(b"batch", b"b\xfftch"),
+        lambda whole: whole.replace(b"code_relaxed", b"code_\xffelaxed"),
     ],
-    ids=["truncated", "empty", "text", "flipped"],
+    ids=["truncated", "empty", "text", "flipped", "name of a size", "name of an output"],
 )
 def test_a_damaged_file(graph: Path, tmp_path: Path, damaged: Callable[[bytes], bytes]) -> None:
     (tmp_path / "x.onnx").write_bytes(damaged(graph.read_bytes()))
