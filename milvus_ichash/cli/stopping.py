@@ -1,9 +1,18 @@
-"""Ctrl-C and SIGTERM: the first one stops the program politely, the second one at once."""
+"""Ctrl-C and SIGTERM: the first one stops the program politely, the second one at once.
+
+Where the program has not stopped a minute after the first one, it is ended: a signal that arrives within a call of gRPC
+may leave a lock of gRPC taken for ever, and whatever calls Milvus afterwards, be it to close the connection, waits for
+it. What was written stays as good as after a kill.
+"""
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +26,10 @@ _STOPS: dict[int, tuple[type[KeyboardInterrupt], ExitCode]] = {
 }
 
 
+PATIENCE = 60.0
+"""Seconds after which a program that was to stop is ended."""
+
+
 class Stop:
     """Listens to signals.
 
@@ -25,6 +38,7 @@ class Stop:
     """
 
     exit_code: ExitCode | None = None
+    _over = False
 
     def __init__(self) -> None:
         here = threading.current_thread() is threading.main_thread()  # elsewhere, Python lets nobody listen
@@ -46,13 +60,23 @@ class Stop:
 
     def no_longer(self) -> None:
         """Have signals do what they did before."""
+        self._over = True
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _arrived(self, number: int, frame: FrameType | None) -> NoReturn:
         self.next_one_kills()
         error, self.exit_code = _STOPS[number]
+        # Not a `Thread`, whose start waits: the signal may have come at any moment.
+        _thread.start_new_thread(self._end_at_last, (self.exit_code,))
         raise error
+
+    def _end_at_last(self, code: ExitCode) -> None:
+        time.sleep(PATIENCE)
+        if not self._over:
+            sys.stderr.write(f"Error: not stopped within {PATIENCE:g} s, so it is ended; --resume may go on with it.\n")
+            sys.stderr.flush()
+            os._exit(code)
 
 
 @contextmanager
