@@ -52,8 +52,9 @@ def load_recipe(name: str | Path) -> Recipe:
         raise InputError(f"there is no recipe '{name}'; there are: {there}; or give a path that ends in .toml.")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe '{path}' is not TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep lists too
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise InputError(f"recipe '{path}' is not TOML that can be read: {why}.") from error
     recipe = validated(RecipeContent, content, f"recipe '{path}'")
     validated(TrainingOptions, recipe.training, f"recipe '{path}', section [training]")
     check_bits(recipe.bits)

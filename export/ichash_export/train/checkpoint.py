@@ -127,7 +127,7 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[RunRecord, dict[str, Any],
                 f"'{path}' is of checkpoint format {document['format']!r}; this version reads format {FORMAT}."
             )
         return RunRecord.model_validate(document["info"]), document, tensors
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is not a whole checkpoint of milvus-ichash ({error}): train again.") from error
 
 

@@ -17,6 +17,9 @@ from milvus_ichash.errors import InputError, check_can_be_folder, writing
 from milvus_ichash.features import FeatureTable
 from milvus_ichash.temporary import held
 
+MOST_NAMED = 8
+"""So many differences between two runs are named."""
+
 
 def record_to_resume(run: Path, *, resume: bool, overwrite: bool) -> RunRecord | None:
     """Return the record of the run to go on with; None where a new one starts.
@@ -71,7 +74,11 @@ def refuse_changes(saved: RunIdentity, given: RunIdentity, run: Path) -> None:
     Raises:
         InputError: the identities differ; the message names what differs.
     """
-    named = [f"{name} (was {was}, is {now})" for name, was, now in _differences(_flat(saved), _flat(given))]
+    differences = _differences(_flat(saved), _flat(given))
+    if saved.method != given.method:
+        differences = differences[:1]  # all settings differ then
+    named = [f"{name} (was {was}, is {now})" for name, was, now in differences]
+    named[MOST_NAMED:] = [f"and {len(named) - MOST_NAMED} more"] * (len(named) > MOST_NAMED)
     data = [name for name, _, _ in _differences(saved.data, given.data)]
     if data:
         named.append(f"the data ({', '.join(data)})")

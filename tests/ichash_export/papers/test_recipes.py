@@ -45,6 +45,8 @@ def test_a_recipe_may_be_any_file(tmp_path: Path) -> None:
         (("pdr = 0.5", "pdr = 1.0"), r"pdr: Input should be less than 1 \(got 1.0\)"),
         (("bits = 16", "bits = 12"), "12 bits cannot be stored"),
         (("width = 8", "width = "), "is not TOML"),
+        (("width = 8", f"width = {'9' * 5000}"), r"mine\.toml' is not TOML that can be read: Exceeds the limit"),
+        (("width = 8", f"width = {'[' * 5000}"), r"mine\.toml' is not TOML that can be read: it is nested too deeply"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:

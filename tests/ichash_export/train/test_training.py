@@ -273,6 +273,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         load_trained(tmp_path)
 
 
+def test_the_run_of_another_method_is_told_by_the_method_alone(tmp_path: Path) -> None:
+    _train(run=tmp_path)
+    with pytest.raises(InputError, match=r"something else .*: method \(was tiny, is tiny-cross\)\. Give it"):
+        _train(method="tiny-cross", run=tmp_path, resume=True)
+
+
 def test_a_training_that_diverged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MOST, "learning_rate", 1e38)
     notes: list[str] = []
