@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
@@ -188,6 +189,20 @@ def holds_just(part: Path, batches: Iterator[Batch], content: Content) -> bool:
 def rows_of(part: Path) -> int:
     """Return the number of rows in a file."""
     return int(pq.read_metadata(part).num_rows)
+
+
+def some_rows(part: Path, manifest: ImportManifest, step: int) -> Batch:
+    """Return every `step`-th row of a file, as a batch to compare with what is stored."""
+    table = pq.read_table(part)
+    table = table.take(list(range(0, len(table), step)))
+    described = manifest.description
+    return Batch(
+        ids=table.column(ID).to_pylist(),
+        codes={name: np.array(table.column(name).to_pylist(), np.uint8) for name in described.codes},
+        present={name: table.column(name).to_pylist() for name in map(has, described.modalities)},
+        dynamic={},
+        encoded=[text.encode() for text in table.column(META).to_pylist()],
+    )
 
 
 def ids_of(part: Path) -> list[Any]:

@@ -92,15 +92,26 @@ def files_not_imported(index: HashIndex, folder: Path, manifest: ImportManifest,
     """Return the files whose rows are not in the collection.
 
     Raises:
-        InputError: it holds rows that are not of these files, or only some of the rows of one.
+        InputError: it holds rows that are not of these files, other rows of the same ids, or only some of the rows of
+            a file.
     """
     rows = retries(index.count)
     absent = []
     for file in manifest.files:
         ids = bulk_files.ids_of(folder / file.name) if rows else []
         some = ids[:: max(1, len(ids) // _LOOKED_UP)]
-        if not some or not retries(lambda some=some: index.existing(some)):  # type: ignore[misc]
+        there = retries(lambda some=some: index.existing(some)) if some else set()  # type: ignore[misc]
+        if not there:
             absent.append(file)
+            continue
+        batch = bulk_files.some_rows(folder / file.name, manifest, max(1, len(ids) // _LOOKED_UP))
+        same = retries(lambda batch=batch: index.unchanged(batch))  # type: ignore[misc]
+        if any(key in there for key, just_so in zip(batch.ids, same.tolist(), strict=True) if not just_so):
+            raise InputError(
+                f"collection '{index.collection}' holds other rows of the ids in '{file.name}' than the file: they "
+                "were made from other data. Import into another collection, or `milvus-ichash ingest` the data, which "
+                "replaces rows."
+            )
     if rows != manifest.rows - sum(file.rows for file in absent):
         raise InputError(
             f"collection '{index.collection}' holds {rows:,} rows that are not of these files, or not as they were "

@@ -281,7 +281,12 @@ def test_files_are_imported_by_the_server(
         assert hit.fields == [[{"title": f"title {rows[0]}"}]]
         again = row_of(*command)
         assert (again["imported"], again["skipped"], index.count()) == (0, N, N)
-        index.delete(back.ids[:1])
+        first = table.ids[:1].tolist()  # it is one of those that are compared
+        index.upsert(first, {"code": 255 - back.codes["code"][back.ids == first[0]]}, np.ones((1, 2), bool))
+        other_codes = run(*command)
+        assert other_codes.returncode == 2
+        assert "holds other rows of the ids in 'part-00000.parquet'" in other_codes.stderr
+        index.delete(first)
         one_less = run(*command)
         assert one_less.returncode == 2
         assert "not of these files, or not as they were imported" in one_less.stderr
