@@ -151,10 +151,12 @@ def rule_for_arrays(arrays: Sequence[RowArray], names: tuple[str, ...] | None) -
         InputError: arrays that differ in shape, or hold what labels cannot be; a wrong number of names.
     """
     sizes = {array.shape[1:] for array in arrays}
-    if len(sizes) > 1 or any(len(size) > 1 for size in sizes):
+    if len(sizes) > 1 or any(len(size) > 1 for size in sizes) or not all(array.shape for array in arrays):
         raise InputError(
             f"the labels of the splits differ in shape: {', '.join(str(array.shape) for array in arrays)}."
         )
+    if len({array.kind in "UO" for array in arrays}) > 1:
+        raise InputError("the labels of some splits are names, and those of others numbers.")
     if arrays[0].kind not in ("ifb" if sizes != {()} else "ifbUO"):
         raise InputError(
             "the labels are of a kind that cannot be read: class numbers, class names or 0/1 vectors are wanted."

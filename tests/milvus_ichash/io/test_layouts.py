@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,3 +250,17 @@ def test_folders_that_hold_no_data_set_or_several(tmp_path, flickr):
 def test_labels_alone_are_no_features(tmp_path, flickr):
     with pytest.raises(InputError, match="no column of feature vectors"):
         open_source(dcmh(tmp_path, LAll=flickr["LAll"])["LAll"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.array(3), "differ in shape|number of rows"),
+        (np.array(["a", "b"]), "of some splits are names, and those of others numbers"),
+    ],
+)
+def test_labels_of_splits_that_do_not_belong_together(tmp_path: Path, labels: Any, says: str) -> None:
+    matrix = np.ones((2, 3))
+    file = save_npz(tmp_path / "x", I_tr=matrix, I_te=matrix, L_tr=np.array([0, 1]), L_te=labels)
+    with pytest.raises(InputError, match=says):
+        open_splits(file)
