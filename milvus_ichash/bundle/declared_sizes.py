@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from milvus_ichash.bundle.protobuf import BYTES, VARINT, fields_of, varint_at
+from milvus_ichash.bundle.protobuf import VARINT, fields_within, varint_at
 from milvus_ichash.errors import InputError
 
 _MOST = 1 << 24
@@ -42,14 +42,10 @@ def check_declared_sizes(path: Path, cure: str) -> None:
 
 
 def _largest(content: mmap.mmap) -> int:
-    waiting, largest = [("model", 0, len(content))], 0
-    while waiting:
-        message, start, end = waiting.pop()
-        for number, kind, first, last in fields_of(content, start, end):
-            if message == "dimension" and (number, kind) == (_SIZE, VARINT):
-                size, _ = varint_at(content, first, last)
-                # Negative sizes are numbers of 64 bits with the first one set; onnxruntime refuses them itself.
-                largest = max(largest, size if size < 1 << 63 else 0)
-            elif kind == BYTES and number in _PARTS[message]:
-                waiting.append((_PARTS[message][number], first, last))
+    largest = 0
+    for message, number, kind, first, last in fields_within(content, "model", _PARTS):
+        if message == "dimension" and (number, kind) == (_SIZE, VARINT):
+            size, _ = varint_at(content, first, last)
+            # Negative sizes are numbers of 64 bits with the first one set; onnxruntime refuses them itself.
+            largest = max(largest, size if size < 1 << 63 else 0)
     return largest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from milvus_ichash.bundle.protobuf import BYTES, fields_of
+from milvus_ichash.bundle.protobuf import fields_within
 from milvus_ichash.errors import InputError
 
 _PARTS: dict[str, dict[int, str]] = {
@@ -42,16 +42,11 @@ def check_self_contained(path: Path, cure: str) -> None:
 
 
 def _refers_to_files(content: mmap.mmap) -> bool:
-    waiting, seen = [("model", 0, len(content))], 0
-    while waiting:
-        message, start, end = waiting.pop()
-        for number, kind, first, last in fields_of(content, start, end):
-            seen += 1
-            if seen > _MOST_FIELDS:
-                raise ValueError("it has more parts than a graph can need")
-            if message == "tensor":
-                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and content[first:last].strip(b"\0\x80")):
-                    return True
-            elif kind == BYTES and number in _PARTS[message]:
-                waiting.append((_PARTS[message][number], first, last))
+    for seen, (message, number, _, first, last) in enumerate(fields_within(content, "model", _PARTS), 1):
+        if seen > _MOST_FIELDS:
+            raise ValueError("it has more parts than a graph can need")
+        if message == "tensor" and (
+            number == _EXTERNAL_DATA or (number == _DATA_LOCATION and content[first:last].strip(b"\0\x80"))
+        ):
+            return True
     return False

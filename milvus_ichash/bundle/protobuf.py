@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 """Kinds of values."""
+
+
+def fields_within(
+    content: mmap.mmap, root: str, parts: Mapping[str, Mapping[int, str]]
+) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield the fields of a message and of those within it: the kind of their message, then as `fields_of` gives them.
+
+    Args:
+        content: the message.
+        root: its kind.
+        parts: for each kind of message the numbers of those fields that are messages too and are looked into, with
+            their kinds. Whatever else is passed over unread.
+
+    Raises:
+        ValueError: a message is damaged.
+    """
+    waiting = [(root, 0, len(content))]
+    while waiting:
+        message, start, end = waiting.pop()
+        for number, kind, first, last in fields_of(content, start, end):
+            yield message, number, kind, first, last
+            if kind == BYTES and number in parts[message]:
+                waiting.append((parts[message][number], first, last))
 
 
 def fields_of(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
