@@ -143,10 +143,8 @@ class FeatureTable:
         object.__setattr__(self, "checked", True)
 
     def row_name(self, row: int | np.intp) -> str:
-        """Return how messages name the row at this place: by its number in the file, and its id if that is another."""
-        # tolist() makes Python's integers of numpy's, whose repr is np.int64(7).
-        number, (key,) = self.first_row + row, self.ids[row : row + 1].tolist()
-        return f"row {number}" if key == number else f"row {number} (id {key!r})"
+        """Return how messages name the row at this place: see the function `row_name`."""
+        return row_name(self.first_row + int(row), self.ids[row])
 
     @classmethod
     def concat(cls, tables: Iterable[FeatureTable], rows: int) -> FeatureTable:
@@ -312,6 +310,12 @@ class FeatureTable:
         if self.labels is None or self.label_names is not None:
             return self.label_names or ()
         return numbered_classes(self.labels.shape[1])
+
+
+def row_name(number: int, key: Any) -> str:
+    """Return how messages name a row: by its number in the file, and its id if that is another."""
+    key = key.item() if isinstance(key, np.generic) else key  # the repr of numpy's integers is np.int64(7)
+    return f"row {number}" if key == number else f"row {number} (id {key!r})"
 
 
 def numbered_classes(classes: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.features import row_name
 from milvus_ichash.index.batch import check_size, checked_ids
 from milvus_ichash.index.field_names import META_BYTES
 from milvus_ichash.ingestion.ingest_options import IngestOptions
@@ -62,9 +63,8 @@ def _most_bytes(values: Sequence[Any]) -> npt.NDArray[np.int64]:
 
 
 def _name(source: FeatureSource, row: int) -> str:
-    """Return how messages name a row: by its number, and its id if that is another."""
+    """Return how messages name a row of the source, whose ids are read again for it."""
     for first, ids in source.id_blocks():
         if row < first + len(ids):
-            (key,) = ids[row - first : row - first + 1].tolist()
-            return f"row {row}" if key == row else f"row {row} (id {key!r})"
+            return row_name(row, ids[row - first])
     return f"row {row}"
