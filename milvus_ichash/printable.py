@@ -26,7 +26,7 @@ def printable(text: str) -> str:
     return _ESCAPED.sub(lambda found: _escape(found[1]) if found[1] else found[0], text)
 
 
-def is_text(text: str) -> bool:
+def is_utf8(text: str) -> bool:
     """Return whether this can be written as UTF-8; names of files, and other words of the system, may be any bytes."""
     try:
         text.encode()

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from milvus_ichash.addresses import shortened
 from milvus_ichash.cli.option_values import COLOURS, with_commas
 from milvus_ichash.errors import ExitCode, InputError
-from milvus_ichash.printable import is_text, printable
+from milvus_ichash.printable import is_utf8, printable
 
 # Typer has a copy of click in it, or uses the package, which depends on its release.
 _UsageError: Any
@@ -54,7 +54,7 @@ class Command(TyperCommand):
         """
         for name, value in ctx.params.items():
             for word in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(word, str) and not is_text(word):
+                if isinstance(word, str) and not is_utf8(word):
                     what = f"the value of --{name}" if name in ("token", "uri") else f"'{word}'"
                     raise InputError(f"{what} is not UTF-8: write it in UTF-8.")
         return super().invoke(ctx)

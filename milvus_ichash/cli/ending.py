@@ -11,7 +11,7 @@ from milvus_ichash.cli.command_again import without_secrets
 from milvus_ichash.cli.standard_streams import standard_streams
 from milvus_ichash.cli.stopping import Stop, stopped_by_signals
 from milvus_ichash.errors import ExitCode, IchashError, ReaderGoneError, Terminated
-from milvus_ichash.printable import is_text, printable
+from milvus_ichash.printable import is_utf8, printable
 
 
 def ended(program: Callable[[], int]) -> int:
@@ -67,7 +67,7 @@ def _sentence(error: BaseException) -> str | None:
 
 def _not_text(error: UnicodeError) -> str | None:
     """Return where bytes that are not UTF-8 came from; text of the environment is not shown: it may be a secret."""
-    wrong = [f"'{word}'" for word in without_secrets(sys.argv[1:]) if not is_text(word)]
+    wrong = [f"'{word}'" for word in without_secrets(sys.argv[1:]) if not is_utf8(word)]
     if wrong:
         return f"names that are not UTF-8 cannot be used here: give {' and '.join(wrong)} other names."
     if isinstance(error, UnicodeDecodeError):

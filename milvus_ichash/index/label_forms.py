@@ -10,6 +10,7 @@ from typing import Any
 from milvus_ichash.errors import InputError
 from milvus_ichash.index import filters
 from milvus_ichash.index.description import Description
+from milvus_ichash.printable import is_utf8
 
 LabelLists = Sequence[Sequence[Any] | None]
 """For each item the names of its classes, or their numbers, from 0, in a collection that holds numbers; None where its
@@ -32,8 +33,8 @@ def checked_labels(labels: LabelLists, n: int, description: Description) -> Labe
     flat = list(chain.from_iterable(row for row in labels if row is not None))
     kinds = set(map(type, flat))
     if description.labels_by_name:
-        if kinds - {str} or not all(map(_is_text, set(flat))):
-            bad = next(label for label in flat if type(label) is not str or not _is_text(label))
+        if kinds - {str} or not all(map(is_utf8, set(flat))):
+            bad = next(label for label in flat if type(label) is not str or not is_utf8(label))
             raise InputError(f"a label is {bad!r}; this collection holds labels by name: give lists of strings.")
         return labels
     numbers = {name: number for number, name in enumerate(description.label_names or ())}
@@ -77,12 +78,3 @@ def check_filter(expression: str, collection: str, names: Sequence[str], *, by_n
                 f"the filter `{expression}` looks for the name {sought} among labels, which are class numbers in the "
                 f"collection '{collection}': {cure}."
             )
-
-
-def _is_text(label: str) -> bool:
-    """Return whether a string can be written as UTF-8."""
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from milvus_ichash.errors import InputError
 from milvus_ichash.runtime.encoder import HashEncoder
 
 
-def check_codes(encoder: HashEncoder, bundle: Path) -> int | None:
+def compare_golden_codes(encoder: HashEncoder, bundle: Path) -> int | None:
     """Encode the golden vectors of a bundle, and compare the bits that are sure.
 
     Args:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from milvus_ichash.choices import Device
 from milvus_ichash.errors import BackendMissingError, InputError
-from milvus_ichash.printable import is_text
+from milvus_ichash.printable import is_utf8
 from milvus_ichash.runtime.onnxruntime_module import load_onnxruntime, several_installed, warn_once
 from milvus_ichash.runtime.quiet import quiet
 
@@ -160,7 +160,7 @@ def _create(ort: Any, model: str | Path | bytes, providers: list[Any], threads: 
         options.intra_op_num_threads = threads
     try:
         # onnxruntime takes no path that is not UTF-8.
-        given = model if isinstance(model, bytes) else str(model) if is_text(str(model)) else Path(model).read_bytes()
+        given = model if isinstance(model, bytes) else str(model) if is_utf8(str(model)) else Path(model).read_bytes()
         # Without `enable_fallback=0`, onnxruntime prints failures to stdout and goes on.
         session: InferenceSession = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
         for node in (*session.get_inputs(), *session.get_outputs()):

@@ -25,7 +25,7 @@ from milvus_ichash import HashEncoder, codes
 from milvus_ichash.bundle import read_manifest, verify
 from milvus_ichash.bundle.golden_vectors import read_golden_vectors
 from milvus_ichash.errors import InputError
-from milvus_ichash.runtime.self_test import check_codes
+from milvus_ichash.runtime.self_test import compare_golden_codes
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_golden_vectors_are_items_with_gaps_and_their_codes_on_any_machine(
     features = golden.arrays(trained.model.spec.dims)
     present = np.stack([~np.isnan(x).all(axis=1) for x in features.values()], axis=1)
     assert {tuple(row) for row in present.tolist()} == {(True, True), (True, False), (False, True)}
-    bits = check_codes(encoder, bundle)
+    bits = compare_golden_codes(encoder, bundle)
     assert bits == golden.compared() and 0.9 * 8 * 16 < bits <= 8 * 16
     sure = np.abs(encoder.relaxed(**features)["code"]) > 0.01
     clear = np.array([list(bytes.fromhex(row)) for row in golden.clear["code"]], np.uint8)

@@ -15,7 +15,7 @@ from milvus_ichash import HashEncoder
 from milvus_ichash.bundle import ENCODER, read_manifest, save
 from milvus_ichash.bundle.golden_vectors import GOLDEN_VECTORS, GoldenVectors, read_golden_vectors
 from milvus_ichash.errors import InputError
-from milvus_ichash.runtime.self_test import check_codes
+from milvus_ichash.runtime.self_test import compare_golden_codes
 
 MakeBundle = Callable[..., Path]
 PRESENT = np.array([[True, True], [True, False], [False, True]])
@@ -55,8 +55,8 @@ def test_a_machine_like_the_first_one(plain: Path, relaxed: dict[str, np.ndarray
         there = PRESENT[:, ["image", "text"].index(name)]
         np.testing.assert_array_equal(x[there], items()[name][there])
         assert np.isnan(x[~there]).all()
-    assert check_codes(HashEncoder.load(bundle), bundle) == 3 * 2 * 16
-    assert check_codes(HashEncoder.load(plain), plain) is None
+    assert compare_golden_codes(HashEncoder.load(bundle), bundle) == 3 * 2 * 16
+    assert compare_golden_codes(HashEncoder.load(plain), plain) is None
 
 
 def test_a_machine_that_makes_other_codes(plain: Path, relaxed: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_machine_that_makes_other_codes(plain: Path, relaxed: dict[str, np.nda
     with pytest.raises(
         InputError, match="2 of 95 bits, made here on cpu, are not those that the bundle made where it was"
     ):
-        check_codes(HashEncoder.load(bundle), bundle)
+        compare_golden_codes(HashEncoder.load(bundle), bundle)
     done = CommandLine(tmp_path).run("doctor", "--bundle", bundle, "--format", "json")
     found = {row["check"]: row for row in json.loads(done.stdout)}
     assert (done.returncode, found["bundle"]["status"], found["codes"]["status"]) == (2, "ok", "failed")
@@ -117,4 +117,4 @@ def test_golden_vectors_that_are_none(
     change(content)
     bundle = with_golden(plain, tmp_path / "b", json.dumps(content))
     with pytest.raises(InputError):
-        check_codes(HashEncoder.load(bundle), bundle)
+        compare_golden_codes(HashEncoder.load(bundle), bundle)

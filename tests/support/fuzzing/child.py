@@ -32,7 +32,7 @@ def features(path: Path) -> None:
 def bundle(path: Path) -> None:
     """As `query` and `doctor` do: open it, encode words, a picture and features, and compare its golden vectors."""
     from milvus_ichash.runtime.encoder import HashEncoder
-    from milvus_ichash.runtime.self_test import check_codes
+    from milvus_ichash.runtime.self_test import compare_golden_codes
 
     encoder = HashEncoder.load(path, device="cpu", threads=1)
     if sum(encoder.manifest.dims.values()) < 1 << 20:
@@ -42,7 +42,7 @@ def bundle(path: Path) -> None:
             encoder.raw.words(["word0 word1 " + "a" * 40, "word3"], name)
         else:
             encoder.raw.pictures(Path(__file__).parent / "picture.png", name)
-    check_codes(encoder, path)
+    compare_golden_codes(encoder, path)
 
 
 def settings(path: Path) -> None:
