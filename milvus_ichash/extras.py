@@ -1,8 +1,9 @@
-"""Packages that only some installations have."""
+"""Packages that only some installations have: importing them, and their versions."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import re
+from importlib import import_module, metadata
 from typing import Any
 
 from milvus_ichash.errors import BackendMissingError
@@ -28,3 +29,16 @@ def import_extra(module: str, what: str, extra: str, package: str = "") -> Any:
     except ImportError as error:
         name = package or module.partition(".")[0]
         raise BackendMissingError(f"{what} needs {name}: pip install 'milvus-ichash[{extra}]'.") from error
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution, without importing it; None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, (2, 5, 1) of "2.5.1rc1": enough to compare releases."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -26,12 +26,12 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
 
 from milvus_ichash.errors import BackendMissingError, MilvusError
+from milvus_ichash.extras import numbers_of, version_of
 from milvus_ichash.index import lite_file
 from milvus_ichash.temporary import TemporaryFolder
 
@@ -49,11 +49,10 @@ def lite_version() -> str:
     Raises:
         BackendMissingError: it is not installed, or a release without binary vectors.
     """
-    try:
-        found = version("milvus-lite")
-    except PackageNotFoundError as error:
-        raise BackendMissingError(f"the address is a file, which needs Milvus Lite: {_CURE}.") from error
-    if int(found.partition(".")[0]) >= 3:
+    found = version_of("milvus-lite")
+    if found is None:
+        raise BackendMissingError(f"the address is a file, which needs Milvus Lite: {_CURE}.")
+    if numbers_of(found) >= (3,):
         raise BackendMissingError(
             f"milvus-lite {found} has no BINARY_VECTOR, so it cannot hold hash codes; 2.5.1 can: {_CURE}."
         )

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from functools import lru_cache
-from importlib import metadata
 from typing import Any
 
 from milvus_ichash.errors import BackendMissingError
+from milvus_ichash.extras import numbers_of, version_of
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm")
 INSTALL = "pip install 'milvus-ichash[cpu]', or 'milvus-ichash[gpu]' with an NVIDIA GPU"
@@ -19,19 +18,6 @@ _FOR_NUMPY_2 = (1, 19)
 """Releases before it are built for numpy 1, and cannot be imported beside numpy 2, which this package needs."""
 
 _log = logging.getLogger(__name__)
-
-
-def version_of(distribution: str) -> str | None:
-    """Return the version of an installed distribution, without importing it; None where it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def numbers_of(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, (2, 5, 1) of "2.5.1rc1": enough to compare releases."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def installed_distributions() -> dict[str, str]:

@@ -92,7 +92,7 @@ def _versions() -> Check:
 
 
 def _pymilvus() -> Check:
-    from milvus_ichash.runtime.onnxruntime_module import numbers_of, version_of
+    from milvus_ichash.extras import numbers_of, version_of
 
     version = version_of("pymilvus")
     if version is None:
@@ -132,7 +132,7 @@ def _onnxruntime() -> list[Check]:
 
 
 def _optional() -> Check:
-    from milvus_ichash.runtime.onnxruntime_module import version_of
+    from milvus_ichash.extras import version_of
 
     found = {name: version_of(name) for name in _OPTIONAL}
     shown = [
@@ -142,7 +142,7 @@ def _optional() -> Check:
 
 
 def _lite(needed: bool) -> Check:
-    from milvus_ichash.runtime.onnxruntime_module import version_of
+    from milvus_ichash.extras import version_of
 
     found = version_of("milvus-lite") or "not installed"
     if not needed:
@@ -189,7 +189,7 @@ def _connection(settings: MilvusSettings) -> Check:
 def _bundle(folder: Path) -> list[Check]:
     from milvus_ichash.bundle import verify
     from milvus_ichash.runtime.encoder import HashEncoder
-    from milvus_ichash.runtime.self_test import check_codes
+    from milvus_ichash.runtime.self_test import compare_golden_codes
 
     try:
         manifest = verify(folder)
@@ -203,7 +203,7 @@ def _bundle(folder: Path) -> list[Check]:
         return [Check("bundle", f"{found}; files are whole, not opened")]
     opened = Check("bundle", f"{found}; opens on {encoder.device}")
     try:
-        bits = check_codes(encoder, folder)
+        bits = compare_golden_codes(encoder, folder)
     except InputError as error:
         return [opened, Check("codes", "not as where the bundle was exported", str(error), error.exit_code)]
     # A bundle of format 1 has no golden vectors, and nothing is wrong with that.

@@ -173,11 +173,7 @@ def query(
             output.note(f"The index looks through {cells}: it may miss items within the radius that are in others.")
         for queries, errors in _queries(index, encoder, words, picture, item, source, only):
             bad += errors
-            found += find_nearest(
-                index,
-                queries,
-                **wanted,
-            )
+            found += find_nearest(index, queries, **wanted)
     for text, unknown in zip(words or (), encoder.raw.unknown_words(words) if encoder and words else (), strict=False):
         if unknown:
             output.note(f"The bundle does not know {', '.join(unknown)} of '{text}'.")
