@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from milvus_ichash.addresses import shortened
 from milvus_ichash.cli.command_again import without_secrets
@@ -16,7 +18,7 @@ from milvus_ichash.printable import is_utf8, printable
 
 def ended(program: Callable[[], int]) -> int:
     """Run a program, say on stderr why it failed where it did, and return its exit code."""
-    with standard_streams(), stopped_by_signals() as stop:
+    with standard_streams(), _log_on_stderr(), stopped_by_signals() as stop:
         try:
             try:
                 return program()
@@ -27,6 +29,25 @@ def ended(program: Callable[[], int]) -> int:
         except BaseException as error:
             stop.next_one_kills()
             return _explained(error, stop)
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Have warnings that the library logs written to stderr inside, as they may stand on a terminal."""
+    log, handler = logging.getLogger("milvus_ichash"), _LogLines(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _LogLines(logging.Handler):
+    """Writes messages as lines; without it, Python would write them as they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        sys.stderr.write(printable(record.getMessage()) + "\n")
 
 
 def _explained(error: BaseException, stop: Stop) -> int:

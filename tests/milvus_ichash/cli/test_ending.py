@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import subprocess
 import sys
@@ -226,6 +227,16 @@ def test_a_usage_error_shows_what_a_terminal_would_obey():
     done = run_here("query", "--no\x1b[31mpe\x07")
     assert refused(done, ExitCode.BAD_INPUT, r"No such option: --no\x1b[31mpe\x07")
     assert "Usage: milvus-ichash query" in done.stderr
+
+
+def test_a_warning_of_the_library_shows_what_a_terminal_would_obey(capfd):
+    def warns() -> int:
+        logging.getLogger("milvus_ichash.bundle.reading").warning("'\x1b]52;c;eA==\x07' was written by a newer version")
+        return 0
+
+    assert ended(warns) == 0
+    assert capfd.readouterr().err == r"'\x1b]52;c;eA==\x07' was written by a newer version" + "\n"
+    assert not logging.getLogger("milvus_ichash").handlers
 
 
 def asked(end: BaseException | None):
