@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,7 +144,7 @@ def train(
         raise InputError("--bundle and --out cannot be the same folder: the run and its bundle are two.")
     replace = overwrite or (resume and bundle is None)
     resolve_device(device)
-    began = time.time()
+    others = None if resume else _written_at(out)
     before = record_to_resume(out, resume=resume, overwrite=overwrite)
     chosen = parse_settings(settings)
     if epochs is not None:
@@ -161,7 +159,7 @@ def train(
         going_on=None if before is None else before.identity,
     )
     check_free(target, overwrite=replace)
-    with _resumable(out, began):
+    with _resumable(out, others):
         table = rows.open(data, "train", "retrieval").read()
         attachments = {**(remembered(out) if resume else {}), **raw.attachments(table.dims)}
         remember(out, attachments)
@@ -184,17 +182,11 @@ def train(
             )
         manifest = export_bundle(trained, target, attachments=attachments, overwrite=replace)
     summary = trained.record.summary
-    row = {
-        "bundle": str(target),
-        "method": manifest.method,
-        "bits": manifest.bits,
-        "fingerprint": manifest.fingerprint,
-        "validation mAP": trained.validation_map,
-        "epochs": summary.epochs,
-        "kept epoch": summary.kept_epoch,
-        "seconds": summary.seconds,
-    }
-    output.emit([row])
+    of_bundle = {"bundle": str(target), "method": manifest.method, "bits": manifest.bits}
+    of_run = {"epochs": summary.epochs, "kept epoch": summary.kept_epoch, "seconds": summary.seconds}
+    output.emit(
+        [{**of_bundle, "fingerprint": manifest.fingerprint, "validation mAP": trained.validation_map, **of_run}]
+    )
 
 
 class _Shown:
@@ -211,22 +203,31 @@ class _Shown:
         self._epoch = log.epoch
 
 
-def _kept(run: Path, began: float) -> str | None:
+def _written_at(run: Path) -> int | None:
+    """Return when the checkpoint of a run was written, in nanoseconds; None where there is none."""
+    from ichash_export.train.checkpoint import CHECKPOINT
+
+    checkpoint = run / CHECKPOINT
+    return checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
+
+
+def _kept(run: Path, others: int | None) -> str | None:
     """Return in words what is kept of a run that was stopped; None where that is nothing.
 
-    Without --resume, a checkpoint from before the run began is another run's.
+    Args:
+        run: its folder.
+        others: when the checkpoint of another run, which was there before this one, was written; None: there was none.
     """
     from ichash_export.train.checkpoint import CHECKPOINT, load_record
 
-    checkpoint = run / CHECKPOINT
-    if not checkpoint.is_file() or ("--resume" not in sys.argv and checkpoint.stat().st_mtime < began):
+    if _written_at(run) in (None, others):
         return None
-    log = load_record(checkpoint).log
+    log = load_record(run / CHECKPOINT).log
     return f"epoch {log.epoch} of {log.epochs} is kept"
 
 
 @contextmanager
-def _resumable(run: Path, began: float) -> Iterator[None]:
+def _resumable(run: Path, others: int | None) -> Iterator[None]:
     """Have the program end with what is kept of the run, and how to go on, where what is inside is stopped.
 
     Raises:
@@ -235,7 +236,7 @@ def _resumable(run: Path, began: float) -> Iterator[None]:
     again = command_again("--resume", without=["--overwrite"])
 
     def interrupted() -> str:
-        kept = _kept(run, began)
+        kept = _kept(run, others)
         if kept is None:
             return "interrupted before the first epoch: nothing was written."
         return f"interrupted; {kept}. Go on with: {again}"
@@ -244,6 +245,6 @@ def _resumable(run: Path, began: float) -> Iterator[None]:
         try:
             yield
         except WriteError as error:
-            kept = _kept(run, began)
+            kept = _kept(run, others)
             cure = f"Make room; {kept}, so go on with: {again}" if kept else "Make room, or take another folder."
             raise WriteError(f"{error} {cure}") from error
