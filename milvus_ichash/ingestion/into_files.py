@@ -55,19 +55,16 @@ def to_parquet(
     """
     report = IngestReport() if report is None else report
     folder = Path(folder)
+    _check_options(options)
     description = description_of_rows(source, encoder, options)
     for note in notes_before(source.info, options):
         listeners.remark(note)
-    if options.recreate:
-        raise InputError("--recreate deletes a collection, and --to-parquet has none: take an empty folder.")
     content = Content(
         description=description,
         id_kind=source.info.id_kind,
         fields=None if options.fields is None else tuple(options.fields),
         labels=options.labels,
     )
-    if options.insert:
-        raise InputError("--insert is for a collection, and --to-parquet has none: leave it out.")
     with ExitStack() as stack:
         there = folder.is_dir()
         if there:
@@ -107,3 +104,11 @@ def to_parquet(
         if not options.dry_run:
             bulk_files.write_manifest(folder, content, bulk_files.parts_in(folder))
     return report
+
+
+def _check_options(options: IngestOptions) -> None:
+    """Raise InputError where an option is about a collection, of which there is none here."""
+    if options.recreate:
+        raise InputError("--recreate deletes a collection, and --to-parquet has none: take an empty folder.")
+    if options.insert:
+        raise InputError("--insert is for a collection, and --to-parquet has none: leave it out.")

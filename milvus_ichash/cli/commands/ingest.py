@@ -11,6 +11,7 @@ import typer
 
 from milvus_ichash.cli.command_again import command_again
 from milvus_ichash.cli.option_groups import given, refuse_given
+from milvus_ichash.cli.option_values import listed
 from milvus_ichash.cli.options import (
     FEATURE_FILES,
     BundleOption,
@@ -151,9 +152,9 @@ def ingest(
     once = ("--recreate", "--yes", "-y", "--insert")
     again = command_again("--resume", without=once)
     options = IngestOptions(
-        codes=_names(codes),
+        codes=listed(codes, str, "--codes", "text_code") or None,
         bits=bits,
-        fields=[] if fields == "none" else _names(fields),
+        fields=[] if fields == "none" else listed(fields, str, "--fields", "title,url") or None,
         labels=not no_labels,
         row_ids=row_ids,
         batch_size=batch_size,
@@ -230,7 +231,3 @@ def _confirm_deletion(connection: Connection, collection: str) -> None:
 
     if HashIndex.exists(connection, collection):
         confirm(f"--recreate deletes the collection '{collection}' at {connection.address} with all its rows")
-
-
-def _names(given: str | None) -> list[str] | None:
-    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
