@@ -22,8 +22,8 @@ def standard_streams() -> Iterator[None]:
     """Replace the standard streams of this process inside.
 
     Writing to stdout raises `OutputError`, or `ReaderGoneError`, where it fails, and ever after. What cannot be written
-    to stderr is dropped. Characters that the encoding lacks are escapes, and lines end in a new line
-    on every platform. Streams that are not those of a process (in tests, notebooks) stay as they are.
+    to stderr is dropped. Characters that the encoding lacks are escapes, and lines end in a new line on every platform.
+    Streams that are not those of a process (in tests, notebooks) stay as they are.
     """
     _open_closed()
     before = sys.stdin, sys.stdout, sys.stderr

@@ -1,6 +1,6 @@
 """What of a source's further columns goes into Milvus: values that JSON does not have, and columns that stay out.
 
-Nothing is left out without a word: `notes_before` names columns, `notes_after` counts values.
+Nothing is left out without a word: `notes_before` names columns, `PayloadCleaner.notes` counts values.
 """
 
 from __future__ import annotations

@@ -23,9 +23,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def quiet() -> Iterator[list[str]]:
     """Catch onnxruntime's errors and warnings on stderr, and what Python prints, into the list that it yields.
 
-    The list is filled at the end.
-    What else is written to stderr meanwhile, by other threads or by a log level that the user chose, comes there after
-    all.
+    The list is filled at the end. What else is written to stderr meanwhile, by other threads or by a log level that the
+    user chose, comes there after all.
     """
     said: list[str] = []
     with _guard, tempfile.TemporaryFile() as caught, redirect_stdout(StringIO()) as printed:
