@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from milvus_ichash.cli.command_again import command_again
-from milvus_ichash.cli.commands.ingest import listening
+from milvus_ichash.cli.ingest_progress import listening
 from milvus_ichash.cli.options import CollectionOption, IndexOptions, MilvusOptions, PatienceOption
 from milvus_ichash.cli.output import OutputOptions
 from milvus_ichash.cli.stopping import when_stopped

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milvus_ichash.cli.command_again import command_again
+from milvus_ichash.cli.ingest_progress import listening
 from milvus_ichash.cli.option_groups import given, refuse_given
 from milvus_ichash.cli.option_values import listed
 from milvus_ichash.cli.options import (
@@ -25,14 +26,12 @@ from milvus_ichash.cli.options import (
     PatienceOption,
 )
 from milvus_ichash.cli.output import OutputOptions, confirm
-from milvus_ichash.cli.progress import towards
 from milvus_ichash.cli.stopping import when_stopped
 from milvus_ichash.errors import InputError
 from milvus_ichash.index.retries import PATIENCE
 
 if TYPE_CHECKING:
     from milvus_ichash.index.connection import Connection
-    from milvus_ichash.ingestion.ingest_report import Listeners
     from milvus_ichash.settings import MilvusSettings
 
 _WRITE = "Writing"
@@ -192,25 +191,6 @@ def ingest(
         "rows/s": round(report.written / report.seconds) if report.seconds else None,
     }
     output.emit([row])
-
-
-@contextmanager
-def listening(what: str, rows: int | None, output: OutputOptions) -> Iterator[Listeners]:
-    """Show progress bars on stderr, for the rows and then for the index, and write remarks there too."""
-    from milvus_ichash.ingestion.ingest_report import Listeners
-
-    with ExitStack() as bars:
-        advance = bars.enter_context(output.progress(what, rows, unit="rows"))
-        show: Callable[[int, int], None] | None = None
-
-        def indexed(done: int, total: int) -> None:
-            nonlocal show
-            if show is None:
-                bars.close()  # one bar at a time
-                show = towards(bars.enter_context(output.progress("indexing", total, unit="rows")))
-            show(done, total)
-
-        yield Listeners(advance=advance, indexed=indexed, remark=output.note)
 
 
 @contextmanager
