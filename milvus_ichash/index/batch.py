@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,22 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from milvus_ichash.choices import IdKind
 from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Ids, Mask
+from milvus_ichash.features import Mask
 from milvus_ichash.index.columnar import FieldColumns
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import ID, ID_BYTES, LABELS, META, META_BYTES, has
 from milvus_ichash.index.label_forms import LabelLists, checked_labels
-from milvus_ichash.index.stored_ids import RESERVED, StoredIds
 
 Row = dict[str, Any]
 Payload = Mapping[str, Sequence[Any]]
 """Further columns by name, one value for each item: whatever JSON knows."""
 
-# Filters cannot name control characters: such an item could neither be read nor replaced.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_JSON = (TypeError, ValueError, RecursionError)
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -116,7 +111,7 @@ def build_batch(
 
     Args:
         description: of the collection.
-        ids: n ids, out of `checked_ids`.
+        ids: n ids, out of `stored_ids.checked_ids`.
         codes: uint8 (n, bits / 8) by name, or whole ones, which are cut; codes that the collection does not store are
             passed over.
         present: bool (n, M), in the order of the collection's modalities; False where an item lacks one.
@@ -236,55 +231,6 @@ def _labels_as_json(labels: LabelLists) -> list[bytes]:
             text = known[key] = _to_json({LABELS: key}).encode()
         texts.append(text)
     return texts
-
-
-def checked_ids(ids: Ids | Sequence[Any], kind: IdKind, *, lite: bool, unique: bool = True) -> list[Any]:
-    """Return the ids as a list, all of the collection's kind, and, with `unique`, different.
-
-    Raises:
-        InputError: names the first id that cannot be a key.
-    """
-    values: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    wanted = str if kind == "str" else int
-    if not all(type(value) is wanted for value in values):
-        bad = next(value for value in values if type(value) is not wanted)
-        raise InputError(f"the id {bad!r} is {type(bad).__name__}; this collection has ids of type {wanted.__name__}.")
-    if unique and len(set(values)) < len(values):
-        seen: set[Any] = set()
-        twice = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
-        raise InputError(f"the id {twice!r} comes twice: every item needs an id of its own.")
-    if kind == "str":
-        _check_strings(values, lite=lite)
-    elif values and max(map(abs, values)) >= 2**63:
-        # Milvus Lite reads the literal -2^63 as -2^63 + 1.
-        raise InputError(f"the id {max(values, key=abs)} is beyond 63 bits: make the ids strings.")
-    return values
-
-
-def _check_strings(values: list[str], *, lite: bool) -> None:
-    # Cheap checks of all ids at once; only where one of them fails is the culprit looked for.
-    together = "".join(values)
-    short = max(map(len, values), default=1) <= ID_BYTES
-    clean = short and "" not in values and together.isascii() and not _CONTROL.search(together)
-    if clean and not (lite and "'" in together):
-        return
-    for value in values:
-        if problem := _problem(value, lite=lite):
-            raise InputError(f"the id {value[:80]!r} {problem}")
-
-
-def _problem(value: str, *, lite: bool) -> str | None:
-    if not value:
-        return "is empty: every item needs an id."
-    if _CONTROL.search(value):
-        return "holds a control character (a tab or line break, say): ids must be printable."
-    if lite and RESERVED in value:
-        return "holds U+10FFFF, which is no character: rename it."
-    try:
-        size = sum(len(key.encode()) for key in StoredIds(escaped=lite).stored([value]))
-    except UnicodeEncodeError:
-        return "is no valid Unicode text."
-    return f"has {size} bytes in UTF-8; at most {ID_BYTES} can be stored." if size > ID_BYTES else None
 
 
 def _checked_payload(payload: Payload, n: int, taken: set[str]) -> dict[str, Sequence[Any]]:

@@ -14,7 +14,7 @@ from milvus_ichash.codes import Codes
 from milvus_ichash.errors import InputError, MilvusError, MismatchError
 from milvus_ichash.features import Ids, Mask
 from milvus_ichash.index import collection_schema, index_building, lookups, stored_rows, writing
-from milvus_ichash.index.batch import Batch, Payload, build_batch, check_sizes, checked_ids
+from milvus_ichash.index.batch import Batch, Payload, build_batch, check_sizes
 from milvus_ichash.index.connection import Connection
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.field_names import has
@@ -22,6 +22,7 @@ from milvus_ichash.index.index_spec import IndexSpec
 from milvus_ichash.index.label_forms import LabelLists
 from milvus_ichash.index.lookups import Lookup
 from milvus_ichash.index.searchable_codes import SearchableCodes
+from milvus_ichash.index.stored_ids import checked_ids
 from milvus_ichash.index.stored_rows import ReadBack
 
 

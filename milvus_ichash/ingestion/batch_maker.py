@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
 from milvus_ichash.features import FeatureTable, check_modalities
-from milvus_ichash.index.batch import Batch, build_batch, check_sizes, checked_ids
+from milvus_ichash.index.batch import Batch, build_batch, check_sizes
 from milvus_ichash.index.description import Description
+from milvus_ichash.index.stored_ids import checked_ids
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.label_lists import check_known_classes, label_lists
 from milvus_ichash.ingestion.payload import PayloadCleaner

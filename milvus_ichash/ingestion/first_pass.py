@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from milvus_ichash.features import row_name
-from milvus_ichash.index.batch import check_size, checked_ids
+from milvus_ichash.index.batch import check_size
 from milvus_ichash.index.field_names import META_BYTES
+from milvus_ichash.index.stored_ids import checked_ids
 from milvus_ichash.ingestion.ingest_options import IngestOptions
 from milvus_ichash.ingestion.payload import PayloadCleaner
 from milvus_ichash.io.duplicate_ids import find_duplicate_ids

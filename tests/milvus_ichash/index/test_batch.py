@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvus_ichash.choices import IdKind
 from milvus_ichash.errors import InputError
 from milvus_ichash.index import batch
-from milvus_ichash.index.batch import build_batch, checked_ids, code_bytes
+from milvus_ichash.index.batch import build_batch, code_bytes
 from milvus_ichash.index.description import Description
 
 FUSED = Description(fingerprint="f", method="m", bits=16, codes={"code": None}, modalities=("image", "text"))
@@ -102,45 +101,3 @@ def test_codes_in_any_memory_order() -> None:
 def test_what_milvus_would_corrupt_or_die_of_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         build(**changes)
-
-
-@pytest.mark.parametrize(
-    ("ids", "kind"), [(np.array(["a", "é" * 256], object), "str"), (np.array([3, 1 - 2**63]), "int64")]
-)
-def test_ids_that_a_collection_takes(ids: np.ndarray, kind: IdKind) -> None:
-    assert checked_ids(ids, kind, lite=True) == ids.tolist()
-
-
-@pytest.mark.parametrize(
-    ("kind", "bad", "says"),
-    [
-        ("str", ["a", "b", "a"], "'a' comes twice"),
-        ("str", ["a", 1], "the id 1 is int"),
-        ("str", ["a", ""], "is empty"),
-        ("str", ["a", "x" * 513], "513"),
-        ("str", ["a", "é" * 257], "514 bytes"),
-        ("str", ["a", "b\tc"], "control character"),
-        ("str", ["a", "\x00"], "control character"),
-        ("str", ["a", "\ud800"], "no valid Unicode"),
-        ("int64", [1, 1], "comes twice"),
-        ("int64", [1, "1"], "'1' is str"),
-        ("int64", [True], "True is bool"),
-        ("int64", [2**63], "beyond 63 bits"),
-        ("int64", [-(2**63)], "beyond"),
-    ],
-    ids=str,
-)
-def test_ids_that_no_collection_takes(kind: IdKind, bad: list[Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        checked_ids(bad, kind, lite=kind == "int64")
-
-
-@pytest.mark.parametrize("bad", ["kid's ball", "x') OR ('1'='1"])
-def test_what_milvus_lite_stores_for_an_apostrophe_takes_more_bytes(bad: str) -> None:
-    for lite in (False, True):
-        assert checked_ids(["a", bad], "str", lite=lite) == ["a", bad]
-    long = "'" * 200
-    assert checked_ids([long], "str", lite=False) == [long]
-    for refused, says in ((long, "has 1000 bytes"), ("a\U0010ffff", "which is no character")):
-        with pytest.raises(InputError, match=says):
-            checked_ids([refused], "str", lite=True)

@@ -1,8 +1,9 @@
-"""Ids with an apostrophe: on Milvus Lite stored with another sign, shown and filtered as they are."""
+"""Ids that can be stored; on Milvus Lite those with an apostrophe are stored with another sign, and shown as given."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milvus_ichash.bundle import Manifest
+from milvus_ichash.choices import IdKind
+from milvus_ichash.errors import InputError
 from milvus_ichash.index.connection import Connection, connect
 from milvus_ichash.index.hash_index import HashIndex
-from milvus_ichash.index.stored_ids import RESERVED, StoredIds
+from milvus_ichash.index.stored_ids import RESERVED, StoredIds, checked_ids
 from milvus_ichash.queries import codes_of_stored_items
 from milvus_ichash.settings import MilvusSettings
 
@@ -85,3 +88,45 @@ def test_they_are_there_when_the_file_is_opened_again(fused: Manifest, tmp_path:
         index.delete(["its"])
     with connect(settings) as connection:
         assert HashIndex.open(connection, "items").read_back().ids.tolist() == ["it''s", "it's"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"), [(np.array(["a", "é" * 256], object), "str"), (np.array([3, 1 - 2**63]), "int64")]
+)
+def test_ids_that_a_collection_takes(ids: np.ndarray, kind: IdKind) -> None:
+    assert checked_ids(ids, kind, lite=True) == ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "says"),
+    [
+        ("str", ["a", "b", "a"], "'a' comes twice"),
+        ("str", ["a", 1], "the id 1 is int"),
+        ("str", ["a", ""], "is empty"),
+        ("str", ["a", "x" * 513], "513"),
+        ("str", ["a", "é" * 257], "514 bytes"),
+        ("str", ["a", "b\tc"], "control character"),
+        ("str", ["a", "\x00"], "control character"),
+        ("str", ["a", "\ud800"], "no valid Unicode"),
+        ("int64", [1, 1], "comes twice"),
+        ("int64", [1, "1"], "'1' is str"),
+        ("int64", [True], "True is bool"),
+        ("int64", [2**63], "beyond 63 bits"),
+        ("int64", [-(2**63)], "beyond"),
+    ],
+    ids=str,
+)
+def test_ids_that_no_collection_takes(kind: IdKind, bad: list[Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        checked_ids(bad, kind, lite=kind == "int64")
+
+
+@pytest.mark.parametrize("bad", ["kid's ball", "x') OR ('1'='1"])
+def test_what_milvus_lite_stores_for_an_apostrophe_takes_more_bytes(bad: str) -> None:
+    for lite in (False, True):
+        assert checked_ids(["a", bad], "str", lite=lite) == ["a", bad]
+    long = "'" * 200
+    assert checked_ids([long], "str", lite=False) == [long]
+    for refused, says in ((long, "has 1000 bytes"), ("a\U0010ffff", "which is no character")):
+        with pytest.raises(InputError, match=says):
+            checked_ids([refused], "str", lite=True)
