@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.class_names import check_classes, numbered_classes
 from milvus_ichash.errors import InputError, check_known
 
 Features = npt.NDArray[np.float32]
@@ -316,27 +317,6 @@ def row_name(number: int, key: Any) -> str:
     """Return how messages name a row: by its number in the file, and its id if that is another."""
     key = key.item() if isinstance(key, np.generic) else key  # the repr of numpy's integers is np.int64(7)
     return f"row {number}" if key == number else f"row {number} (id {key!r})"
-
-
-def numbered_classes(classes: int) -> tuple[str, ...]:
-    """Return what classes without names are called: "0", "1", ..."""
-    return tuple(map(str, range(classes)))
-
-
-def check_classes(own: Sequence[str], known: Sequence[str]) -> None:
-    """Raise InputError where labels hold a class, by name or number, that is not among those that are known."""
-    there = set(known)
-    unknown = next((name for name in own if name not in there), None)
-    if unknown is None:
-        return
-    shown = ", ".join([*known[:10], "..."] if len(known) > 10 else known)
-    if all(map(str.isdecimal, own)) and not all(map(str.isdecimal, known)):
-        raise InputError(
-            f"the labels are class numbers or 0/1 vectors without names, where {len(known)} classes are known by name: "
-            f"{shown}. Nobody can tell which number means which name: write names into the label column, or the names "
-            "of the vectors' columns into 'label_names' (.npz, .h5, .mat)."
-        )
-    raise InputError(f"the labels hold the class '{unknown}', where {len(known)} classes are known: {shown}.")
 
 
 def check_modalities(names: Iterable[str], known: Collection[str], what: object) -> None:

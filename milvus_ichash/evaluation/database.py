@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from milvus_ichash.class_names import NAME_THEM, are_numbers, numbered_classes
 from milvus_ichash.codes import Codes, cut
 from milvus_ichash.errors import InputError
 from milvus_ichash.evaluation.histograms import Counts, LabelSets
 from milvus_ichash.evaluation.tasks import has_all, single_modality_code
-from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot, numbered_classes
+from milvus_ichash.features import FeatureTable, Ids, Mask, MultiHot
 from milvus_ichash.index.hash_index import HashIndex
 from milvus_ichash.io.column_rules import listing
 from milvus_ichash.io.feature_source import FeatureSource
@@ -218,7 +219,7 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
     used = [(column, name) for column, name in enumerate(query_names) if query[:, column].any()]
     unknown = [name for _, name in used if name not in column_of]
     if used and (len(unknown) == len(used) or (bare and unknown)):
-        if all(map(str.isdecimal, query_names)) != all(map(str.isdecimal, names)):
+        if are_numbers(query_names) != are_numbers(names):
             _check_numbered(query_names, names)
         raise InputError(
             f"queries and database have no class in common: the queries have {listing(unknown, 5)}, the database "
@@ -234,11 +235,10 @@ def align_labels(query: MultiHot, query_names: Sequence[str] | None, database: D
 def _check_numbered(query_names: Sequence[str] | None, names: Sequence[str] | None) -> None:
     """Raise InputError where one side has names of classes, so that the other must have numbers."""
     for side, real in (("the queries name", query_names), ("the database names", names)):
-        if real is not None and not all(map(str.isdecimal, real)):
+        if real is not None and not are_numbers(real):
             raise InputError(
                 f"{side} classes ({listing(real, 3)}), and the other side has class numbers or 0/1 vectors without "
-                "names: nobody can tell which number means which name. Write names into the label column, or the names "
-                "of the vectors' columns into 'label_names' (.npz, .h5, .mat)."
+                f"names. {NAME_THEM}"
             )
 
 

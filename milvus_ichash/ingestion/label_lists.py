@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from milvus_ichash.class_names import are_numbers, check_classes
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, check_classes
+from milvus_ichash.features import FeatureTable
 from milvus_ichash.index.description import Description
 from milvus_ichash.index.label_forms import LabelLists
 from milvus_ichash.io.feature_source import SourceInfo
@@ -70,7 +71,7 @@ def _own_numbers(names: Sequence[str]) -> list[int]:
     Raises:
         InputError: they are real names.
     """
-    if not all(map(str.isdecimal, names)):
+    if not are_numbers(names):
         raise InputError(
             f"the labels are names, such as '{next(name for name in names if not name.isdecimal())}', where the "
             "collection holds class numbers, and nobody can tell which number means which name: make the collection "

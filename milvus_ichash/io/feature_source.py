@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from milvus_ichash.choices import HoldoutBy, Split
+from milvus_ichash.class_names import numbered_classes
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import FeatureTable, Ids, numbered_classes
+from milvus_ichash.features import FeatureTable, Ids
 from milvus_ichash.io.column_rules import ID_NAMES, likely_ids, listing
 
 SPLITS: tuple[Split, ...] = ("query", "retrieval", "train")

@@ -24,8 +24,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from milvus_ichash.class_names import numbered_classes
 from milvus_ichash.errors import InputError
-from milvus_ichash.features import Mask, MultiHot, numbered_classes
+from milvus_ichash.features import Mask, MultiHot
 from milvus_ichash.io import parquet_columns
 from milvus_ichash.io.label_rule import LabelRule, check_number_of_classes, rule_for_numbers
 
