@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvus_ichash.cli.grid_options import DataFileOptions, GridOptions, HidingOptions
+from milvus_ichash.cli.data_file_options import DataFileOptions
+from milvus_ichash.cli.grid_options import GridOptions, HidingOptions
 from milvus_ichash.cli.grid_progress import Failures, GridProgress, resumable
 from milvus_ichash.cli.options import JobsOption, TrainingDeviceOption
 from milvus_ichash.cli.output import OUTPUT, OutputOptions
