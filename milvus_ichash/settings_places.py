@@ -65,18 +65,27 @@ def from_toml(names: Collection[str]) -> dict[str, Any]:
     """Return the table [milvus] of `ichash.toml`; it is empty where there is none.
 
     Raises:
-        InputError: the file cannot be read, or has a setting that there is not.
+        InputError: the file cannot be read, or has a setting that there is not, or one outside of the table.
     """
     path = Path(SETTINGS_FILE)
     if not path.exists():
         return {}
+    text = _text(path)
     try:
-        table = tomllib.loads(_text(path).replace("\r\n", "\n")).get("milvus", {})
+        tables = tomllib.loads(text.replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
         raise InputError(f"'{SETTINGS_FILE}' cannot be used: {reason}.") from error
+    table = tables.get("milvus", {})
     if not isinstance(table, dict):
         raise InputError(f"'{SETTINGS_FILE}' cannot be used: 'milvus' is no table.")
+    # Passed over, an address there would send an ingest into the default file without a word.
+    outside = [name for name in names if name in tables]
+    if outside:
+        raise InputError(
+            f"'{SETTINGS_FILE}' cannot be used: '{outside[0]}' stands outside of the table [milvus]; "
+            "write the line [milvus] above it."
+        )
     unknown = sorted(set(table) - set(names))
     if unknown:
         raise InputError(

@@ -194,6 +194,8 @@ def test_a_timeout_that_cannot_be_used(timeout: object, monkeypatch: pytest.Monk
     [
         ("[milvus", "Expected"),
         ("milvus = 3", "no table"),
+        ('uri = "http://h:1"', r"'uri' stands outside of the table \[milvus\]"),
+        ('token = "sesame"\n[milvus]\nuri = "http://h:1"', "'token' stands outside"),
         ('[milvus]\nurl = "x"', "no setting 'url'; it has uri, token"),
         (b'[milvus]\nuri = "\xff"', "no UTF-8 text .byte 16 is 0xff"),
         (b"\xff\xfe[\0m", "no UTF-8 text"),
@@ -210,8 +212,10 @@ def test_a_file_that_cannot_be_used(here: Path, content: str | bytes | None, mes
         file.mkdir()
     else:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(InputError, match=f"'ichash.toml' cannot be used: .*{message}"):
+    with pytest.raises(InputError, match=f"'ichash.toml' cannot be used: .*{message}") as caught:
         load_settings()
+    assert "sesame" not in str(caught.value)
+    assert str(caught.value).count("cannot be used") == 1
 
 
 @pytest.mark.parametrize(
