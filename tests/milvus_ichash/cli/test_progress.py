@@ -84,8 +84,8 @@ def test_step_time_and_figures_fit_into_a_terminal(width: int) -> None:
     lines = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", out.getvalue())]
     last = [line for line in lines if line.strip()][-1]
     assert cell_len(last) <= width
-    for part in ("epoch 50/50", "in 0:00:00", "mAP 0.8597"):
-        assert part in last, last
+    for part in (r"epoch 50/50", r"in \d:\d\d:\d\d", r"mAP 0\.8597"):
+        assert re.search(part, last), last
     assert ("unihash [x], 32 bits" in last) == (width >= 60)
     assert ("━" in last) == (width >= 72)
     assert (SAID in last) == (width == 250)
@@ -95,7 +95,8 @@ def test_without_a_terminal_no_line_is_cut_and_no_thread_stays() -> None:
     out = io.StringIO()
     with shown_progress(Console(file=out, width=80), "unihash", 2, unit="epoch", start=1, at_once=True) as advance:
         advance(1, SAID * 3)
-    assert out.getvalue() == f"unihash: epoch 2/2, in 0:00:00, {SAID * 3}\n"
+    (line,) = out.getvalue().splitlines()
+    assert re.sub(r"\d:\d\d:\d\d", "0:00:00", line) == f"unihash: epoch 2/2, in 0:00:00, {SAID * 3}"
     assert "progress" not in [thread.name for thread in threading.enumerate()]
 
 

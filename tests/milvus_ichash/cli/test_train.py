@@ -56,7 +56,7 @@ def test_train_writes_a_run_and_a_bundle(data: Path, tmp_path: Path) -> None:
         *("--holdout", 40, "--vocabulary", f"text={words}", "--format", "json"),
     )
     assert done.returncode == 0
-    first, last = done.stderr.splitlines()
+    first, *_, last = done.stderr.splitlines()  # between them one every 30 seconds, on a slow machine
     assert re.fullmatch(r"tiny, 24 bits: epoch 1/6, .* left, losses: similarity \d.*", first)
     assert re.fullmatch(r"tiny, 24 bits: epoch 6/6, in .*, mAP 0\.\d{4} \(epoch \d\); losses: .*", last)
     (row,) = json.loads(done.stdout)
