@@ -29,7 +29,7 @@ from milvus_ichash.errors import InputError
         (CICH, {"learning_rate": (1e-3, 1e10)}, "learning_rate: 1e\\+10 is beyond all sense; 10 is the most"),
         (CICH, {"learning_rate": (1e-3, float("nan"))}, "finite number"),
         (JCPMH, {"epochs": 100}, "must be less than epochs"),
-        (NCH, {"epochs": 10, "neighbour_epochs": 10}, "neighbour_epochs"),
+        (NCH, {"epochs": 10, "neighbour_epochs": 10}, "--set neighbour_epochs=N with N from 0 to 9"),
         (NCH, {"hidden": ()}, "hidden"),
         (PMCH, {"hidden": ()}, "hidden"),
         (PMCH, {"weight_net": ()}, "weight_net"),

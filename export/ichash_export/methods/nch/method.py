@@ -122,7 +122,7 @@ class NCHConfig(MethodConfig):
         if self.neighbour_epochs >= self.epochs:
             raise ValueError(
                 f"neighbour_epochs ({self.neighbour_epochs}) must be less than epochs ({self.epochs}), which counts "
-                "both"
+                f"both: take more epochs, or --set neighbour_epochs=N with N from 0 to {self.epochs - 1}"
             )
         return self
 
