@@ -101,12 +101,14 @@ class LiteServer:
     def _start(self) -> subprocess.Popen[bytes]:
         libraries = _executable().parent
         search = f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+        # It writes logs of its own into the folder for temporary files, and leaves them there.
+        folders = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(self._folder.path))
         with (self._folder.path / "log").open("wb") as log:
             # A session of its own, so that Ctrl-C in the terminal does not reach it.
             return subprocess.Popen(
                 [_executable(), self.path, self.address, "ERROR", self._lock_path],
                 cwd=self.path.parent,
-                env={**os.environ, "LD_LIBRARY_PATH": search, "DYLD_LIBRARY_PATH": search},
+                env={**os.environ, **folders, "LD_LIBRARY_PATH": search, "DYLD_LIBRARY_PATH": search},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
