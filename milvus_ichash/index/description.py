@@ -46,13 +46,21 @@ class Description(BaseModel):
     label_names: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest, codes: Sequence[str] | None = None, bits: int | None = None) -> Description:
+    def of(
+        cls,
+        manifest: Manifest,
+        codes: Sequence[str] | None = None,
+        bits: int | None = None,
+        *,
+        labels_by_name: bool | None = None,
+    ) -> Description:
         """Return the description of a collection for the codes of a bundle.
 
         Args:
             manifest: of the bundle.
             codes: names of the codes to store; all of them where None.
             bits: length to which the codes are cut; their whole length where None.
+            labels_by_name: whether the items' labels are names; where None, they are if the bundle has names.
 
         Raises:
             InputError: names a code that the bundle does not make, or the lengths that its codes can be cut to.
@@ -66,8 +74,9 @@ class Description(BaseModel):
         if len(set(names)) < len(names):
             raise InputError(f"the bundle's codes and modalities need different names in Milvus: {', '.join(names)}.")
         length = manifest.length(bits)
+        by_name = manifest.label_names is not None if labels_by_name is None else labels_by_name
         description = cls(
-            ichash=1 if manifest.label_names is None else 2,
+            ichash=2 if by_name else 1,
             fingerprint=manifest.fingerprint,
             method=manifest.method,
             bits=length,

@@ -46,6 +46,7 @@ class HashIndex(SearchableCodes):
         bits: int | None = None,
         recreate: bool = False,
         index: IndexSpec | None = None,
+        labels_by_name: bool | None = None,
     ) -> HashIndex:
         """Make a collection for the codes of a bundle.
 
@@ -58,13 +59,16 @@ class HashIndex(SearchableCodes):
             bits: cut the codes to this length, one of those that the bundle was trained for; whole codes by default.
             recreate: delete a collection of this name first, with all its rows.
             index: how the codes are indexed; BIN_FLAT by default.
+            labels_by_name: whether the items' labels will be names of classes, or class numbers; by default they are
+                names if the bundle has names.
 
         Raises:
             InputError: the name is taken or cannot be one, or the bundle makes no such code, or none of this length.
             MismatchError: the collection that would be deleted was not made by this program.
             MilvusError: Milvus could not.
         """
-        made = cls(connection, collection, Description.of(manifest, codes, bits), id_kind)
+        description = Description.of(manifest, codes, bits, labels_by_name=labels_by_name)
+        made = cls(connection, collection, description, id_kind)
         made.make(index or IndexSpec(), recreate=recreate)
         return made
 
@@ -79,13 +83,14 @@ class HashIndex(SearchableCodes):
         codes: Sequence[str] | None = None,
         bits: int | None = None,
         index: IndexSpec | None = None,
+        labels_by_name: bool | None = None,
     ) -> HashIndex:
         """Open the collection for the codes of a bundle, or make it where it is not there.
 
         Several programs may call it at the same time: one of them makes the collection, the others open it.
 
         Args:
-            connection, collection, manifest, id_kind: as `create`.
+            connection, collection, manifest, id_kind, labels_by_name: as `create`.
             codes, bits, index: as `create`, for a collection that is not there. One that is there must agree with
                 those that are given.
 
@@ -99,7 +104,8 @@ class HashIndex(SearchableCodes):
             found.check(manifest, bits)
             found.check_kinds(id_kind, codes)
 
-        planned = cls(connection, collection, Description.of(manifest, codes, bits), id_kind)
+        description = Description.of(manifest, codes, bits, labels_by_name=labels_by_name)
+        planned = cls(connection, collection, description, id_kind)
         ensured = planned.make_or_open(check, index or IndexSpec())
         if index is not None and ensured.spec != index:
             raise InputError(

@@ -147,7 +147,7 @@ def test_a_first_load_that_was_cut_off_gets_its_index(
 ) -> None:
     """Killed between the making of the collection and that of its index."""
     collection = name()
-    HashIndex.create(connection, collection, encoder.manifest)
+    HashIndex.create(connection, collection, encoder.manifest, labels_by_name=True)
     connection.client.release_collection(collection)
     connection.client.drop_index(collection, connection.client.list_indexes(collection)[0])
     ingest(source, encoder, connection, collection, IngestOptions(nlist=16, resume=True, wait=False))
@@ -186,7 +186,7 @@ def test_every_row_once_after_the_server_was_killed(
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)[0]["written"] == N
         assert "Trying again, for up to 120 s." in done.stderr
-        assert all("Trying again" in line for line in done.stderr.splitlines())
+        assert all("Trying again" in line for line in done.stderr.splitlines()), done.stderr
         assert rows_of(server.uri, "ichash") == right
 
         process = start(*command, *SLOWLY, "-c", "second", "--patience", 3)

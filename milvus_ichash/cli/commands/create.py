@@ -52,7 +52,17 @@ def create(
         if index.kind is not None or index.nlist is not None:
             wanted = IndexSpec.of(index.kind, index.nlist, None, lite=connection.is_lite)
         there = HashIndex.exists(connection, collection)
-        made = HashIndex.ensure(connection, collection, manifest, id_kind=ids, codes=chosen, bits=bits, index=wanted)
+        # Whether the labels that will come have names is not known here: classes without names are called "0", "1", ...
+        made = HashIndex.ensure(
+            connection,
+            collection,
+            manifest,
+            id_kind=ids,
+            codes=chosen,
+            bits=bits,
+            index=wanted,
+            labels_by_name=True,
+        )
         document = {
             "collection": collection,
             "made": not there,

@@ -30,6 +30,20 @@ def test_create_and_ingest(place: CommandLine, bundle: Path, tmp_path: Path) -> 
     assert again == made | {"made": False, "rows": 20}
 
 
+@pytest.mark.parametrize("kind", ["names", "numbers"])
+def test_labels_of_both_kinds_go_into_what_a_bundle_without_names_was_made_for(
+    place: CommandLine, bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    labels = [[["a", "b"], [0, 2]][kind == "numbers"]] * 20
+    write_parquet(tmp_path / "items.parquet", gappy_columns(20, id=[f"a{i}" for i in range(20)], labels=labels))
+    assert place.run("create", "-b", bundle, "-c", "items").returncode == 0
+    assert place.rows("ingest", "items.parquet", "-b", bundle, "-c", "items")[0]["written"] == 20
+    (hit,) = place.rows("query", "--id", "a0", "-b", bundle, "-c", "items", "-k", 1, "--field", "labels")
+    assert hit["labels"] == [["a", "b"], ["0", "2"]][kind == "numbers"]
+    by_search = place.rows("evaluate", "items.parquet", "-b", bundle, "-c", "items")
+    assert by_search[0]["mAP@all"] == pytest.approx(1.0)
+
+
 def test_what_is_there_must_be_what_is_wanted(
     place: CommandLine, bundle: Path, make_bundle: Callable[..., Path]
 ) -> None:
