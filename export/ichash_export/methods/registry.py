@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "milvus_ichash.methods"
 _FOLDER = Path(__file__).parent
-_NO_METHODS = {"base", "batches", "citation", "registry", "__init__"}
+_NO_METHODS = {"base", "batches", "citation", "registry", "words", "__init__"}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def test_settings_that_cannot_be(method: type[Method], wrong: dict[str, Any], sa
     [
         (CICH, {"pooling": ["words"]}, "'pooling' names 'words'; the modalities are: image, text"),
         (CICH, {"pooling": ["text"]}, "pools over up to 50 words, the modality has 4 features"),
-        (JCPMH, {"words": ("txet",)}, r"'txet'.*image, text"),
+        (JCPMH, {"words": ("txet",)}, r"jcpmh: .*'txet'.*image, text"),
+        (NCH, {"words": ("txet",)}, r"nch: .*'txet'.*image, text"),
     ],
     ids=shown,
 )

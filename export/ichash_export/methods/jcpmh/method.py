@@ -85,10 +85,8 @@ from ichash_export.methods.base import (
 )
 from ichash_export.methods.batches import batches
 from ichash_export.methods.jcpmh.networks import Generators, GraphAutoencoder, adjacency, classification_loss
+from ichash_export.methods.words import words_among
 from milvus_ichash.errors import InputError
-
-WORDS = ("text", "words")
-"""Names that mean words, unless the settings say otherwise."""
 
 
 class JCPMHConfig(MethodConfig):
@@ -178,11 +176,7 @@ class JCPMH(Method):
     def __init__(self, spec: ModelSpec, config: JCPMHConfig) -> None:
         super().__init__(spec, config)
         names, dims, c = spec.modalities, spec.dims, config
-        if unknown := [m for m in c.words if m not in (*names, *WORDS)]:
-            raise InputError(
-                f"jcpmh: 'words' has '{unknown[0]}', which is not among the modalities: {', '.join(names)}."
-            )
-        self.words = frozenset(c.words) & frozenset(names)
+        self.words = words_among(names, c.words, "jcpmh")
         self.hashing = nn.ModuleDict({m: mlp((dim, *c.hidden, c.width), last=not c.hidden) for m, dim in dims.items()})
         self.fusion = nn.Linear(c.width, spec.bits)
         self.word_scaling = nn.ModuleDict({m: FeatureScaling(dims[m]) for m in names if m in self.words})

@@ -4,20 +4,27 @@ Tan, Zhu, Li, Zhang, Zhang: Partial Multi-Modal Hashing via Neighbor-Aware Compl
 Multimedia, 2023. The equations are not public: the terms below are stated from facts about the authors' public code, in
 our words, under our numbers.
 
-Every block is Linear, BatchNorm, tanh. x_m are the features of modality m, standardised because tanh has to reach them;
-l are labels; S = 2 / (1 + exp(-l_i . l_j)) - 1.
+Every block is Linear, BatchNorm, tanh. x_m are the features of modality m, words min-max scaled (or 0/1, as they are),
+all else standardised, since tanh has to reach them; l are labels; S = 2 / (1 + exp(-l_i . l_j)) - 1.
 
 Stage 1, on the complete items, one neighbour module N_ab for each ordered pair of modalities (`neighbours.py`):
 
     L1 = sum over (a, b) of MSE(N_ab(x_a, l), x_b)
 
-Stage 2, with the neighbour modules fixed, on all items; every batch has the shares of the presence patterns (complete,
-image only, ...) that the training set has. Generators G_ab make features of b out of those of a; h = head(sum over m of
-encoder_m(x_m)), where a missing x_b is generated:
+Stage 2, on all items; every batch has the shares of the presence patterns (complete, image only, ...) that the training
+set has. Generators G_ab make features of b out of those of a; h = head(sum over m of encoder_m(x_m)), where a missing
+x_b is generated:
 
     L2 = MSE(cos(h_i, h_j), S_ij)        L3 = MSE(h, sign h)
     L4 = sum over (a, b) of MSE(G_ab(x_a), N_ab(x_a, l)), over all items that have a, whether or not they have b
     L  = L2 + quantisation * L3 + generation * L4
+
+In training, what passes a network together decides BatchNorm's statistics (`passes.py`). True features pass an encoder
+in one batch, and generated ones in another, which are made for all items that have a source, complete ones too. Each
+presence pattern passes the head in a batch of its own. Inference takes the running statistics of all of them.
+
+In stage 2 the neighbour modules learn no more, but stay in training mode: N is made anew in each batch, with dropout
+and with the statistics of the batch's items that have a, and no gradient goes through it.
 
 The neighbour modules are not exported: S needs the labels of the item, which a query or a new item does not have. What
 they know reaches the codes through the generators, which are exported.
@@ -26,9 +33,9 @@ More than two modalities: there are generators and neighbour modules for each or
 the mean of what is generated from each modality that is there. Anchors and stage 1 take the items that have all
 modalities.
 
-Ours: N is computed once for each item, not in every epoch (it is fixed, and without dropout, by then); `squash`,
-`schedule`, `weight_decay`; "mean" and "none" of `completion`. The public code trains 50 + 140 epochs on MIRFlickr;
-`epochs` counts both stages.
+Ours: `squash`, `schedule`, `weight_decay`; "mean" and "none" of `completion` (there, what an encoder gets is one
+batch); `words` as a setting. Presence patterns with few items in a batch pass the head together: with more than two
+modalities there are many patterns. The public code trains 50 + 140 epochs on MIRFlickr; `epochs` counts both stages.
 
 >>> from ichash_export.train.training import train
 >>> small = {"epochs": 2, "neighbour_epochs": 1, "anchors": 10, "hidden": [32], "attention_hidden": 32}
@@ -50,14 +57,15 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from ichash_export.layers import by_modality, in_chunks, mean_of_present, normed_mlp, observed_only
-from ichash_export.losses import masked_mean, quantisation, similarity_loss, squashed_similarity
+from ichash_export.layers import by_modality, mean_of_present, normed_mlp, observed_only
+from ichash_export.losses import quantisation, similarity_loss, squashed_similarity
 from ichash_export.methods.base import (
     Citation,
     Family,
     Method,
     MethodConfig,
     ModelSpec,
+    Scaling,
     Terms,
     TrainData,
     scheduled_rate,
@@ -65,6 +73,8 @@ from ichash_export.methods.base import (
 )
 from ichash_export.methods.batches import batches, proportional_batches
 from ichash_export.methods.nch.neighbours import neighbour_module
+from ichash_export.methods.nch.passes import by_pattern, encoded_apart
+from ichash_export.methods.words import words_among
 from milvus_ichash.errors import InputError
 
 Pair = tuple[str, str]
@@ -81,9 +91,11 @@ class NCHConfig(MethodConfig):
     """Epochs of stage 1."""
     learning_rate: float = setting(1e-3, "public code", gt=0)
     """Learning rate of both stages."""
+    words: tuple[str, ...] = setting(("text", "words"), "public code")
+    """Modalities of words or counts: scaled to [0, 1], which leaves 0/1 as it is. The data need not have those of the
+    default; all other modalities are standardised."""
     squash: bool = setting(False)
-    """Put tanh on the standardised features. A word that is in one item of a hundred is 10 there, and no generator's
-    tanh gets to it."""
+    """Put tanh on the scaled features, so that a generator's tanh gets to all of them; the public code does not."""
     schedule: Literal["constant", "cosine"] = setting("constant", "public code")
     """Schedule of the learning rate in stage 2; "cosine" takes it down to zero. The public code keeps it constant."""
     weight_decay: float = setting(0.0, ge=0)
@@ -93,8 +105,7 @@ class NCHConfig(MethodConfig):
     generation: float = setting(0.1, "public code", ge=0)
     """Weight of L4."""
     completion: Literal["generators", "mean", "none"] = setting("generators", "paper")
-    """What stands in for a missing modality: what is generated; its mean features (zeros, as they are standardised);
-    nothing in the sum."""
+    """What stands in for a missing modality: what is generated; its mean features; nothing in the sum."""
     neighbour: Literal["transformer", "gat", "knn", "none"] = setting("transformer", "public code")
     """What guides the generators: attention to anchors, that of a graph attention network, the nearest anchors, or
     nothing."""
@@ -113,7 +124,8 @@ class NCHConfig(MethodConfig):
     attention_hidden: int = setting(2048, "public code", ge=1)
     """Hidden width of the feed-forward network in the neighbour modules."""
     dropout: float = setting(0.5, "public code", ge=0, lt=1)
-    """Share of the hidden units that is dropped in the neighbour modules."""
+    """Share of the hidden units that is dropped in the feed-forward networks of the neighbour modules, and of their
+    outputs."""
 
     @model_validator(mode="after")
     def _both_stages(self) -> NCHConfig:
@@ -159,6 +171,10 @@ class NCH(Method):
         hidden = by_modality(c.hidden, names)
         self.encoders = nn.ModuleDict({m: normed_mlp((dims[m], hidden[m], c.width)) for m in names})
         self.head = normed_mlp((c.width, spec.bits))
+        self.words = words_among(names, c.words, "nch")
+        if c.completion == "mean":
+            for m in names:
+                self.register_buffer(_mean(m), torch.zeros(dims[m]))
         self.pairs: list[Pair] = list(permutations(names, 2)) if c.completion == "generators" else []
         self.generators = nn.ModuleDict(
             {_key(a, b): normed_mlp((dims[a], c.generator_hidden, dims[b])) for a, b in self.pairs}
@@ -175,7 +191,10 @@ class NCH(Method):
                     dropout=c.dropout,
                     nearest=c.nearest,
                 )
-        self._guides: tuple[Tensor, dict[Pair, Tensor]] | None = None
+
+    def scaling(self, modality: str) -> Scaling:
+        """Return min-max for words, so that a generator's tanh gets to them."""
+        return "minmax" if modality in self.words else "standard"
 
     @property
     def warmup(self) -> int:
@@ -195,11 +214,14 @@ class NCH(Method):
         }[self.config.completion]
 
     def begin(self, data: TrainData) -> None:
-        """Draw the anchors, or take all complete items where there are fewer.
+        """Learn the means where they stand in; draw the anchors, or take all complete items where there are fewer.
 
         Raises:
             InputError: fewer than two complete items.
         """
+        if self.config.completion == "mean":
+            for i, (m, x) in enumerate(self._squashed(data.features).items()):
+                self.get_buffer(_mean(m)).copy_(x[data.present[:, i]].mean(dim=0))
         if not self.neighbours:
             return
         paired, wanted = len(data.complete()), self.config.anchors
@@ -239,12 +261,10 @@ class NCH(Method):
         """Do an epoch of stage 1 or, from `warmup` on, of stage 2."""
         data = self._seen(data)
         if epoch >= self.warmup:
-            guides = self.guides(data)
             for index in proportional_batches(data.present, self.config.batch_size, generator):
-                terms = self.code_losses(data.rows(index), {pair: x[index] for pair, x in guides.items()})
-                yield self.step(terms, optimizers["codes"])
+                yield self.step(self.code_losses(data.rows(index)), optimizers["codes"])
         elif "neighbours" in optimizers:
-            self._guides, paired = None, data.rows(data.complete())
+            paired = data.rows(data.complete())
             for index in batches(len(paired), self.config.batch_size, generator, data.device):
                 yield self.step(self.neighbour_losses(paired.rows(index)), optimizers["neighbours"])
 
@@ -253,14 +273,14 @@ class NCH(Method):
         errors = [F.mse_loss(self._neighbour(pair, items), items.features[pair[1]]) for pair in self.pairs]
         return {"L1 neighbours": sum(errors, items.labels.new_zeros(()))}
 
-    def code_losses(self, items: TrainData, guides: dict[Pair, Tensor]) -> Terms:
-        """Return the terms of stage 2 for a batch; `guides` are N_ab (B, D_b) of its items."""
+    def code_losses(self, items: TrainData) -> Terms:
+        """Return the terms of stage 2 for a batch."""
         made = self._generated(items.features, items.present)
         h = self._codes(items.features, items.present, made)
         return {
             "L2 similarity": similarity_loss(h, items.labels),
             "L3 quantisation": quantisation(h),
-            "L4 generation": self._generation(made, guides, items.present),
+            "L4 generation": self._generation(made, items),
         }
 
     def weights(self) -> Mapping[str, float]:
@@ -282,29 +302,15 @@ class NCH(Method):
         completed: Tensor = self.neighbours[_key(a, b)](items.features[a], s, anchors, anchor_targets)
         return completed
 
-    @torch.no_grad()
-    def guides(self, data: TrainData) -> dict[Pair, Tensor]:
-        """Return N_ab (n, D_b) of all items, by the fixed neighbour modules: the targets of L4.
-
-        Rows that lack a hold nothing of use. They are kept for the next epoch on the same data, and made anew after a
-        resume.
-        """
-        self.neighbours.eval()
-        if self._guides is None or self._guides[0] is not data.present:
-            items = torch.arange(len(data), device=data.device)
-
-            def neighbour(pair: Pair) -> Tensor:
-                return in_chunks(lambda rows: self._neighbour(pair, data.rows(rows)), items, self.config.batch_size)
-
-            self._guides = data.present, {pair: neighbour(pair) for pair in self.pairs if self.neighbours}
-        return self._guides[1]
-
-    def _generation(self, made: dict[Pair, Tensor], guides: dict[Pair, Tensor], present: Tensor) -> Tensor:
-        """L4, over the items that have a."""
-        loss = torch.zeros((), device=present.device)
-        for (a, b), guide in guides.items():
-            errors = (made[a, b] - guide).square().mean(dim=1)
-            loss = loss + masked_mean(errors, present[:, self.spec.modalities.index(a)])
+    def _generation(self, made: dict[Pair, Tensor], items: TrainData) -> Tensor:
+        """L4, over the items that have a. Its targets N_ab are made anew, and are constants."""
+        loss = items.labels.new_zeros(())
+        for a, b in self.pairs if self.neighbours else []:
+            rows = items.present[:, self.spec.modalities.index(a)].nonzero().flatten()
+            if len(rows) > 1:  # BatchNorm cannot train on one
+                with torch.no_grad():
+                    target = self._neighbour((a, b), items.rows(rows))
+                loss = loss + F.mse_loss(made[a, b][rows], target)
         return loss
 
     def _generated(self, features: dict[str, Tensor], present: Tensor) -> dict[Pair, Tensor]:
@@ -317,18 +323,24 @@ class NCH(Method):
 
     def _codes(self, features: dict[str, Tensor], present: Tensor, made: dict[Pair, Tensor]) -> Tensor:
         """h, relaxed codes (B, bits), with what is missing taken from `made`."""
-        names, encoded = self.spec.modalities, []
-        for i, (m, x) in enumerate(features.items()):
-            if self.config.completion == "none":
-                encoded.append(observed_only(self.encoders[m], x, present[:, i], self.config.width))
-                continue
-            if self.pairs:
-                sources = [s for s in range(len(names)) if s != i]
-                recovered = mean_of_present(torch.stack([made[names[s], m] for s in sources]), present[:, sources])
-                x = torch.where(present[:, i : i + 1], x, recovered)
-            encoded.append(self.encoders[m](x))
-        h: Tensor = self.head(torch.stack(encoded).sum(dim=0))
-        return h
+        encoded = [self._encoded(m, x, present, made) for m, x in features.items()]
+        return by_pattern(self.head, torch.stack(encoded).sum(dim=0), present)
+
+    def _encoded(self, modality: str, x: Tensor, present: Tensor, made: dict[Pair, Tensor]) -> Tensor:
+        """Return the encoding (B, width) of a modality, or of what stands in for it."""
+        names, encoder, width = self.spec.modalities, self.encoders[modality], self.config.width
+        there = present[:, names.index(modality)]
+        if self.config.completion == "none":
+            return observed_only(encoder, x, there, width)
+        if self.config.completion == "mean":
+            filled: Tensor = encoder(torch.where(there.unsqueeze(1), x, self.get_buffer(_mean(modality))))
+            return filled
+        sources = [i for i, name in enumerate(names) if name != modality]
+        recovered = mean_of_present(torch.stack([made[names[i], modality] for i in sources]), present[:, sources])
+        if self.training:
+            return encoded_apart(encoder, x, there, recovered, present[:, sources].any(dim=1), width)
+        inferred: Tensor = encoder(torch.where(there.unsqueeze(1), x, recovered))
+        return inferred
 
     def encode(self, features: dict[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Return `code`, float32 (B, bits) in (-1, 1)."""
@@ -338,3 +350,7 @@ class NCH(Method):
 
 def _key(source: str, target: str) -> str:
     return f"{source}_to_{target}"
+
+
+def _mean(modality: str) -> str:
+    return f"mean_{modality}"

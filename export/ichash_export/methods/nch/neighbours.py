@@ -26,7 +26,7 @@ class NeighbourAttention(nn.Module):
         target: feature size of the target modality.
         width: size of queries, keys and values.
         hidden: size of the hidden layer of the feed-forward network.
-        dropout: of that layer.
+        dropout: of that layer, and of the network's output before it is added to its input.
         scores: "transformer", scaled dot products; "gat", the additive scores of a graph attention network.
     """
 
@@ -40,7 +40,7 @@ class NeighbourAttention(nn.Module):
         self.of_anchor = nn.Linear(width, 1, bias=False) if scores == "gat" else None
         self.norm_attended = nn.BatchNorm1d(width)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, width)
+            nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, width), nn.Dropout(dropout)
         )
         self.norm_fed = nn.BatchNorm1d(width)
         self.decoder = normed_mlp((width, target))
