@@ -93,13 +93,14 @@ def note_on_queries(training: Mapping[str, Any], queries: FeatureTable) -> list[
     except ValueError:
         return []
     about = "" if kept.items <= _MOST else "about "
-    what = "queries are items that the bundle was trained on, which flatters the figures"
+    what = "queries have exactly the features of items that the bundle was trained on, which flatters the figures"
     return [f"{about}{seen} of {len(queries)} {what}: {_cure(training.get('data'))}."] if seen else []
 
 
 def _cure(data: object) -> str:
     if isinstance(data, dict) and data.get("holdout"):
         return (
-            f"it was trained with --holdout {data['holdout']} --holdout-by {data.get('holdout_by')}, so give the same"
+            f"it was trained with --holdout {data['holdout']} --holdout-by {data.get('holdout_by')}, so give the same; "
+            "where that is given, the file has items more than once"
         )
     return "ask items that were held out"

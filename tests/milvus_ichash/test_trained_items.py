@@ -47,11 +47,13 @@ def test_of_many_items_a_sample_is_kept() -> None:
 def test_the_note() -> None:
     kept = {TRAINED_ITEMS: TrainedItems.of(TABLE.rows(0, 200)).model_dump()}
     assert note_on_queries(kept, TABLE.rows(200, 300)) == []
-    said = "50 of 150 queries are items that the bundle was trained on, which flatters the figures"
+    seen = "50 of 150 queries have exactly the features of items that the bundle was trained on"
+    said = f"{seen}, which flatters the figures"
     assert note_on_queries(kept, TABLE.rows(150, 300)) == [f"{said}: ask items that were held out."]
     data = {"holdout": 40, "holdout_by": "order"}
     assert note_on_queries(kept | {"data": data}, TABLE.rows(150, 300)) == [
-        f"{said}: it was trained with --holdout 40 --holdout-by order, so give the same."
+        f"{said}: it was trained with --holdout 40 --holdout-by order, so give the same; "
+        "where that is given, the file has items more than once."
     ]
     assert note_on_queries({}, TABLE) == [], "nothing is known of the training"
     (note,) = note_on_queries({"settings": {}}, TABLE)

@@ -211,7 +211,8 @@ def test_evaluate_warns_of_queries_that_were_trained_on(data: Path, tmp_path: Pa
     assert "trained on" not in place.run("evaluate", data, *asked).stderr
     said = place.run("evaluate", data, *asked, "--holdout-by", "order").stderr.replace("\n", " ")
     assert re.search(
-        r"\d\d of 40 queries are items that the bundle was trained on, .* --holdout 40 --holdout-by id", said
+        r"\d\d of 40 queries have exactly the features of items that the bundle was .* --holdout 40 --holdout-by id",
+        said,
     )
     assert refused(place.run("evaluate", data, *asked[2:], "--holdout-by", "id"), 2, "give both")
     shown = place.run("inspect", "--bundle", tmp_path / "run" / "bundle").stdout
