@@ -44,26 +44,25 @@ def test_what_a_run_did_before_does_not_make_it_look_fast() -> None:
     assert meter.line(60) == "unihash: epoch 41/50, in 0:01:00"
 
 
-def test_a_line_comes_after_the_first_step_every_30_seconds_and_after_the_last_step() -> None:
-    meter, told = Meter("unihash", 100, "epoch", began=0), []
-    lines = ProgressLines(meter, told.append, at_once=True)
-    for second in range(1, 101):
+def told_of_steps_each_second(meter: Meter, seconds: int, *, at_once: bool) -> list[str]:
+    """The lines that come where a step is done in each second."""
+    told: list[str] = []
+    lines = ProgressLines(meter, told.append, at_once=at_once)
+    for second in range(1, seconds + 1):
         meter.step(1, "", second)
         lines.stepped(second)
         lines.beat(second)
-    lines.end(100)
+    lines.end(seconds)
+    return told
+
+
+def test_a_line_comes_after_the_first_step_every_30_seconds_and_after_the_last_step() -> None:
+    told = told_of_steps_each_second(Meter("unihash", 100, "epoch", began=0), 100, at_once=True)
     assert [re.findall(r"(\d+)/", line)[0] for line in told] == ["1", "31", "61", "91", "100"]
 
 
 def test_short_work_is_told_of_only_where_that_is_asked_for() -> None:
-    meter, told = Meter("into items", 29, "rows", began=0), []
-    lines = ProgressLines(meter, told.append, at_once=False)
-    for second in range(1, 30):
-        meter.step(1, "", second)
-        lines.stepped(second)
-        lines.beat(second)
-    lines.end(29)
-    assert told == []
+    assert told_of_steps_each_second(Meter("into items", 29, "rows", began=0), 29, at_once=False) == []
 
 
 def test_without_news_a_line_comes_every_five_minutes() -> None:
